@@ -1,0 +1,20 @@
+# Thin lines over cargo; CONTRIBUTING.md says what each is for.
+.PHONY: check fmt lint deny doc test
+
+check: fmt lint deny doc test
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+test:
+	cargo test --workspace --locked

@@ -1,0 +1,1 @@
+//! The gRPC API of MCPulse, package `mcpulse.v1`.

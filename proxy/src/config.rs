@@ -1,0 +1,422 @@
+//! The whole configuration of one proxied server, as `--config FILE.yaml` spells it and as
+//! `--print-config` shows it. Every other way to configure (flags, variables, `mcp.json`)
+//! ends in this struct; the operator renders it.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub mod secret;
+pub mod units;
+
+pub use secret::Secret;
+
+/// One proxied server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The name under which MCPulse knows the server.
+    pub server_id: String,
+    /// The server that is observed.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub upstream: Upstream,
+    /// Where clients connect; standard input and output when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
+    /// Reporting to MCPulse over gRPC.
+    #[serde(default)]
+    pub mcpulse: Mcpulse,
+    /// Reporting to an OpenTelemetry collector; off without an endpoint.
+    #[serde(default)]
+    pub otel: Otel,
+    /// Address of `/metrics`, `/healthz` and `/readyz`; off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+    /// File for one JSON object a call, `-` for standard error; off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_log: Option<String>,
+    /// Bounds of what observing may cost.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Worker threads of the runtime.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+/// The server behind the proxy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Upstream {
+    /// A program that speaks MCP on standard input and output.
+    Stdio(Command),
+    /// A streamable HTTP endpoint.
+    Http(Remote),
+    /// A legacy HTTP+SSE endpoint (2024-11-05).
+    Sse(Remote),
+}
+
+/// A program to start. No shell takes part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Command {
+    /// The program, looked up in `PATH` unless it has a slash.
+    pub program: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Variables that it gets besides the inherited ones (all but `MCPULSE_PROXY_*`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// Its working directory; the proxy's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+}
+
+/// A server to dial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Remote {
+    /// Its URL: scheme `http` or `https`, with the MCP (or SSE) path.
+    pub url: String,
+    /// Sent as `Authorization: Bearer …` upstream, and demanded from clients of the listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<Secret>,
+    /// Headers added to every request on the MCP path, replacing the client's of that name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// PEM file of certificate authorities to trust besides the built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// What the upstream sees as `Host`.
+    #[serde(default)]
+    pub host_header: HostHeader,
+    /// What the upstream sees as `Accept-Encoding`.
+    #[serde(default)]
+    pub accept_encoding: AcceptEncoding,
+    /// Longest wait for a connection, TLS included.
+    #[serde(default = "default_connect_timeout", with = "units::duration")]
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of a response to a POST; none means for ever.
+    #[serde(default, with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub response_timeout: Option<Duration>,
+    /// How long an unused connection is kept; below the 5 s after which Node closes its own.
+    #[serde(default = "default_idle_timeout", with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// The status of answers for an upstream that is down: 502 and 504 as HTTP has it, or 200
+    /// for clients that give up a session on any 5xx.
+    #[serde(default)]
+    pub error_status: ErrorStatus,
+}
+
+impl Remote {
+    /// A remote server with every setting at its default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            bearer_token: None,
+            headers: Vec::new(),
+            ca_file: None,
+            host_header: HostHeader::default(),
+            accept_encoding: AcceptEncoding::default(),
+            connect_timeout: default_connect_timeout(),
+            response_timeout: None,
+            idle_timeout: default_idle_timeout(),
+            error_status: ErrorStatus::default(),
+        }
+    }
+}
+
+fn default_connect_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_idle_timeout() -> Duration {
+    Duration::from_secs(4)
+}
+
+/// One header.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value, never shown: it often is a key.
+    pub value: Secret,
+}
+
+/// What the upstream sees as `Host`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostHeader {
+    /// Its own authority.
+    #[default]
+    Upstream,
+    /// What the client sent.
+    Preserve,
+}
+
+/// What the upstream sees as `Accept-Encoding`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AcceptEncoding {
+    /// `identity`, so that answers can be read.
+    #[default]
+    Identity,
+    /// What the client sent; compressed answers are forwarded unread.
+    Preserve,
+}
+
+/// The HTTP status of answers that the proxy gives for an upstream that is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ErrorStatus {
+    /// 502, 503 or 504.
+    #[default]
+    Gateway,
+    /// 200 with a JSON-RPC error, for requests.
+    Ok,
+}
+
+/// The listener for clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listen {
+    /// `HOST:PORT`, or `:PORT` for every interface.
+    pub address: String,
+    /// Values of `Host` that pass, besides loopback names on a loopback listener.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosts: Vec<String>,
+    /// Values of `Origin` that pass, besides the listener's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
+    /// Serve TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+    /// The URL that clients use, scheme and authority; set, it rewrites OAuth metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Largest request body in bytes; beyond it 413.
+    #[serde(default = "default_max_body", with = "units::size")]
+    pub max_body: u64,
+    /// Largest request head in bytes; beyond it 431.
+    #[serde(default = "default_max_header", with = "units::size")]
+    pub max_header: u64,
+    /// Longest wait for the whole request head, and between two reads of a request body.
+    #[serde(default = "default_read_timeout", with = "units::duration")]
+    pub read_timeout: Duration,
+    /// Longest wait at the end for calls in flight.
+    #[serde(default = "default_drain_timeout", with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Listen {
+    /// A listener with every setting at its default.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            tls: None,
+            public_url: None,
+            max_body: default_max_body(),
+            max_header: default_max_header(),
+            read_timeout: default_read_timeout(),
+            drain_timeout: default_drain_timeout(),
+        }
+    }
+}
+
+fn default_max_body() -> u64 {
+    64 << 20
+}
+
+fn default_max_header() -> u64 {
+    64 << 10
+}
+
+fn default_read_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_drain_timeout() -> Duration {
+    Duration::from_secs(25)
+}
+
+/// Certificate and key of a listener, re-read when the files change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerTls {
+    /// PEM file with the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// Reporting to MCPulse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Mcpulse {
+    /// `HOST:PORT` or a URL; TLS for `https` and for port 443. `none` turns it off.
+    pub url: String,
+    /// Sent as `x-api-key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Secret>,
+    /// TLS whatever the URL says (`true`, `false`); by scheme and port when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
+    /// PEM file of certificate authorities to trust besides the built-in ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// What of a call's arguments and error texts is reported.
+    pub capture: Capture,
+    /// Calls that are sent together without waiting longer.
+    pub batch_size: usize,
+    /// Longest wait for a batch to fill up.
+    #[serde(with = "units::duration")]
+    pub flush_interval: Duration,
+    /// Most calls in one request, when there is a backlog.
+    pub batch_max: usize,
+    /// Calls kept in memory while MCPulse is away.
+    pub queue_calls: usize,
+    /// Bytes kept in memory while MCPulse is away.
+    #[serde(with = "units::size")]
+    pub queue_bytes: u64,
+    /// Longest wait for the answer to a batch.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// Directory in which calls wait for MCPulse across restarts; off when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_dir: Option<PathBuf>,
+    /// Most bytes in that directory.
+    #[serde(with = "units::size")]
+    pub spool_limit: u64,
+}
+
+impl Mcpulse {
+    /// The value of `url` that turns the sink off.
+    pub const OFF: &'static str = "none";
+
+    /// Whether calls are reported to MCPulse at all.
+    pub fn enabled(&self) -> bool {
+        self.url != Self::OFF
+    }
+}
+
+impl Default for Mcpulse {
+    fn default() -> Self {
+        Self {
+            url: "localhost:50051".to_owned(),
+            api_key: None,
+            tls: None,
+            ca_file: None,
+            capture: Capture::default(),
+            batch_size: 100,
+            flush_interval: Duration::from_secs(2),
+            batch_max: 1000,
+            queue_calls: 10_000,
+            queue_bytes: 8 << 20,
+            timeout: Duration::from_secs(10),
+            spool_dir: None,
+            spool_limit: 64 << 20,
+        }
+    }
+}
+
+/// What of a call's arguments and error texts leaves the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Capture {
+    /// Neither arguments nor error texts.
+    None,
+    /// Both, with secrets replaced by `[REDACTED]`.
+    #[default]
+    Redacted,
+    /// Both as they are.
+    Full,
+}
+
+/// Reporting to an OpenTelemetry collector over OTLP/gRPC; filled from the standard
+/// `OTEL_*` variables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Otel {
+    /// URL of the collector; off when absent (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Metadata of every export (`OTEL_EXPORTER_OTLP_HEADERS`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// Longest wait for one export (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// `service.name`; the server id when absent (`OTEL_SERVICE_NAME`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// Further resource attributes (`OTEL_RESOURCE_ATTRIBUTES`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resource_attributes: BTreeMap<String, String>,
+    /// Share of calls without a sampled parent that become spans, 0 to 1; calls that failed
+    /// always do (`--trace-sample`).
+    pub sample: f64,
+    /// Whether the proxy's own spans are exported as well.
+    pub own_spans: bool,
+    /// Spans kept in memory while the collector is away.
+    pub queue_calls: usize,
+}
+
+impl Default for Otel {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            headers: Vec::new(),
+            timeout: Duration::from_secs(10),
+            service_name: None,
+            resource_attributes: BTreeMap::new(),
+            sample: 1.0,
+            own_spans: false,
+            queue_calls: 10_000,
+        }
+    }
+}
+
+/// Bounds of what observing may cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes that wait to be observed; beyond it they are forwarded unobserved.
+    #[serde(with = "units::size")]
+    pub tap_bytes: u64,
+    /// Bytes up to which a message is read whole; beyond it only its top-level members.
+    #[serde(with = "units::size")]
+    pub inspect: u64,
+    /// Bytes of `params.arguments` kept for reporting; larger arguments are left out.
+    #[serde(with = "units::size")]
+    pub arguments: u64,
+    /// Requests without an answer, over all sessions.
+    pub pending: usize,
+    /// How long a request waits for its answer before it counts as timed out.
+    #[serde(with = "units::duration")]
+    pub pending_for: Duration,
+    /// Sessions remembered for their client and protocol version.
+    pub sessions: usize,
+    /// Tools with series of their own; the others share `__other__`.
+    pub tools: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tap_bytes: 8 << 20,
+            inspect: 1 << 20,
+            arguments: 16 << 10,
+            pending: 10_000,
+            pending_for: Duration::from_hours(1),
+            sessions: 10_000,
+            tools: 200,
+        }
+    }
+}

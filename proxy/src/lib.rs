@@ -1,0 +1,27 @@
+//! A byte-transparent proxy for MCP servers that reports every tool call.
+//!
+//! Bytes flow through `relay`; what they say flows down this list. A module may use those
+//! below it and none above, which `tests/e2e/layering.rs` enforces:
+//!
+//! - `app` composes everything; it alone knows every part.
+//! - [`relay`] moves bytes between a client and a server and shows the tap a cheap copy.
+//! - [`tap`] is the one bounded queue between forwarding and observing.
+//! - [`observe`] turns observed bytes into [`record::Call`]s.
+//! - [`sink`] delivers calls: Prometheus, MCPulse, OpenTelemetry, a log.
+//! - [`record`] holds the only types that sinks see.
+//! - [`traffic`] is the vocabulary in which relays describe what they saw.
+//! - [`config`], [`ready`] and [`shutdown`] know none of the others.
+
+pub mod relay;
+pub mod tap;
+
+pub mod observe;
+
+pub mod sink;
+
+pub mod record;
+pub mod traffic;
+
+pub mod config;
+pub mod ready;
+pub mod shutdown;

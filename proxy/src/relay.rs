@@ -1,0 +1,1 @@
+//! Forwards bytes between a client and a server, and shows the tap what passes.

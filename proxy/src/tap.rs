@@ -1,0 +1,269 @@
+//! The one queue between forwarding and observing.
+//!
+//! Relays push what passes, time-stamped before it is written onwards; the observer takes it
+//! in the same order. A push never waits, locks or allocates: when the queue is full, in
+//! slots or in bytes, what passes is dropped and counted, and the next thing that fits says
+//! so. The observer is not woken for each push, only when it sleeps or the queue fills up.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use crossbeam_queue::ArrayQueue;
+use futures_util::task::AtomicWaker;
+
+use crate::{
+    observe::Observer,
+    traffic::{Direction, End, ResponseHead, Seen, Stream, StreamKind, What},
+};
+
+/// Slots of the queue; one holds a chunk of bytes, a response head or an end.
+const SLOTS: usize = 4096;
+/// Queued slots and bytes at which a dozing observer is woken before its time.
+const WAKE_SLOTS: usize = SLOTS / 4;
+const WAKE_BYTES: usize = 1 << 20;
+/// How long the observer lets work pile up between two looks.
+const DOZE: Duration = Duration::from_millis(10);
+/// Looks in vain after which the observer sleeps until it is woken.
+const LOOKS_BEFORE_SLEEP: u32 = 10;
+
+/// The observer is at work and will look again by itself.
+const AWAKE: u8 = 0;
+/// The observer looks again soon; only a queue that fills up wakes it.
+const DOZING: u8 = 1;
+/// The observer waits for the next push.
+const ASLEEP: u8 = 2;
+
+/// The relays' end of the queue.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: ArrayQueue<Seen>,
+    bytes: AtomicUsize,
+    byte_limit: usize,
+    wake_bytes: usize,
+    /// `AWAKE`, `DOZING` or `ASLEEP`.
+    observer: AtomicU8,
+    closed: AtomicBool,
+    waker: AtomicWaker,
+    streams: AtomicU64,
+    lost: Lost,
+}
+
+/// What the tap had to drop since the start.
+#[derive(Debug, Default)]
+struct Lost {
+    things: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Tap {
+    /// A queue that keeps at most `byte_limit` bytes of bodies, and its other end.
+    pub fn new(byte_limit: usize) -> (Self, Drain) {
+        let shared = Arc::new(Shared {
+            queue: ArrayQueue::new(SLOTS),
+            bytes: AtomicUsize::new(0),
+            byte_limit,
+            wake_bytes: WAKE_BYTES.min(byte_limit / 2),
+            observer: AtomicU8::new(AWAKE),
+            closed: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            streams: AtomicU64::new(0),
+            lost: Lost::default(),
+        });
+        (Self { shared: Arc::clone(&shared) }, Drain { shared })
+    }
+
+    /// Begins to observe a stream: a probe for each direction, to the server first.
+    pub fn open(&self, server_id: Arc<str>, kind: StreamKind) -> (Probe, Probe) {
+        let id = self.shared.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = Arc::new(Stream { id, server_id, kind });
+        let probe = |direction| Probe {
+            shared: Arc::clone(&self.shared),
+            stream: Arc::clone(&stream),
+            direction,
+            gap: false,
+            ended: false,
+        };
+        (probe(Direction::ToServer), probe(Direction::ToClient))
+    }
+
+    /// Things and bytes dropped since the start because the queue was full.
+    pub fn lost(&self) -> (u64, u64) {
+        let lost = &self.shared.lost;
+        (lost.things.load(Ordering::Relaxed), lost.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Lets [`Drain::run`] end once the queue is empty. Call it when every relay has ended.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.waker.wake();
+    }
+}
+
+impl Shared {
+    fn push(&self, seen: Seen) -> bool {
+        let size = match &seen.what {
+            What::Data(bytes) => bytes.len(),
+            What::Head(_) | What::End(_) => 0,
+        };
+        let queued = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
+        // An empty queue takes anything, or a chunk above the limit would never pass.
+        let fits = queued <= self.byte_limit || queued == size;
+        if !fits || self.queue.push(seen).is_err() {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+            self.lost.things.fetch_add(1, Ordering::Relaxed);
+            self.lost.bytes.fetch_add(size as u64, Ordering::Relaxed);
+            return false;
+        }
+        // Pairs with the fence of `Drain::wait`: either it sees this push or we see its state.
+        fence(Ordering::SeqCst);
+        let state = self.observer.load(Ordering::SeqCst);
+        if (state == ASLEEP || (state == DOZING && self.filling()))
+            && self.observer.swap(AWAKE, Ordering::SeqCst) != AWAKE
+        {
+            self.waker.wake();
+        }
+        true
+    }
+
+    fn filling(&self) -> bool {
+        self.queue.len() >= WAKE_SLOTS || self.bytes.load(Ordering::Relaxed) >= self.wake_bytes
+    }
+}
+
+/// Shows the observer one direction of a stream. Dropping it says that the direction ended,
+/// for the reason that the relay would have to give otherwise: its peer is gone.
+#[derive(Debug)]
+pub struct Probe {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    direction: Direction,
+    gap: bool,
+    ended: bool,
+}
+
+impl Probe {
+    /// The stream that it belongs to.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// These bytes are about to be written onwards.
+    pub fn data(&mut self, bytes: &Bytes) {
+        if !bytes.is_empty() {
+            self.push(What::Data(bytes.clone()));
+        }
+    }
+
+    /// The head of the response is about to be sent to the client.
+    pub fn head(&mut self, head: ResponseHead) {
+        self.push(What::Head(head));
+    }
+
+    /// Nothing more comes this way. Later calls and the drop say nothing.
+    pub fn end(&mut self, end: End) {
+        if !self.ended {
+            self.ended = true;
+            self.push(What::End(end));
+        }
+    }
+
+    fn push(&mut self, what: What) {
+        let seen = Seen {
+            stream: Arc::clone(&self.stream),
+            direction: self.direction,
+            at: Instant::now(),
+            gap: self.gap,
+            what,
+        };
+        self.gap = !self.shared.push(seen);
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.end(match self.direction {
+            Direction::ToServer => End::ClientGone,
+            Direction::ToClient => End::ServerGone,
+        });
+    }
+}
+
+/// The observer's end of the queue.
+#[derive(Debug)]
+pub struct Drain {
+    shared: Arc<Shared>,
+}
+
+impl Drain {
+    /// Feeds the observer until the tap is closed and the queue empty.
+    pub async fn run(self, mut observer: Observer) {
+        let mut vain = 0;
+        loop {
+            if self.feed(&mut observer) {
+                vain = 0;
+            } else if self.shared.closed.load(Ordering::SeqCst) {
+                break;
+            } else {
+                vain += 1;
+            }
+            observer.tick(Instant::now());
+            let (state, longest) = if vain < LOOKS_BEFORE_SLEEP {
+                (DOZING, DOZE)
+            } else {
+                (ASLEEP, observer.idle_for())
+            };
+            // Running out of time is as good a reason to look as being woken.
+            let _ = tokio::time::timeout(longest, self.wait(state)).await;
+        }
+        observer.finish(Instant::now());
+    }
+
+    /// Hands over what is queued now, so that a flood cannot keep the tick from coming.
+    fn feed(&self, observer: &mut Observer) -> bool {
+        let mut left = SLOTS;
+        while left > 0 {
+            let Some(seen) = self.shared.queue.pop() else { break };
+            if let What::Data(bytes) = &seen.what {
+                self.shared.bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            observer.see(seen);
+            left -= 1;
+        }
+        left < SLOTS
+    }
+
+    /// Completes when a push woke the observer from `state`, or has work for it already.
+    async fn wait(&self, state: u8) {
+        let shared = &self.shared;
+        shared.observer.store(state, Ordering::SeqCst);
+        poll_fn(|context| {
+            shared.waker.register(context.waker());
+            fence(Ordering::SeqCst);
+            let work = match state {
+                ASLEEP => !shared.queue.is_empty(),
+                _ => shared.filling(),
+            };
+            let woken = shared.observer.load(Ordering::SeqCst) == AWAKE;
+            if work || woken || shared.closed.load(Ordering::SeqCst) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        shared.observer.store(AWAKE, Ordering::SeqCst);
+    }
+}
