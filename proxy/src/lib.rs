@@ -10,6 +10,7 @@
 //! - [`sink`] delivers calls: Prometheus, MCPulse, OpenTelemetry, a log.
 //! - [`record`] holds the only types that sinks see.
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
+//! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`config`], [`ready`] and [`shutdown`] know none of the others.
 
 pub mod relay;
@@ -21,6 +22,8 @@ pub mod sink;
 
 pub mod record;
 pub mod traffic;
+
+pub mod tls;
 
 pub mod config;
 pub mod ready;

@@ -1,0 +1,157 @@
+//! Origins (scheme, host and port) and references relative to them, as RFC 3986 has them.
+
+use http::Uri;
+
+/// Where a URL leads, without its path. Names are compared in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    https: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of a URL with scheme `http` or `https`.
+    pub fn of(uri: &Uri) -> Option<Self> {
+        Self::from_parts(uri.scheme_str()?, uri.authority()?.as_str())
+    }
+
+    /// Reads `scheme://host[:port]`; a path behind it is ignored.
+    pub fn parse(text: &str) -> Option<Self> {
+        let reference = Reference::parse(text);
+        Self::from_parts(reference.scheme?, reference.authority?)
+    }
+
+    fn from_parts(scheme: &str, authority: &str) -> Option<Self> {
+        let https = match scheme {
+            _ if scheme.eq_ignore_ascii_case("http") => false,
+            _ if scheme.eq_ignore_ascii_case("https") => true,
+            _ => return None,
+        };
+        let (host, port) = split_host(authority)?;
+        Some(Self { https, host, port: port.unwrap_or(default_port(https)) })
+    }
+
+    /// Its host: lower case, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether a request that names this host and port stays at this origin. The scheme has
+    /// no say: a terminator of TLS in front of the listener changes it.
+    pub fn is_at(&self, host: &str, port: Option<u16>) -> bool {
+        self.host == host && self.port == port.unwrap_or(default_port(self.https))
+    }
+
+    /// The path, query and fragment of `reference`, when it names this origin in full and so
+    /// can be said relative to it. Plain `http` counts as the same origin where the origin is
+    /// `https` on the default port: servers behind a terminator of TLS do not know better.
+    pub fn strip<'a>(&self, reference: &'a str) -> Option<&'a str> {
+        let reference = Reference::parse(reference);
+        let scheme = reference.scheme.unwrap_or(if self.https { "https" } else { "http" });
+        let named = Self::from_parts(scheme, reference.authority?)?;
+        let naive = self.https && !named.https && named.host == self.host;
+        let same = named == *self || (naive && (named.port == 80 || named.port == self.port));
+        same.then_some(reference.rest)
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port == default_port(self.https) { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+/// Splits `host[:port]`; the host in lower case and without the dot of a full name.
+pub fn split_host(authority: &str) -> Option<(String, Option<u16>)> {
+    let authority: http::uri::Authority = authority.parse().ok()?;
+    let (host, port) = (authority.host(), authority.port());
+    // What is left over is a user name, or a port that is no number.
+    let length = host.len() + port.as_ref().map_or(0, |port| 1 + port.as_str().len());
+    if host.is_empty() || length != authority.as_str().len() {
+        return None;
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    Some((host, port.map(|port| port.as_u16())))
+}
+
+/// A URI reference (RFC 3986, 4.1) in three parts.
+struct Reference<'a> {
+    scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    rest: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    fn parse(text: &'a str) -> Self {
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme), rest),
+            _ => (None, text),
+        };
+        let Some(behind) = rest.strip_prefix("//") else {
+            return Self { scheme, authority: None, rest };
+        };
+        let end = behind.find(['/', '?', '#']).unwrap_or(behind.len());
+        Self { scheme, authority: Some(&behind[..end]), rest: &behind[end..] }
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// Resolves what stands behind an origin, or a reference without one, against the path of a
+/// request (RFC 3986, 5.2), so that the outcome starts with exactly one slash and any client
+/// resolves it to the same path again. None for a reference with a scheme or an authority.
+pub fn resolve(base: &str, reference: &str) -> Option<String> {
+    let parsed = Reference::parse(reference);
+    if parsed.scheme.is_some() || parsed.authority.is_some() {
+        return None;
+    }
+    let end = reference.find(['?', '#']).unwrap_or(reference.len());
+    let (path, tail) = reference.split_at(end);
+    let merged = match path {
+        "" => base.to_owned(),
+        _ if path.starts_with('/') => path.to_owned(),
+        _ => format!("{}{path}", &base[..=base.rfind('/').unwrap_or(0)]),
+    };
+    Some(format!("{}{tail}", rooted(&without_dots(&merged))))
+}
+
+/// Makes a path that starts with `//` safe to stand alone: there it would name a host.
+pub fn rooted(path: &str) -> String {
+    match path.as_bytes() {
+        [b'/', b'/' | b'\\', ..] => format!("/.{path}"),
+        [b'/', ..] => path.to_owned(),
+        _ => format!("/{path}"),
+    }
+}
+
+fn without_dots(path: &str) -> String {
+    if !path.contains("/.") {
+        return path.to_owned();
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            ".." => drop(kept.pop()),
+            "." => {}
+            _ => {
+                kept.push(segment);
+                continue;
+            }
+        }
+        if segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
