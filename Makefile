@@ -16,5 +16,9 @@ deny:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+# The tools are installed while the tests compile.
 test:
+	@tests/tools/install & tools=$$!; \
+	cargo test --workspace --locked --no-run; built=$$?; \
+	wait $$tools && exit $$built
 	cargo test --workspace --locked
