@@ -69,6 +69,33 @@ impl Call {
     }
 }
 
+#[cfg(test)]
+impl Call {
+    /// A tool call of 3 ms in the present, for tests.
+    pub(crate) fn of_tool(tool: &str, outcome: Outcome) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            server_id: "files".into(),
+            method: "tools/call".into(),
+            direction: Direction::ToServer,
+            tool: Some(tool.into()),
+            request_id: "1".into(),
+            started: SystemTime::now(),
+            duration: Duration::from_millis(3),
+            outcome,
+            error_message: None,
+            session: None,
+            client: None,
+            protocol_version: Some("2025-06-18".into()),
+            request_size: 100,
+            response_size: 1000,
+            arguments: None,
+            trace: None,
+            transport: Transport::Pipe,
+        }
+    }
+}
+
 /// `clientInfo` of the handshake or of the request's `_meta`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {

@@ -8,9 +8,11 @@ use std::{
 use crate::record::Call;
 
 pub mod ledger;
+pub mod prometheus;
 pub mod queue;
 
 pub use ledger::{Account, Ledger};
+pub use prometheus::Metrics;
 
 /// An exporter at work: the queue that feeds it, and the task that ends once the queue has
 /// been emptied and closed, or at the deadline of the shutdown.
@@ -25,20 +27,21 @@ pub struct Exporter {
 /// Where the observer puts what it found; never blocks and never fails.
 #[derive(Debug)]
 pub struct Sinks {
+    metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
     exporters: Vec<queue::Offer>,
 }
 
 impl Sinks {
-    /// Sinks whose tool calls are accounted for in `ledger`.
-    pub fn new(ledger: Arc<Ledger>, exporters: Vec<queue::Offer>) -> Self {
-        Self { ledger, exporters }
+    /// Sinks whose tool calls are accounted for in `ledger`, which `metrics` shows.
+    pub fn new(metrics: Arc<Metrics>, ledger: Arc<Ledger>, exporters: Vec<queue::Offer>) -> Self {
+        Self { metrics, ledger, exporters }
     }
 
-    /// One request has ended.
+    /// One request has ended. Metrics take all of them, exporters the tool calls.
     pub fn call(&self, call: Call) {
-        if call.is_tool_call() {
-            self.ledger.observed();
+        if let Some(kind) = self.metrics.count(&call) {
+            self.ledger.observed_as(kind);
             let call = Arc::new(call);
             for exporter in &self.exporters {
                 exporter.offer(&call);
@@ -47,10 +50,14 @@ impl Sinks {
     }
 
     /// The server named these tools in an answer to `tools/list`.
-    pub fn tools(&self, _server_id: &Arc<str>, _names: &[&str]) {}
+    pub fn tools(&self, server_id: &Arc<str>, names: &[&str]) {
+        self.metrics.list(server_id, names);
+    }
 
     /// Tool calls that have no outcome yet, and when the oldest of them began.
-    pub fn in_flight(&self, _server_id: &Arc<str>, _calls: usize, _oldest: Option<Instant>) {}
+    pub fn in_flight(&self, server_id: &Arc<str>, calls: usize, oldest: Option<Instant>) {
+        self.metrics.in_flight(server_id, calls, oldest);
+    }
 }
 
 /// A value that only the sinks' side locks; a panic elsewhere does not poison it.

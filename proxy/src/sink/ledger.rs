@@ -9,6 +9,9 @@ use std::{
 
 use super::lock;
 
+/// The reason that every sink shares: its queue could not take the call.
+pub const QUEUE_FULL: &str = "queue_full";
+
 /// The books of all sinks.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -20,6 +23,8 @@ pub struct Ledger {
 pub struct Books {
     /// Tool calls observed since the start.
     pub observed: u64,
+    /// The same, as far as they were observed under a number: [`Ledger::observed_as`].
+    pub by_kind: Vec<u64>,
     /// One line a sink, in the order in which accounts were opened.
     pub sinks: Vec<Line>,
 }
@@ -53,22 +58,39 @@ impl Ledger {
     /// Opens the account of a sink. Do it before the first call is observed.
     pub fn account(self: &Arc<Self>, sink: &'static str) -> Account {
         let mut books = lock(&self.books);
-        books.sinks.push(Line { sink, ..Line::default() });
+        let dropped = BTreeMap::from([(QUEUE_FULL, 0)]);
+        books.sinks.push(Line { sink, dropped, ..Line::default() });
         Account { ledger: Arc::clone(self), index: books.sinks.len() - 1 }
     }
 
     /// One more tool call, which every sink now owes.
     pub fn observed(&self) {
+        lock(&self.books).observe();
+    }
+
+    /// The same, counted under `kind` as well: a number that the caller gave to what it wants
+    /// counted together. Numbers are dense and begin at 0.
+    pub fn observed_as(&self, kind: usize) {
         let mut books = lock(&self.books);
-        books.observed += 1;
-        for line in &mut books.sinks {
-            line.queued += 1;
+        books.observe();
+        if books.by_kind.len() <= kind {
+            books.by_kind.resize(kind + 1, 0);
         }
+        books.by_kind[kind] += 1;
     }
 
     /// The books as they stand.
     pub fn snapshot(&self) -> Books {
         lock(&self.books).clone()
+    }
+}
+
+impl Books {
+    fn observe(&mut self) {
+        self.observed += 1;
+        for line in &mut self.sinks {
+            line.queued += 1;
+        }
     }
 }
 
@@ -93,6 +115,15 @@ impl Account {
     /// They are given up; `reason` completes the label `dropped_<reason>`.
     pub fn dropped(&self, reason: &'static str, calls: u64) {
         self.settle(calls, |line| *line.dropped.entry(reason).or_default() += calls);
+    }
+
+    /// Makes these reasons visible before the first call is dropped for one of them, for
+    /// a counter that appears together with its first drop hides it from `increase()`.
+    pub fn may_drop(&self, reasons: &[&'static str]) {
+        let mut books = lock(&self.ledger.books);
+        for reason in reasons {
+            books.sinks[self.index].dropped.entry(reason).or_default();
+        }
     }
 
     /// They were read back from the spool and are queued again.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::Account;
+use super::{Account, ledger::QUEUE_FULL};
 use crate::record::Call;
 
 /// The end that the observer fills.
@@ -41,7 +41,7 @@ impl Offer {
         let full = self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.byte_limit;
         if full || self.sender.try_send(Arc::clone(call)).is_err() {
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            self.account.dropped("queue_full", 1);
+            self.account.dropped(QUEUE_FULL, 1);
         }
     }
 }
