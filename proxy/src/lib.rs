@@ -4,6 +4,7 @@
 //! below it and none above, which `tests/e2e/layering.rs` enforces:
 //!
 //! - `app` composes everything; it alone knows every part.
+//! - [`admin`] answers `/metrics`, `/healthz` and `/readyz`.
 //! - [`relay`] moves bytes between a client and a server and shows the tap a cheap copy.
 //! - [`tap`] is the one bounded queue between forwarding and observing.
 //! - [`observe`] turns observed bytes into [`record::Call`]s.
@@ -12,6 +13,8 @@
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`config`], [`ready`] and [`shutdown`] know none of the others.
+
+pub mod admin;
 
 pub mod relay;
 pub mod tap;

@@ -1,0 +1,179 @@
+//! The admin listener: `/metrics`, `/healthz` and `/readyz`, apart from all MCP traffic. It
+//! answers until its task is dropped, so that a draining proxy can still be watched.
+
+use std::{convert::Infallible, io, net::Ipv6Addr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    ready::Ready,
+    shutdown::Shutdown,
+    sink::{Metrics, prometheus::TEXT_FORMAT},
+};
+
+/// Connections at a time; further ones wait in the backlog.
+const CONNECTIONS: usize = 32;
+/// Longest wait for the head of a request, also on a connection that is kept.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept, and how long its last answer may then take. A client that
+/// reads nothing cannot hold its place for longer.
+const LIFETIME: Duration = Duration::from_mins(1);
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which mostly means that there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The admin listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listen for metrics on {address}: {source}; choose another --metrics-listen")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+/// Binds `HOST:PORT`, or `:PORT` for every interface. With `tolerant` a taken port is none
+/// and one warning: in stdio mode clients start the same entry twice.
+pub async fn bind(address: &str, tolerant: bool) -> Result<Option<TcpListener>, BindError> {
+    let bound = match address.strip_prefix(':') {
+        // Dual-stack where there is IPv6, IPv4 alone where there is none.
+        Some(port) => {
+            match TcpListener::bind(format!("[{}]:{port}", Ipv6Addr::UNSPECIFIED)).await {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                    TcpListener::bind(format!("0.0.0.0:{port}")).await
+                }
+                bound => bound,
+            }
+        }
+        None => TcpListener::bind(address).await,
+    };
+    match bound {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if tolerant && error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!("no metrics: {address} of --metrics-listen is taken, by another proxy?");
+            Ok(None)
+        }
+        Err(source) => Err(BindError { address: address.to_owned(), source }),
+    }
+}
+
+/// Answers on `listener` until dropped. From the beginning of the shutdown `/readyz` fails.
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Ready, shutdown: Shutdown) {
+    let admin = Arc::new(Admin { metrics, ready, shutdown });
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let admin = Arc::clone(&admin);
+                connections.spawn(async move {
+                    converse(stream, admin).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!("accept on the admin listener: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, admin: Arc<Admin>) {
+    // Without it an answer in two segments waits for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = admin.answer(request.method(), request.uri().path());
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => Ok(ended),
+        () = sleep(LIFETIME) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER, connection).await
+        }
+    };
+    if let Ok(Err(error)) = ended {
+        tracing::debug!("connection to the admin listener: {error}");
+    }
+}
+
+#[derive(Debug)]
+struct Admin {
+    metrics: Arc<Metrics>,
+    ready: Ready,
+    shutdown: Shutdown,
+}
+
+impl Admin {
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        match (method, path) {
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "alive\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
+            (_, "/metrics" | "/healthz" | "/readyz") => {
+                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                answer
+            }
+            _ => text(StatusCode::NOT_FOUND, "only /metrics, /healthz and /readyz\n"),
+        }
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        match self.metrics.render() {
+            Ok(metrics) => {
+                let mut answer = text(StatusCode::OK, metrics);
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
+                answer
+            }
+            Err(error) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, format!("write metrics: {error}\n"))
+            }
+        }
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        let mut closed = String::new();
+        for (gate, reason) in self.ready.closed() {
+            closed.extend([gate, ": ", &reason, "\n"]);
+        }
+        if self.shutdown.has_begun() {
+            closed.push_str("proxy: shutting down\n");
+        }
+        if closed.is_empty() {
+            text(StatusCode::OK, "ready\n")
+        } else {
+            text(StatusCode::SERVICE_UNAVAILABLE, closed)
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, plain);
+    answer
+}
+
+#[cfg(test)]
+mod tests;
