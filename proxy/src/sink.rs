@@ -8,6 +8,7 @@ use std::{
 use crate::record::Call;
 
 pub mod ledger;
+pub mod mcpulse;
 pub mod prometheus;
 pub mod queue;
 

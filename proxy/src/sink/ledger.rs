@@ -11,6 +11,8 @@ use super::lock;
 
 /// The reason that every sink shares: its queue could not take the call.
 pub const QUEUE_FULL: &str = "queue_full";
+/// The reason of what was still queued when the time to end was over.
+pub const SHUTDOWN: &str = "shutdown";
 
 /// The books of all sinks.
 #[derive(Debug, Default)]

@@ -5,9 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{Account, ledger::QUEUE_FULL};
+use super::{
+    Account,
+    ledger::{QUEUE_FULL, SHUTDOWN},
+};
 use crate::record::Call;
 
 /// The end that the observer fills.
@@ -39,9 +42,18 @@ impl Offer {
     pub fn offer(&self, call: &Arc<Call>) {
         let weight = call.weight();
         let full = self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.byte_limit;
-        if full || self.sender.try_send(Arc::clone(call)).is_err() {
+        let lost = if full {
+            Some(QUEUE_FULL)
+        } else {
+            match self.sender.try_send(Arc::clone(call)) {
+                Ok(()) => None,
+                Err(TrySendError::Full(_)) => Some(QUEUE_FULL),
+                Err(TrySendError::Closed(_)) => Some(SHUTDOWN),
+            }
+        };
+        if let Some(reason) = lost {
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            self.account.dropped(QUEUE_FULL, 1);
+            self.account.dropped(reason, 1);
         }
     }
 }
@@ -52,6 +64,11 @@ impl Take {
         let call = self.receiver.recv().await?;
         self.bytes.fetch_sub(call.weight(), Ordering::Relaxed);
         Some(call)
+    }
+
+    /// Takes no more: what is offered from now on is dropped and counted there.
+    pub fn close(&mut self) {
+        self.receiver.close();
     }
 
     /// The next call if one is waiting.

@@ -1,0 +1,37 @@
+//! Reports tool calls to MCPulse over gRPC, in batches, for as long as it takes.
+//!
+//! Calls wait in the bounded queue of the sink until a batch takes them; a batch is settled
+//! call by call and never given up while the process lives.
+
+use crate::{config, shutdown::Shutdown};
+
+mod address;
+mod backoff;
+mod batch;
+mod client;
+mod metric;
+mod redact;
+mod reporter;
+mod trouble;
+
+pub use self::{address::AddressError, client::Error};
+use self::{client::Client, metric::Convert, reporter::Reporter};
+use super::{Account, Exporter, queue::queue};
+
+/// Starts reporting. Must be called within a runtime.
+///
+/// # Errors
+/// When the configuration cannot work: an unreadable address, file of authorities or key. A
+/// MCPulse that is away is no error.
+pub fn start(
+    config: &config::Mcpulse,
+    account: Account,
+    shutdown: Shutdown,
+) -> Result<Exporter, Error> {
+    let client = Client::new(config)?;
+    let convert = Convert::new(config.capture)?;
+    let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
+    let (offer, take) = queue(config.queue_calls.max(1), bytes, account.clone());
+    let reporter = Reporter::new(config, take, client, convert, account, shutdown);
+    Ok(Exporter { offer, task: tokio::spawn(reporter.report()) })
+}

@@ -1,0 +1,142 @@
+//! Takes secrets out of what is reported: by the name under which a value stands, and by its
+//! shape, in every string at every depth.
+//!
+//! A superset of what the MCPulse SDKs do. In doubt it redacts: a report that says too little
+//! can be lived with.
+
+use std::borrow::Cow;
+
+use regex::{Regex, RegexBuilder};
+
+/// What stands in the place of a secret.
+pub(super) const REDACTED: &str = "[REDACTED]";
+
+/// Names of secrets, in lower case and without anything but letters and digits.
+const NAMES: [&str; 22] = [
+    "apikeys",
+    "auth",
+    "authorization",
+    "authentication",
+    "bearer",
+    "connectionstring",
+    "cookie",
+    "cookies",
+    "credential",
+    "credentials",
+    "jwt",
+    "passphrase",
+    "passwd",
+    "passwords",
+    "pat",
+    "proxyauthorization",
+    "pwd",
+    "secrets",
+    "sessionid",
+    "setcookie",
+    "signature",
+    "xauth",
+];
+
+/// Ends of names of secrets, such as `github_token` or `dbPassword`, spelled likewise.
+const ENDS: [&str; 12] = [
+    "accesskey",
+    "accesskeyid",
+    "apikey",
+    "credentials",
+    "encryptionkey",
+    "passphrase",
+    "password",
+    "privatekey",
+    "secret",
+    "secretkey",
+    "signingkey",
+    "token",
+];
+
+/// Strings that are secrets by themselves.
+const SHAPES: &str = concat!(
+    // Private keys, also those that were cut off.
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
+    r"(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+    // JSON web tokens, signed or encrypted.
+    r"|eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,4}",
+    // OpenAI, Anthropic; Stripe and those that spell theirs alike.
+    r"|(?-u:\b|_)sk-[A-Za-z0-9_-]{8,}",
+    r"|(?-u:\b|_)[rs]k_[a-z]+_[A-Za-z0-9]{5,}",
+    // GitHub, GitLab, Slack.
+    r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}",
+    r"|xox[a-z]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}",
+    // AWS, Google.
+    r"|(?-u:\b|_)(?:AKIA|ASIA)[A-Z0-9]{16}",
+    r"|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{16,}",
+    // npm, PyPI, Hugging Face.
+    r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}",
+);
+
+/// What introduces a secret up to the end of the line: it may hold anything.
+const COOKIES: &str = r"(?i)(cookie\\*[\x22']?\s*[:=]\s*)[^\r\n]+";
+
+/// What introduces a secret that ends with a space, a quote or a separator: an assignment, a
+/// header, a member of JSON inside a string, a parameter of a query.
+const ASSIGNED: &str = concat!(
+    r"(?i)((?:",
+    r"(?:password|passwd|passphrase|pwd|secret|token|authorization|credentials?",
+    r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|secret[_-]?key|signature)",
+    r"\\*[\x22']?\s*(?:[:=]|=>)\s*\\*[\x22']?(?:(?:basic|bearer|digest|negotiate|token)\s+)?",
+    r"|[?&;#](?:key|sig|auth|jwt)=",
+    r"|(?-u:\b)bearer\s+",
+    r"))[^\s\x22'\\,;&<>]+",
+);
+
+/// The password in the authority of a URL; it may hold an `@` of its own.
+const USERINFO: &str = r"(://[^/\s:@\x22']*:)[^/\s\x22']+(@)";
+
+/// A user name in the authority of a URL that is too long to be one.
+const USERNAME: &str = r"(://)[^/\s:@\x22']{20,}(@)";
+
+/// States that a search may remember before it starts over, in bytes; the default is 2 MiB.
+const SEARCH_CACHE: usize = 256 << 10;
+
+/// Redacts keys and texts. Building one is expensive, using it is not.
+#[derive(Debug)]
+pub(super) struct Redactor {
+    rules: Vec<(Regex, &'static str)>,
+}
+
+impl Redactor {
+    pub(super) fn new() -> Result<Self, regex::Error> {
+        let rules = [
+            (USERINFO, "${1}[REDACTED]${2}"),
+            (USERNAME, "${1}[REDACTED]${2}"),
+            (SHAPES, REDACTED),
+            (COOKIES, "${1}[REDACTED]"),
+            (ASSIGNED, "${1}[REDACTED]"),
+        ];
+        let build = |(pattern, replacement)| {
+            let regex = RegexBuilder::new(pattern).dfa_size_limit(SEARCH_CACHE).build()?;
+            Ok((regex, replacement))
+        };
+        Ok(Self { rules: rules.into_iter().map(build).collect::<Result<_, _>>()? })
+    }
+
+    /// The text without what looks like a secret.
+    pub(super) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        for (regex, replacement) in &self.rules {
+            if let Cow::Owned(redacted) = regex.replace_all(&text, *replacement) {
+                text = Cow::Owned(redacted);
+            }
+        }
+        text
+    }
+
+    /// Whether whatever stands under this name is a secret.
+    pub(super) fn is_secret(name: &str) -> bool {
+        let name: String =
+            name.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect();
+        NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
+    }
+}
+
+#[cfg(test)]
+mod tests;
