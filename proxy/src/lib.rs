@@ -11,6 +11,7 @@
 //! - [`sink`] delivers calls: Prometheus, MCPulse, OpenTelemetry, a log.
 //! - [`record`] holds the only types that sinks see.
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
+//! - [`jsonrpc`], [`scan`], [`mcp`] and [`lines`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`config`], [`ready`] and [`shutdown`] know none of the others.
 
@@ -25,6 +26,13 @@ pub mod sink;
 
 pub mod record;
 pub mod traffic;
+
+pub mod jsonrpc;
+pub mod scan;
+
+pub mod mcp;
+
+pub mod lines;
 
 pub mod tls;
 

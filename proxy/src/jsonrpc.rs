@@ -1,0 +1,191 @@
+//! JSON-RPC: what kind of message a scanned one is, and ids that compare as their peers mean.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    mcp::Field,
+    scan::{Bounds, Form, Scanner},
+};
+
+/// An id, a progress token or the like, with its JSON type: `1` and `"1"` differ.
+///
+/// A peer may spell one value in another way than it got it: `"\u0061"` is `"a"`, `1.0` is `1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Id {
+    /// An integer.
+    Number(i64),
+    /// Anything else, as JSON.
+    Json(Arc<str>),
+}
+
+/// The largest integer that every peer that reads numbers as doubles keeps.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl Id {
+    /// The value of `field`; none if it is not there.
+    pub fn of(message: &Scanner, field: Field) -> Option<Self> {
+        let (raw, whole) = message.raw(field);
+        match message.form(field) {
+            Form::Absent => None,
+            Form::Text => {
+                let text = message.text_of(field)?;
+                let quoted = if raw.contains(&b'\\') {
+                    serde_json::to_string(&*text).unwrap_or_default()
+                } else {
+                    format!("\"{text}\"")
+                };
+                Some(Self::json(&quoted, whole))
+            }
+            Form::Scalar => Some(
+                Self::number(raw)
+                    .unwrap_or_else(|| Self::json(&String::from_utf8_lossy(raw), whole)),
+            ),
+            Form::Nested => Some(Self::json(&String::from_utf8_lossy(raw), whole)),
+        }
+    }
+
+    fn number(raw: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(raw).ok()?;
+        if let Ok(number) = text.parse() {
+            return Some(Self::Number(number));
+        }
+        let number: f64 = text.parse().ok()?;
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be a small integer")]
+        (number.fract() == 0.0 && number.abs() < EXACT).then_some(Self::Number(number as i64))
+    }
+
+    fn json(text: &str, whole: bool) -> Self {
+        Self::Json(if whole { text.into() } else { format!("{text}…").into() })
+    }
+
+    /// Whether it is `null`, which stands for "no id known" in errors.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Json(text) if &**text == "null")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Json(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What a message is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It asks and is to be answered under this id.
+    Request(Id),
+    /// It tells and is not answered.
+    Notification,
+    /// It answers the request with this id.
+    Answer(Id),
+    /// An error that answers no request in particular: its id is `null` or missing.
+    Refusal,
+    /// An object that is none of these.
+    Unknown,
+}
+
+impl Kind {
+    /// The kind of a scanned message.
+    pub fn of(message: &Scanner) -> Self {
+        let id = Id::of(message, Field::Id);
+        if message.form(Field::Method) == Form::Text {
+            return id.map_or(Self::Notification, Self::Request);
+        }
+        let (result, error) = (message.has(Field::Result), message.has(Field::Error));
+        match id.filter(|id| !id.is_null()) {
+            Some(id) if result || error => Self::Answer(id),
+            None if error => Self::Refusal,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The id, as JSON, under which the request that `bytes` begin with wants its answer; none for
+/// anything else, and none when the id lies beyond the end of `bytes`.
+pub fn request_id(bytes: &[u8]) -> Option<Box<str>> {
+    let mut scanner = Scanner::new(Bounds { inspect: u64::MAX, arguments: 0, text: 0 });
+    scanner.feed(bytes);
+    if scanner.in_batch() || scanner.has(Field::Result) || scanner.has(Field::Error) {
+        return None;
+    }
+    let (raw, whole) = scanner.raw(Field::Id);
+    let text = str::from_utf8(raw).ok().filter(|_| whole)?;
+    match scanner.form(Field::Id) {
+        Form::Text => Some(format!("\"{text}\"").into()),
+        Form::Scalar => Some(text.into()),
+        Form::Absent | Form::Nested => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(message: &str) -> Kind {
+        let mut scanner = Scanner::new(Bounds { inspect: 100, arguments: 10, text: 10 });
+        assert_eq!(scanner.feed(message.as_bytes()), Some(message.len()));
+        Kind::of(&scanner)
+    }
+
+    fn id(json: &str) -> Id {
+        match kind(&format!(r#"{{"id":{json},"method":"m"}}"#)) {
+            Kind::Request(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ids_keep_their_type() {
+        assert_eq!(id("1").to_string(), "1");
+        assert_eq!(id("\"1\"").to_string(), "\"1\"");
+        assert_ne!(id("1"), id("\"1\""));
+        assert_eq!(id("1"), id("1.0"));
+        assert_eq!(id("1"), id("1e0"));
+        assert_ne!(id("1"), id("1.5"));
+        assert_eq!(id(r#""\u0061\"""#), id(r#""a\u0022""#));
+        assert_eq!(id("123456789012345678901").to_string(), "123456789012345678901");
+        assert_eq!(id(r#"{"a":[1]}"#).to_string(), r#"{"a":[1]}"#);
+        assert!(id("null").is_null());
+    }
+
+    #[test]
+    fn long_ids_are_cut_and_marked() {
+        let long = "x".repeat(5000);
+        let text = id(&format!("\"{long}\"")).to_string();
+        assert!(text.len() < 1100 && text.ends_with("\"…"), "{text}");
+    }
+
+    #[test]
+    fn kinds() {
+        assert_eq!(kind(r#"{"method":"m"}"#), Kind::Notification);
+        assert_eq!(kind(r#"{"id":1,"result":null}"#), Kind::Answer(Id::Number(1)));
+        assert_eq!(kind(r#"{"id":1,"error":{}}"#), Kind::Answer(Id::Number(1)));
+        assert_eq!(kind(r#"{"id":null,"error":{}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"error":{}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"id":1}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"id":1,"method":2}"#), Kind::Unknown);
+    }
+
+    #[test]
+    fn finds_the_id_to_answer() {
+        let found = |text: &str| request_id(text.as_bytes()).map(String::from);
+        assert_eq!(found(r#"{"method":"m","id":7,"params":{"a":"#).as_deref(), Some("7"));
+        assert_eq!(found(r#"{"id":"a\n","method":"m"}"#).as_deref(), Some(r#""a\n""#));
+        assert_eq!(found(r#"{"params":{"id":1},"id":2}"#).as_deref(), Some("2"));
+        for none in [
+            r#"{"method":"m"}"#,
+            r#"{"id":12"#,
+            r#"{"id":"a"#,
+            r#"{"id":1,"result":{}}"#,
+            r#"[{"id":1,"method":"m"}]"#,
+            "x",
+            "",
+        ] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
+}
