@@ -11,7 +11,7 @@
 //! - [`sink`] delivers calls: Prometheus, MCPulse, OpenTelemetry, a log.
 //! - [`record`] holds the only types that sinks see.
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
-//! - [`jsonrpc`], [`scan`], [`mcp`] and [`lines`] read what is on the wire.
+//! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`config`], [`ready`] and [`shutdown`] know none of the others.
 
@@ -33,6 +33,7 @@ pub mod scan;
 pub mod mcp;
 
 pub mod lines;
+pub mod sse;
 
 pub mod tls;
 

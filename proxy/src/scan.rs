@@ -108,6 +108,7 @@ enum State {
 
 /// Reads one frame after the other.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state in disguise")]
 pub struct Scanner {
     bounds: Bounds,
     state: State,
