@@ -7,10 +7,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub mod fresh;
+pub mod kind;
+pub mod problem;
 pub mod secret;
+pub mod setting;
 pub mod units;
 
 pub use fresh::Fresh;
+pub use problem::Problem;
 pub use secret::Secret;
 
 /// One proxied server.
@@ -40,9 +44,30 @@ pub struct Config {
     /// Bounds of what observing may cost.
     #[serde(default)]
     pub limits: Limits,
+    /// What the proxy says about itself, on standard error.
+    #[serde(default)]
+    pub log: Log,
     /// Worker threads of the runtime.
     #[serde(default = "default_workers")]
     pub workers: usize,
+}
+
+impl Config {
+    /// A server with every setting at its default.
+    pub fn new(server_id: impl Into<String>, upstream: Upstream) -> Self {
+        Self {
+            server_id: server_id.into(),
+            upstream,
+            listen: None,
+            mcpulse: Mcpulse::default(),
+            otel: Otel::default(),
+            metrics_listen: None,
+            call_log: None,
+            limits: Limits::default(),
+            log: Log::default(),
+            workers: default_workers(),
+        }
+    }
 }
 
 fn default_workers() -> usize {
@@ -59,6 +84,36 @@ pub enum Upstream {
     Http(Remote),
     /// A legacy HTTP+SSE endpoint (2024-11-05).
     Sse(Remote),
+}
+
+/// The kind of server behind the proxy: the sub-commands of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// See [`Upstream::Stdio`].
+    Stdio,
+    /// See [`Upstream::Http`].
+    Http,
+    /// See [`Upstream::Sse`].
+    Sse,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Stdio, Self::Http, Self::Sse];
+
+    /// Its name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::Http => "http",
+            Self::Sse => "sse",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// A program to start. No shell takes part.
@@ -185,6 +240,7 @@ pub enum ErrorStatus {
     #[default]
     Gateway,
     /// 200 with a JSON-RPC error, for requests.
+    #[serde(rename = "200")]
     Ok,
 }
 
@@ -354,6 +410,10 @@ pub struct Otel {
     /// URL of the collector; off when absent (`OTEL_EXPORTER_OTLP_ENDPOINT`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// PEM file of certificate authorities to trust besides the built-in ones
+    /// (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Metadata of every export (`OTEL_EXPORTER_OTLP_HEADERS`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Header>,
@@ -379,6 +439,7 @@ impl Default for Otel {
     fn default() -> Self {
         Self {
             endpoint: None,
+            ca_file: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             service_name: None,
@@ -426,4 +487,31 @@ impl Default for Limits {
             tools: 200,
         }
     }
+}
+
+/// What the proxy says about itself, on standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or directives as `RUST_LOG` takes them.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }

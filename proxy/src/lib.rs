@@ -3,7 +3,8 @@
 //! Bytes flow through `relay`; what they say flows down this list. A module may use those
 //! below it and none above, which `tests/e2e/layering.rs` enforces:
 //!
-//! - `app` composes everything; it alone knows every part.
+//! - [`app`] composes everything; it alone knows every part.
+//! - [`cli`] turns flags, variables and files into the one [`config::Config`].
 //! - [`admin`] answers `/metrics`, `/healthz` and `/readyz`.
 //! - [`relay`] moves bytes between a client and a server and shows the tap a cheap copy.
 //! - [`tap`] is the one bounded queue between forwarding and observing.
@@ -13,7 +14,10 @@
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
-//! - [`config`], [`ready`] and [`shutdown`] know none of the others.
+//! - [`config`], [`ready`], [`shutdown`] and [`telemetry`] know none of the parts above.
+
+pub mod app;
+pub mod cli;
 
 pub mod admin;
 
@@ -40,3 +44,4 @@ pub mod tls;
 pub mod config;
 pub mod ready;
 pub mod shutdown;
+pub mod telemetry;

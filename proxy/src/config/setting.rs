@@ -1,0 +1,190 @@
+//! Every setting there is, in one table: its key in a file, its flag, its variables, its kind.
+//! Help, README, the search for unknown keys and `--print-config` all come from here; a test
+//! holds the table against [`super::Config`].
+
+use super::{Mode, kind::Kind};
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its place in a file; `$` stands for the mode's name.
+    pub key: &'static str,
+    /// Its flag without the dashes; empty for what only a file can say.
+    pub flag: &'static str,
+    /// Another name of the flag.
+    pub alias: Option<&'static str>,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Where it means something.
+    pub scope: Scope,
+    /// Variables besides `MCPULSE_PROXY_<FLAG>`, strongest first.
+    pub variables: &'static [&'static str],
+    /// What it does, in a line.
+    pub help: &'static str,
+}
+
+/// Where a setting means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Always.
+    Any,
+    /// With a program as the server.
+    Stdio,
+    /// With a server behind a URL.
+    Remote,
+    /// With `--listen`.
+    Listener,
+    /// With a server behind a URL, or with `--listen`.
+    RemoteOrListener,
+}
+
+impl Scope {
+    /// Whether it covers a proxy of this mode, with or without a listener.
+    pub fn covers(self, mode: Mode, listens: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Stdio => mode == Mode::Stdio,
+            Self::Remote => mode != Mode::Stdio,
+            Self::Listener => listens,
+            Self::RemoteOrListener => mode != Mode::Stdio || listens,
+        }
+    }
+
+    /// What it asks for, to end a sentence with.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Any => "any mode",
+            Self::Stdio => "stdio",
+            Self::Remote => "http and sse",
+            Self::Listener => "a proxy with --listen",
+            Self::RemoteOrListener => "http, sse, and a proxy with --listen",
+        }
+    }
+}
+
+impl Setting {
+    const fn new(flag: &'static str, key: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { key, flag, alias: None, kind, scope: Scope::Any, variables: &[], help }
+    }
+
+    const fn alias(mut self, alias: &'static str) -> Self {
+        self.alias = Some(alias);
+        self
+    }
+
+    const fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    const fn or(mut self, variables: &'static [&'static str]) -> Self {
+        self.variables = variables;
+        self
+    }
+
+    /// Its place in the configuration of a proxy of this mode.
+    pub fn path(&self, mode: Mode) -> String {
+        self.key.replace('$', mode.name())
+    }
+
+    /// The variable that always goes with the flag.
+    pub fn variable(&self) -> String {
+        format!("MCPULSE_PROXY_{}", self.flag.replace('-', "_").to_uppercase())
+    }
+
+    /// Its flag with the dashes, or its key where it has none.
+    pub fn name(&self) -> String {
+        if self.flag.is_empty() { self.key.to_owned() } else { format!("--{}", self.flag) }
+    }
+
+    /// The setting with this flag, without the dashes.
+    pub fn flagged(flag: &str) -> Option<&'static Self> {
+        ALL.iter().find(|setting| setting.flag == flag)
+    }
+
+    /// The first setting that lives at this place in a file for this mode.
+    pub fn at(path: &str, mode: Mode) -> Option<&'static Self> {
+        ALL.iter().find(|setting| setting.path(mode) == path)
+    }
+}
+
+use Kind::{
+    Address, Args, Count, Duration, Endpoint, Header, HeaderPairs, Headers, OneOf, Origin, Pairs,
+    Path, Secret, SecretFile, Share, Size, Switch, Text, Texts, Url, Variables, Words,
+};
+use Scope::{Listener, Remote, RemoteOrListener, Stdio};
+
+const MOST: u64 = 1 << 32;
+
+/// Every setting, in the order of help and README.
+#[rustfmt::skip]
+pub static ALL: &[Setting] = &[
+    Setting::new("server-id", "serverId", Text("NAME"), "Name under which MCPulse knows the server"),
+
+    Setting::new("command", "upstream.stdio.program", Words, "Command that starts the server; no shell takes part").within(Stdio),
+    Setting::new("", "upstream.stdio.args", Args, "Its arguments").within(Stdio),
+    Setting::new("", "upstream.stdio.env", Variables, "Variables that it gets besides the inherited ones").within(Stdio),
+    Setting::new("cwd", "upstream.stdio.cwd", Path, "Its working directory").within(Stdio),
+    Setting::new("remote-url", "upstream.$.url", Url, "URL of the remote server").within(Remote),
+    Setting::new("bearer-token", "upstream.$.bearerToken", Secret, "Token sent upstream and demanded from clients of --listen").alias("auth-token").within(RemoteOrListener).or(&["MCPULSE_PROXY_AUTH_TOKEN"]),
+    Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
+    Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream").within(Remote),
+    Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
+    Setting::new("ca-file", "upstream.$.caFile", Path, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
+    Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),
+    Setting::new("accept-encoding", "upstream.$.acceptEncoding", OneOf(&["identity", "preserve"]), "Accept-Encoding that it sees: identity, so that answers can be read, or the client's").within(Remote),
+    Setting::new("connect-timeout", "upstream.$.connectTimeout", Duration, "Longest wait for a connection upstream").within(Remote),
+    Setting::new("response-timeout", "upstream.$.responseTimeout", Duration, "Longest wait for the head of an answer to a POST; for ever unless given").within(Remote),
+    Setting::new("idle-timeout", "upstream.$.idleTimeout", Duration, "How long an unused connection upstream is kept").within(Remote),
+    Setting::new("upstream-error-status", "upstream.$.errorStatus", OneOf(&["gateway", "200"]), "Status of answers for an upstream that is down: 502 to 504, or 200").within(Remote),
+
+    Setting::new("listen", "listen.address", Address, "Address for clients; standard input and output unless given"),
+    Setting::new("allowed-host", "listen.allowedHosts", Texts("HOST"), "Host that passes besides loopback names; repeatable").within(Listener),
+    Setting::new("allowed-origin", "listen.allowedOrigins", Texts("ORIGIN"), "Origin that passes besides the listener's own; repeatable").within(Listener),
+    Setting::new("tls-cert", "listen.tls.cert", Path, "PEM file with the listener's certificate chain").within(Listener),
+    Setting::new("tls-key", "listen.tls.key", Path, "PEM file with its private key").within(Listener),
+    Setting::new("public-url", "listen.publicUrl", Origin, "URL that clients use; rewrites OAuth metadata").within(Listener),
+    Setting::new("max-body", "listen.maxBody", Size, "Largest request body; 413 beyond").within(Listener),
+    Setting::new("max-header", "listen.maxHeader", Size, "Largest request head; 431 beyond").within(Listener),
+    Setting::new("read-timeout", "listen.readTimeout", Duration, "Longest wait for a request head, and between reads of a body").within(Listener),
+    Setting::new("drain-timeout", "listen.drainTimeout", Duration, "Longest wait at the end for calls in flight").within(Listener),
+
+    Setting::new("mcpulse-url", "mcpulse.url", Endpoint, "MCPulse; TLS for https and port 443; none turns it off").or(&["MCPULSE_URL", "MCPULSE_SERVER"]),
+    Setting::new("mcpulse-api-key", "mcpulse.apiKey", Secret, "Key that MCPulse knows the sender by").or(&["MCPULSE_API_KEY"]),
+    Setting::new("mcpulse-api-key-file", "mcpulse.apiKey", SecretFile, "File that holds it, read again when it changes"),
+    Setting::new("mcpulse-tls", "mcpulse.tls", Switch, "TLS to MCPulse, whatever the URL says"),
+    Setting::new("mcpulse-ca-file", "mcpulse.caFile", Path, "PEM file of authorities to trust there besides the built-in ones").or(&["SSL_CERT_FILE"]),
+    Setting::new("mcpulse-timeout", "mcpulse.timeout", Duration, "Longest wait for the answer to a batch"),
+    Setting::new("capture", "mcpulse.capture", OneOf(&["none", "redacted", "full"]), "What of arguments and error texts is reported"),
+    Setting::new("batch-size", "mcpulse.batchSize", Count(1, 1_000_000), "Calls that are sent together without waiting longer"),
+    Setting::new("batch-max", "mcpulse.batchMax", Count(1, 1_000_000), "Most calls in one request, when there is a backlog"),
+    Setting::new("flush-interval", "mcpulse.flushInterval", Duration, "Longest wait for a batch to fill up"),
+    Setting::new("mcpulse-queue-calls", "mcpulse.queueCalls", Count(1, MOST), "Calls kept in memory while MCPulse is away"),
+    Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size, "Bytes kept in memory while MCPulse is away"),
+    Setting::new("spool-dir", "mcpulse.spoolDir", Path, "Directory in which calls wait for MCPulse across restarts"),
+    Setting::new("spool-limit", "mcpulse.spoolLimit", Size, "Most bytes in that directory"),
+
+    Setting::new("metrics-listen", "metricsListen", Address, "Address of /metrics, /healthz and /readyz; off unless given"),
+    Setting::new("call-log", "callLog", Path, "File for one JSON object a call; - for standard error"),
+    Setting::new("otel-endpoint", "otel.endpoint", Url, "OpenTelemetry collector (OTLP/gRPC); off unless given").or(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]),
+    Setting::new("otel-ca-file", "otel.caFile", Path, "PEM file of authorities to trust there besides the built-in ones").or(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"]),
+    Setting::new("otel-headers", "otel.headers", HeaderPairs, "Metadata of every export").or(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]),
+    Setting::new("otel-timeout", "otel.timeout", Duration, "Longest wait for one export").or(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
+    Setting::new("otel-service-name", "otel.serviceName", Text("NAME"), "service.name; the server id unless given").or(&["OTEL_SERVICE_NAME"]),
+    Setting::new("otel-resource-attributes", "otel.resourceAttributes", Pairs, "Further resource attributes").or(&["OTEL_RESOURCE_ATTRIBUTES"]),
+    Setting::new("trace-sample", "otel.sample", Share, "Share of calls without a sampled parent that become spans; failed calls always do").or(&["OTEL_TRACES_SAMPLER_ARG"]),
+    Setting::new("otel-own-spans", "otel.ownSpans", Switch, "Export the proxy's own spans as well"),
+    Setting::new("otel-queue-calls", "otel.queueCalls", Count(1, MOST), "Spans kept in memory while the collector is away"),
+
+    Setting::new("tap-bytes", "limits.tapBytes", Size, "Bytes that wait to be observed; beyond it they are forwarded unobserved"),
+    Setting::new("inspect-limit", "limits.inspect", Size, "Bytes up to which a message is read whole; beyond it only its top-level members"),
+    Setting::new("arguments-limit", "limits.arguments", Size, "Bytes of a call's arguments kept for reporting; larger ones are left out"),
+    Setting::new("pending-limit", "limits.pending", Count(1, MOST), "Requests that wait for an answer, over all sessions"),
+    Setting::new("pending-timeout", "limits.pendingFor", Duration, "How long a request waits before it counts as timed out"),
+    Setting::new("session-limit", "limits.sessions", Count(1, MOST), "Sessions remembered for their client and protocol version"),
+    Setting::new("tool-series-limit", "limits.tools", Count(1, 100_000), "Tools with series of their own; the others share __other__"),
+
+    Setting::new("log-level", "log.level", Text("LEVEL"), "error, warn, info, debug or trace, or directives as RUST_LOG takes them").or(&["RUST_LOG"]),
+    Setting::new("log-format", "log.format", OneOf(&["text", "json"]), "How a line of the log looks"),
+    Setting::new("workers", "workers", Count(1, 1024), "Worker threads"),
+];
