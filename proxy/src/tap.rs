@@ -208,6 +208,12 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// The next thing that was seen, for tests that look themselves.
+    #[cfg(test)]
+    pub(crate) fn next(&self) -> Option<Seen> {
+        self.shared.queue.pop()
+    }
+
     /// Feeds the observer until the tap is closed and the queue empty.
     pub async fn run(self, mut observer: Observer) {
         let mut vain = 0;

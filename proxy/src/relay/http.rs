@@ -1,7 +1,182 @@
 //! Forwards HTTP exchanges between clients and a remote server.
+//!
+//! A client's request comes in by `listener`, passes the `guard`, is turned towards the
+//! upstream by `forward` and leaves by `upstream`; the answer goes back the same way. Bodies
+//! are never collected: an `upload` and a `download` pass on each frame as it comes, with a
+//! look for the tap, and whatever breaks off on one side breaks off on the other. Once a
+//! response has begun, an upstream that breaks cannot be answered for any more: the client's
+//! connection is aborted (HTTP/1.1) or its stream reset (HTTP/2).
 
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use http::Uri;
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{Listen, Remote},
+    ready::Gate,
+    shutdown::Shutdown,
+    tap::Tap,
+    tls::{self, Acceptor, TlsError},
+    traffic::HttpTransport,
+};
+
+pub mod counters;
+mod credentials;
+mod dial;
+mod download;
 pub mod endpoint;
+mod endpoints;
+mod failure;
+mod forward;
 pub mod guard;
+mod head;
+mod health;
+mod listener;
 pub mod origin;
+mod pool;
+mod prefixed;
 pub mod refusal;
 pub mod rewrite;
+mod upload;
+mod upstream;
+
+pub use counters::Counters;
+pub use credentials::HeaderError;
+pub use dial::UrlError;
+
+use self::{
+    credentials::Credentials,
+    dial::Dialer,
+    endpoints::Endpoints,
+    forward::{Forward, Settings},
+    guard::Guard,
+    listener::Listener,
+    rewrite::Rewrite,
+    upstream::Upstream,
+};
+
+/// A relay that is set up and has not begun.
+#[derive(Debug)]
+pub struct HttpRelay {
+    dialer: Dialer,
+    rewrite: Rewrite,
+    credentials: Credentials,
+    tls: Option<Acceptor>,
+    remote: Remote,
+    listen: Listen,
+    transport: HttpTransport,
+    server_id: Arc<str>,
+    counters: Arc<Counters>,
+}
+
+/// What is wrong with the configuration of a relay.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The remote URL.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// A header to add.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Certificates or keys.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl HttpRelay {
+    /// Sets up a relay to `remote`, a server of the kind `transport`. Reads certificates,
+    /// dials nothing.
+    ///
+    /// # Errors
+    /// When the remote URL, a header or a certificate file is of no use.
+    pub fn new(
+        remote: Remote,
+        listen: Listen,
+        transport: HttpTransport,
+        server_id: Arc<str>,
+    ) -> Result<Self, SetupError> {
+        let url: Uri =
+            remote.url.parse().map_err(|error| UrlError::Malformed(remote.url.clone(), error))?;
+        let served = match transport {
+            HttpTransport::Streamable => "/mcp",
+            HttpTransport::LegacySse => "/sse",
+        };
+        let rewrite = Rewrite::new(served, &url, listen.public_url.as_deref())
+            .ok_or_else(|| UrlError::NotHttp(remote.url.clone()))?;
+        let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
+            let (ca, roots) = (remote.ca_file.as_deref(), remote.roots_file.as_deref());
+            Ok(tls::client_config(ca, roots)?)
+        })?;
+        Ok(Self {
+            dialer,
+            rewrite,
+            credentials: Credentials::new(&remote)?,
+            tls: listen.tls.as_ref().map(Acceptor::new).transpose()?,
+            remote,
+            listen,
+            transport,
+            server_id,
+            counters: Arc::default(),
+        })
+    }
+
+    /// What the relay counts, from now on.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Serves clients on `listener` until the shutdown begins and the drain is over. `gate`
+    /// is open while the upstream can be reached.
+    ///
+    /// # Errors
+    /// When the listener has no local address.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tap: Tap,
+        gate: Gate,
+        shutdown: Shutdown,
+    ) -> std::io::Result<()> {
+        let bound = listener.local_addr()?;
+        self.warn_of_exposure(bound);
+        let Self { dialer, rewrite, credentials, tls, remote, listen, counters, .. } = self;
+        let idle_timeout = remote.idle_timeout;
+        let upstream = Arc::new(Upstream::new(dialer, idle_timeout, gate, Arc::clone(&counters)));
+        let forward = Arc::new(Forward {
+            upstream: Arc::clone(&upstream),
+            guard: Guard::new(&listen, bound, remote.bearer_token.clone()),
+            rewrite: Arc::new(rewrite),
+            endpoints: Arc::new(Endpoints::default()),
+            credentials,
+            settings: Settings::new(&remote, &listen),
+            transport: self.transport,
+            server_id: self.server_id,
+            tap,
+            shutdown: shutdown.clone(),
+            counters,
+            abandoned: AtomicBool::new(false),
+        });
+        let listening = Listener::new(forward, &listen, tls, shutdown);
+        tokio::select! {
+            () = listening.run(listener) => {}
+            () = upstream.keep() => {}
+        }
+        Ok(())
+    }
+
+    fn warn_of_exposure(&self, bound: SocketAddr) {
+        if !bound.ip().to_canonical().is_loopback() && self.remote.bearer_token.is_none() {
+            tracing::warn!(
+                "listening on {bound} without a bearer token: whoever can reach this address \
+                 can use the server; set --bearer-token, or listen on 127.0.0.1"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

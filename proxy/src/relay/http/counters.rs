@@ -1,0 +1,107 @@
+//! What the listener and the upstream did since the start, counted for `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one listener and its upstream.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    refused: [AtomicU64; REFUSED.len()],
+    failed: [AtomicU64; Failed::ALL.len()],
+    dialled: AtomicU64,
+    resent: AtomicU64,
+    turned_away: AtomicU64,
+}
+
+/// The values of the `reason` label of refused requests: `host`, `origin`, `token` and
+/// `token_unreadable` are the guard's, the others say that a body was too large (413) or
+/// stopped coming (408), or that a method makes no sense here (405).
+pub const REFUSED: [&str; 7] =
+    ["host", "origin", "token", "token_unreadable", "body_too_large", "body_stalled", "method"];
+
+/// How the upstream failed a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// No connection: refused, not resolved, TLS failed, or `connect_timeout` passed.
+    Connect,
+    /// The connection broke before the head of the response.
+    Broken,
+    /// No head of a response within `response_timeout`.
+    TimedOut,
+    /// The connection broke within the body of the response.
+    Truncated,
+}
+
+impl Failed {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Broken, Self::TimedOut, Self::Truncated];
+
+    /// The value of the `kind` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+            Self::TimedOut => "timed_out",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+impl Counters {
+    /// Requests that arrived whole enough to be read.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that the proxy refused, by reason, as [`REFUSED`] has them.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        REFUSED.into_iter().zip(counts)
+    }
+
+    /// Requests that the upstream failed, by kind.
+    pub fn failed(&self, kind: Failed) -> u64 {
+        self.failed[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Connections to the upstream that were made.
+    pub fn dialled(&self) -> u64 {
+        self.dialled.load(Ordering::Relaxed)
+    }
+
+    /// Requests sent again because the connection had closed before any byte of them left.
+    pub fn resent(&self) -> u64 {
+        self.resent.load(Ordering::Relaxed)
+    }
+
+    /// Connections of clients that ended before a request: no TLS, or nothing in time.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, reason: &str) {
+        if let Some(at) = REFUSED.iter().position(|known| *known == reason) {
+            self.refused[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_failed(&self, kind: Failed) {
+        self.failed[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_dialled(&self) {
+        self.dialled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_resent(&self) {
+        self.resent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,74 @@
+//! What the proxy adds to requests for the MCP endpoint: a bearer token and further headers.
+
+use std::{io, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+
+use crate::config::{Fresh, Remote};
+
+/// Headers that take the place of the client's of the same name.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    headers: Vec<(HeaderName, Fresh)>,
+    bearer: Option<Fresh>,
+}
+
+/// A header of the configuration that cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// Its name.
+    #[error("header name '{0}' is not valid; use letters, digits and hyphens")]
+    Name(String),
+}
+
+/// Why a request cannot be given its credentials.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialError {
+    #[error("{name} header for the upstream: {error}")]
+    Unreadable { name: HeaderName, error: io::Error },
+    #[error("{0} header for the upstream: the configured value has bytes no header may have")]
+    Invalid(HeaderName),
+}
+
+impl Credentials {
+    pub(super) fn new(remote: &Remote) -> Result<Self, HeaderError> {
+        let headers = remote.headers.iter().map(|header| {
+            let name = HeaderName::from_bytes(header.name.as_bytes())
+                .map_err(|_| HeaderError::Name(header.name.clone()))?;
+            Ok((name, Fresh::new(header.value.clone())))
+        });
+        Ok(Self {
+            headers: headers.collect::<Result<_, _>>()?,
+            bearer: remote.bearer_token.clone().map(Fresh::new),
+        })
+    }
+
+    /// Whether the `Authorization` of clients is for the proxy and must not go further.
+    pub(super) fn mirrors(&self) -> bool {
+        self.bearer.is_some()
+    }
+
+    /// Puts the credentials in.
+    pub(super) fn add_to(&self, headers: &mut HeaderMap) -> Result<(), CredentialError> {
+        for (name, secret) in &self.headers {
+            let value = read(name, secret)?;
+            headers.insert(name, sensitive(name, &value)?);
+        }
+        if let Some(token) = &self.bearer {
+            let token = read(&AUTHORIZATION, token)?;
+            headers.insert(AUTHORIZATION, sensitive(&AUTHORIZATION, &format!("Bearer {token}"))?);
+        }
+        Ok(())
+    }
+}
+
+fn read(name: &HeaderName, secret: &Fresh) -> Result<Arc<str>, CredentialError> {
+    secret.get().map_err(|error| CredentialError::Unreadable { name: name.clone(), error })
+}
+
+fn sensitive(name: &HeaderName, value: &str) -> Result<HeaderValue, CredentialError> {
+    let mut value =
+        HeaderValue::from_str(value).map_err(|_| CredentialError::Invalid(name.clone()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,197 @@
+//! Dials the upstream: name, TCP, TLS, all within one `connect_timeout`.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Uri, uri::Scheme};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// How long a connection may be silent before it is probed, how often it is probed then, and
+/// how often in vain: a peer that vanished is noticed after a minute and a half.
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Where the upstream is and how to get there.
+pub(super) struct Dialer {
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connect_timeout: Duration,
+}
+
+/// A connection, with what the upstream speaks on it.
+pub(super) enum Socket {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    Http2(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+/// A URL that cannot be dialled.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL at all.
+    #[error("read remote URL '{0}': {1}; write http://HOST[:PORT]/PATH or https://…")]
+    Malformed(String, http::uri::InvalidUri),
+    /// Neither `http` nor `https`, or no host.
+    #[error("remote URL '{0}' has no scheme http or https, or no host; write http://HOST/PATH")]
+    NotHttp(String),
+    /// No host that TLS could verify.
+    #[error("remote URL '{0}' has a host that no certificate can name")]
+    NoServerName(String),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// The host has no address.
+    #[error("resolve upstream host '{host}': {error}")]
+    Resolve {
+        /// The host of the remote URL.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// No address answered; the last one's reason.
+    #[error("connect to upstream {address}: {error}; is the server running there?")]
+    Connect {
+        /// The address that was tried last.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// TLS failed.
+    #[error("TLS with upstream {address}: {error}")]
+    Tls {
+        /// Host and port of the remote URL.
+        address: String,
+        /// What was wrong.
+        error: io::Error,
+    },
+    /// `connect_timeout` passed.
+    #[error("connect to upstream {address}: not done within {after:?}")]
+    TimedOut {
+        /// Host and port of the remote URL.
+        address: String,
+        /// `connect_timeout`.
+        after: Duration,
+    },
+    /// The connection broke before the first request.
+    #[error("begin HTTP with the upstream: {0}")]
+    Handshake(#[from] hyper::Error),
+}
+
+impl Dialer {
+    /// Dials what `url` names; `tls` is asked for a configuration if the scheme is `https`.
+    pub(super) fn new<E: From<UrlError>>(
+        url: &Uri,
+        connect_timeout: Duration,
+        tls: impl FnOnce() -> Result<ClientConfig, E>,
+    ) -> Result<Self, E> {
+        let not_http = || UrlError::NotHttp(url.to_string());
+        let secure = match url.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(not_http().into()),
+        };
+        let authority = url.authority().ok_or_else(not_http)?;
+        // User information is for neither `Host` nor the resolver.
+        let bare = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let tls = if secure {
+            let name = ServerName::try_from(host.clone())
+                .map_err(|_| UrlError::NoServerName(url.to_string()))?;
+            let mut config = tls()?;
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Some((TlsConnector::from(Arc::new(config)), name))
+        } else {
+            None
+        };
+        Ok(Self {
+            port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            authority: HeaderValue::from_str(bare).map_err(|_| not_http())?,
+            host,
+            tls,
+            connect_timeout,
+        })
+    }
+
+    /// The upstream's own authority, for `Host`.
+    pub(super) fn authority(&self) -> &HeaderValue {
+        &self.authority
+    }
+
+    pub(super) async fn dial(&self) -> Result<Socket, DialError> {
+        let deadline = Instant::now() + self.connect_timeout;
+        match timeout_at(deadline, self.connect(deadline)).await {
+            Ok(socket) => socket,
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Socket, DialError> {
+        let stream = self.connect_tcp(deadline).await?;
+        if let Err(error) = tune(&stream) {
+            tracing::debug!("set options of the upstream socket: {error}");
+        }
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Socket::Plain(TokioIo::new(stream)));
+        };
+        let stream = connector
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|error| DialError::Tls { address: self.address(), error })?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = Box::new(TokioIo::new(stream));
+        Ok(if http2 { Socket::Http2(io) } else { Socket::Tls(io) })
+    }
+
+    /// Tries each address, none for longer than leaves time for those behind it.
+    async fn connect_tcp(&self, deadline: Instant) -> Result<TcpStream, DialError> {
+        let resolve = |error| DialError::Resolve { host: self.host.clone(), error };
+        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(resolve)?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        let mut last = resolve(io::Error::other("it has no address"));
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = (deadline - Instant::now()) / left;
+            last = match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => DialError::Connect { address: address.to_string(), error },
+                Err(_) => self.timed_out(),
+            };
+        }
+        Err(last)
+    }
+
+    fn timed_out(&self) -> DialError {
+        DialError::TimedOut { address: self.address(), after: self.connect_timeout }
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+/// Small writes leave at once, and a peer that vanished is noticed.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,385 @@
+//! One exchange: a request checked, turned towards the upstream and sent, its answer turned
+//! towards the client.
+
+use std::{
+    future::poll_fn,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HOST, LOCATION, ORIGIN, TE,
+        WWW_AUTHENTICATE,
+    },
+    request,
+    uri::PathAndQuery,
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
+
+use super::{
+    counters::Counters,
+    credentials::Credentials,
+    download::{Answer, Download, EventStream, Reply},
+    endpoint::EndpointRewriter,
+    endpoints::Endpoints,
+    failure::Failure,
+    guard::Guard,
+    head,
+    refusal::Refusal,
+    rewrite::{METADATA_LIMIT, Rewrite},
+    upload::{Interrupted, Upload},
+    upstream::{Lease, Upstream},
+};
+use crate::{
+    config::{AcceptEncoding, ErrorStatus, HostHeader, Listen, Remote},
+    shutdown::Shutdown,
+    tap::{Probe, Tap},
+    traffic::{BodyKind, End, Exchange, HttpTransport, ResponseHead, StreamKind},
+};
+
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Everything that an exchange needs.
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) guard: Guard,
+    pub(super) rewrite: Arc<Rewrite>,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) credentials: Credentials,
+    pub(super) settings: Settings,
+    pub(super) transport: HttpTransport,
+    pub(super) server_id: Arc<str>,
+    pub(super) tap: Tap,
+    pub(super) shutdown: Shutdown,
+    pub(super) counters: Arc<Counters>,
+    /// The drain is over: whoever still waits for a response is told so.
+    pub(super) abandoned: AtomicBool,
+}
+
+/// The part of the configuration that exchanges look at.
+#[derive(Debug)]
+pub(super) struct Settings {
+    max_body: u64,
+    read_timeout: Duration,
+    response_timeout: Option<Duration>,
+    host_header: HostHeader,
+    accept_encoding: AcceptEncoding,
+    error_status: ErrorStatus,
+    allowed_origins: Vec<String>,
+    rewrites_metadata: bool,
+}
+
+impl Settings {
+    pub(super) fn new(remote: &Remote, listen: &Listen) -> Self {
+        Self {
+            max_body: listen.max_body,
+            read_timeout: listen.read_timeout,
+            response_timeout: remote.response_timeout,
+            host_header: remote.host_header,
+            accept_encoding: remote.accept_encoding,
+            error_status: remote.error_status,
+            allowed_origins: listen.allowed_origins.clone(),
+            rewrites_metadata: listen.public_url.is_some(),
+        }
+    }
+}
+
+/// What is kept of a request for its answer.
+struct Asked {
+    method: Method,
+    path: PathAndQuery,
+    /// A stream on which no answer to a request is awaited.
+    idle_stream: bool,
+}
+
+impl Forward {
+    /// Answers a request, whatever happens.
+    pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<Reply> {
+        self.counters.count_request();
+        let (mut parts, body) = request.into_parts();
+        let asked = match self.check(&parts, &body) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        let target = self.rewrite.target(&asked.path);
+        let mcp = target.endpoint || self.endpoints.contains(asked.path.path());
+        let (to_server, to_client) = match self.observe(&parts, &asked, mcp) {
+            Some((to_server, to_client)) => (Some(to_server), Some(to_client)),
+            None => (None, None),
+        };
+        let mut answer = Answer(to_client);
+        let headers = match self.onwards(&mut parts, mcp) {
+            Ok(headers) => headers,
+            Err(refusal) => {
+                answer.end(End::Refused);
+                return self.refuse(&refusal);
+            }
+        };
+        let settings = &self.settings;
+        let upload = Upload::new(body, to_server, settings.max_body, settings.read_timeout);
+        let progress = upload.progress();
+        let mut outgoing = Request::new(upload);
+        *outgoing.method_mut() = parts.method;
+        *outgoing.uri_mut() = Uri::from(target.path);
+        *outgoing.headers_mut() = headers;
+
+        let limit = settings.response_timeout.filter(|_| asked.method == Method::POST);
+        let timeout = async {
+            match limit {
+                Some(limit) => progress.expire(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = self.upstream.send(outgoing) => sent.map_err(|unsent| {
+                (Failure::of(&unsent.error), unsent.body)
+            }),
+            () = timeout => Err((Failure::timed_out(), None)),
+            () = self.abandoned() => Err((Failure::shutting_down(), None)),
+        };
+        match sent {
+            Ok((response, lease)) => {
+                progress.release();
+                self.answer(response, lease, answer, &asked, mcp).await
+            }
+            Err((failure, body)) => {
+                if let Some(upload) = body {
+                    upload.drain().await;
+                }
+                match progress.interrupted() {
+                    Some(why) => self.interrupted(why, answer),
+                    None => self.fail(&failure, &progress.beginning(), answer),
+                }
+            }
+        }
+    }
+
+    /// Whether the request may pass at all.
+    fn check(&self, parts: &request::Parts, body: &Incoming) -> Result<Asked, Refusal> {
+        self.guard.admit(parts)?;
+        let path = parts.uri.path_and_query().cloned();
+        let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Err(Refusal::new(status, "method", "the proxy makes no tunnels"));
+        };
+        // Clients look there for how to get a token.
+        if !path.path().starts_with("/.well-known/") {
+            self.guard.authorize(parts)?;
+        }
+        if body.size_hint().lower() > self.settings.max_body {
+            return Err(self.too_large());
+        }
+        let idle_stream = match self.transport {
+            HttpTransport::Streamable => {
+                parts.method == Method::GET
+                    || parts.headers.get(MCP_METHOD).is_some_and(|it| it == "subscriptions/listen")
+            }
+            // All answers of a session come on its one stream.
+            HttpTransport::LegacySse => false,
+        };
+        Ok(Asked { method: parts.method.clone(), path, idle_stream })
+    }
+
+    /// Begins to show the exchange to the tap, if it is one that can carry messages.
+    fn observe(&self, parts: &request::Parts, asked: &Asked, mcp: bool) -> Option<(Probe, Probe)> {
+        if !mcp || !matches!(asked.method, Method::POST | Method::GET | Method::DELETE) {
+            return None;
+        }
+        let exchange = Exchange {
+            method: asked.method.clone(),
+            target: asked.path.clone(),
+            session: parts.headers.get(SESSION_ID).cloned(),
+            protocol_version: parts.headers.get(PROTOCOL_VERSION).cloned(),
+            transport: self.transport,
+        };
+        Some(self.tap.open(Arc::clone(&self.server_id), StreamKind::Exchange(exchange)))
+    }
+
+    /// The headers for the upstream.
+    fn onwards(&self, parts: &mut request::Parts, mcp: bool) -> Result<HeaderMap, Refusal> {
+        let settings = &self.settings;
+        let given = mem::take(&mut parts.headers);
+        let trailers = head::takes_trailers(&given);
+        let preserved = settings.host_header == HostHeader::Preserve;
+        let identity = settings.accept_encoding == AcceptEncoding::Identity
+            && (mcp || settings.rewrites_metadata);
+        let own_origin = !preserved && given.get(ORIGIN).is_some_and(|it| !self.is_allowed(it));
+        let host = match (preserved, given.get(HOST), parts.uri.authority()) {
+            (true, Some(host), _) => Some(host.clone()),
+            (true, None, Some(authority)) => HeaderValue::from_str(authority.as_str()).ok(),
+            _ => None,
+        };
+        let mut headers = HeaderMap::with_capacity(given.len() + 4);
+        headers.insert(HOST, host.unwrap_or_else(|| self.upstream.authority().clone()));
+        head::end_to_end(given, &mut headers, |name| {
+            *name == HOST
+                || (identity && *name == ACCEPT_ENCODING)
+                || (own_origin && *name == ORIGIN)
+                || (self.credentials.mirrors() && *name == AUTHORIZATION)
+        });
+        if identity {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if mcp {
+            self.credentials.add_to(&mut headers).map_err(|error| {
+                tracing::warn!("{error}");
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Refusal::new(status, "token_unreadable", "the proxy cannot read its credentials")
+            })?;
+        }
+        Ok(headers)
+    }
+
+    /// Whether the operator vouches for an origin; the upstream then decides on CORS. Any
+    /// other one that the guard let pass is the listener's own, which means nothing upstream.
+    fn is_allowed(&self, origin: &HeaderValue) -> bool {
+        let allowed = &self.settings.allowed_origins;
+        allowed.iter().any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
+    }
+
+    /// Turns the answer of the upstream towards the client.
+    async fn answer(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        mut answer: Answer,
+        asked: &Asked,
+        mcp: bool,
+    ) -> Response<Reply> {
+        let (mut parts, body) = response.into_parts();
+        let kind = head::body_kind(&parts.headers);
+        answer.head(|| ResponseHead {
+            status: parts.status,
+            body: kind,
+            session: parts.headers.get(SESSION_ID).cloned(),
+        });
+        let given = mem::take(&mut parts.headers);
+        parts.headers.reserve(given.len());
+        head::end_to_end(given, &mut parts.headers, |_| false);
+        self.turn(&mut parts.headers, asked);
+        let stream = (kind == BodyKind::EventStream).then(|| self.event_stream(asked, mcp));
+        let stream = stream.flatten();
+        if stream.is_some() {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let download = Download::new(body, answer, lease, Arc::clone(&self.counters), stream);
+        if self.settings.rewrites_metadata
+            && parts.status == StatusCode::OK
+            && asked.path.path().starts_with("/.well-known/")
+        {
+            return self.turn_metadata(parts, download, asked).await;
+        }
+        parts.extensions.clear();
+        Response::from_parts(parts, Reply::Streamed(download))
+    }
+
+    /// Headers that name URLs of the upstream.
+    fn turn(&self, headers: &mut HeaderMap, asked: &Asked) {
+        if let Some(location) = headers.get_mut(LOCATION)
+            && let Some(turned) = self.rewrite.location(location, &asked.path)
+        {
+            *location = turned;
+        }
+        if let http::header::Entry::Occupied(mut challenges) = headers.entry(WWW_AUTHENTICATE) {
+            for challenge in challenges.iter_mut() {
+                if let Some(turned) = self.rewrite.challenge(challenge, &asked.path) {
+                    *challenge = turned;
+                }
+            }
+        }
+    }
+
+    fn event_stream(&self, asked: &Asked, mcp: bool) -> Option<Box<EventStream>> {
+        let announces =
+            mcp && self.transport == HttpTransport::LegacySse && asked.method == Method::GET;
+        if !announces && !asked.idle_stream {
+            return None;
+        }
+        let mut stream = Box::new(EventStream::default());
+        if asked.idle_stream {
+            stream.end_at(self.shutdown.clone());
+        }
+        if announces {
+            let rewriter = EndpointRewriter::new(Arc::clone(&self.rewrite), asked.path.clone());
+            stream.rewrite(rewriter, Arc::clone(&self.endpoints));
+        }
+        Some(stream)
+    }
+
+    /// Metadata is the one body that is read whole, to be changed.
+    async fn turn_metadata(
+        &self,
+        mut parts: http::response::Parts,
+        download: Download,
+        asked: &Asked,
+    ) -> Response<Reply> {
+        let Ok(body) = Limited::new(download, METADATA_LIMIT).collect().await else {
+            let failure = Failure::metadata(METADATA_LIMIT);
+            return self.fail(&failure, b"", Answer(None));
+        };
+        let mut body = body.to_bytes();
+        if let Some(turned) = self.rewrite.metadata(&asked.path, &body) {
+            body = turned;
+            parts.headers.remove(ETAG);
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        Response::from_parts(parts, Reply::Whole(Full::from(body)))
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Reply> {
+        self.counters.count_refused(refusal.reason);
+        refusal.response().map(Reply::Whole)
+    }
+
+    fn too_large(&self) -> Refusal {
+        let message = format!("the body is larger than {} bytes", self.settings.max_body);
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    }
+
+    /// The request body came to no end.
+    fn interrupted(&self, why: Interrupted, mut answer: Answer) -> Response<Reply> {
+        answer.end(match why {
+            Interrupted::Aborted => End::ClientGone,
+            Interrupted::TooLarge | Interrupted::Stalled => End::Refused,
+        });
+        match why {
+            Interrupted::TooLarge => self.refuse(&self.too_large()),
+            // Nobody hears this answer.
+            Interrupted::Aborted | Interrupted::Stalled => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                self.refuse(&Refusal::new(status, "body_stalled", "the body stopped coming"))
+            }
+        }
+    }
+
+    fn fail(&self, failure: &Failure, beginning: &[u8], mut answer: Answer) -> Response<Reply> {
+        answer.end(failure.end);
+        if let Some(kind) = failure.kind {
+            self.counters.count_failed(kind);
+        }
+        failure.response(beginning, self.settings.error_status).map(Reply::Whole)
+    }
+
+    /// Completes when the drain is over. Looks only when it is polled: the connection polls
+    /// its exchange once more then, and exchanges need not queue up for a signal.
+    fn abandoned(&self) -> impl Future<Output = ()> {
+        poll_fn(|_| {
+            if self.abandoned.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }
+}

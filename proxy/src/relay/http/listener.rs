@@ -1,0 +1,223 @@
+//! Takes connections of clients and serves exchanges on them, HTTP/1.1 or HTTP/2.
+//! Nothing that a client leaves undone holds anything for longer than `read_timeout`.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{dial::tune, forward::Forward, prefixed::Prefixed};
+use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor};
+
+/// Clients at once; further ones wait in the system's queue until another leaves.
+const MAX_CONNECTIONS: usize = 16 << 10;
+/// Streams that one HTTP/2 client may have open at once.
+const MAX_STREAMS: u32 = 1 << 10;
+/// What an HTTP/2 client may send before it is read: one stream, and all of them.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What is buffered for an HTTP/2 stream that its client does not read.
+const SEND_BUFFER: usize = 64 << 10;
+/// How often an HTTP/2 client is asked whether it lives, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// The pause after the system had no room for another connection.
+const BREATH: Duration = Duration::from_millis(100);
+/// The time for answering, at the end of the drain, those who wait for a response.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// The first bytes of HTTP/2 without TLS (RFC 9113, 3.3).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The listening side.
+pub(super) struct Listener {
+    forward: Arc<Forward>,
+    tls: Option<Acceptor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    read_timeout: Duration,
+    drain_timeout: Duration,
+    shutdown: Shutdown,
+}
+
+impl Listener {
+    pub(super) fn new(
+        forward: Arc<Forward>,
+        listen: &Listen,
+        tls: Option<Acceptor>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let max_header = usize::try_from(listen.max_header).unwrap_or(usize::MAX);
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(listen.read_timeout)
+            .max_header_size(max_header);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY)
+            .max_header_list_size(u32::try_from(max_header).unwrap_or(u32::MAX))
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER);
+        Self {
+            forward,
+            tls,
+            http1,
+            http2,
+            read_timeout: listen.read_timeout,
+            drain_timeout: listen.drain_timeout,
+            shutdown,
+        }
+    }
+
+    /// Serves until the shutdown, then for as long as the drain may take.
+    pub(super) async fn run(self, listener: TcpListener) {
+        let this = Arc::new(self);
+        let connections = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut begun = pin!(this.shutdown.begun());
+        loop {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                next = next => next,
+                () = &mut begun => break,
+            };
+            match (permit, accepted) {
+                (Ok(permit), Ok((stream, _))) => {
+                    connections.spawn(Arc::clone(&this).serve(stream, permit));
+                }
+                (_, Err(error)) => this.pause(&error).await,
+                (Err(_), _) => break,
+            }
+        }
+        drop(listener);
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// A client that left again is its own matter; without descriptors only time helps.
+    async fn pause(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        self.forward.counters.count_turned_away();
+        if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+            tracing::warn!("accept a connection: {error}");
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+
+    /// Serves one client until it leaves, or the drain is over.
+    async fn serve(self: Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        if let Err(error) = tune(&stream) {
+            tracing::debug!("set options of a client's socket: {error}");
+        }
+        let begun = match &self.tls {
+            None => self.serve_plain(stream).await,
+            Some(acceptor) => self.serve_tls(acceptor, stream).await,
+        };
+        if let Err(error) = begun {
+            self.forward.counters.count_turned_away();
+            tracing::debug!("a client got no further than to connect: {error}");
+        }
+        drop(permit);
+    }
+
+    async fn serve_plain(&self, mut stream: TcpStream) -> io::Result<()> {
+        let (first, http2) = timeout(self.read_timeout, preface(&mut stream)).await??;
+        self.exchange(Prefixed::new(first, stream), http2).await;
+        Ok(())
+    }
+
+    async fn serve_tls(&self, acceptor: &Acceptor, stream: TcpStream) -> io::Result<()> {
+        let stream = timeout(self.read_timeout, acceptor.accept(stream)).await??;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.exchange(stream, http2).await;
+        Ok(())
+    }
+
+    async fn exchange<S>(&self, io: S, http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let forward = Arc::clone(&self.forward);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let forward = Arc::clone(&forward);
+            async move { Ok::<_, Infallible>(forward.handle(request).await) }
+        });
+        let io = TokioIo::new(io);
+        if http2 {
+            self.drive(self.http2.serve_connection(io, service)).await;
+        } else {
+            self.drive(self.http1.serve_connection(io, service)).await;
+        }
+    }
+
+    async fn drive<C>(&self, connection: C)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return note(result),
+            () = self.shutdown.begun() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let own = Instant::now() + self.drain_timeout;
+        let until = self.shutdown.deadline().map_or(own, |all| own.min(all.into()));
+        if let Ok(result) = timeout_at(until, connection.as_mut()).await {
+            return note(result);
+        }
+        self.forward.abandoned.store(true, Ordering::Relaxed);
+        if let Ok(result) = timeout(LAST_WORDS, connection).await {
+            return note(result);
+        }
+        tracing::warn!("cut off a client that was still served after the drain");
+    }
+}
+
+/// Reads as much as tells HTTP/2 from HTTP/1, and which it is.
+async fn preface(stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    while PREFACE.starts_with(&first) && first.len() < PREFACE.len() {
+        let mut rest = (&mut *stream).take((PREFACE.len() - first.len()) as u64);
+        if rest.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let http2 = first == PREFACE;
+    Ok((first.freeze(), http2))
+}
+
+fn note(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!("connection of a client ended: {error}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The relay between real sockets.
+
+mod ending;
+mod failing;
+mod harness;
+mod passing;

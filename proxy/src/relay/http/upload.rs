@@ -1,0 +1,214 @@
+//! The body of a request on its way to the upstream: bounded, timed, and shown to the tap.
+//! One that breaks off is never passed on as if it were whole.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::{tap::Probe, traffic::End};
+
+/// How much of a request is kept until its response begins, for the id of an error answer.
+const KEPT: usize = 64 << 10;
+
+/// Why a request body came to no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Interrupted {
+    /// The client broke off.
+    #[error("the client broke off the request")]
+    Aborted,
+    /// It is larger than the limit.
+    #[error("the request is larger than the limit")]
+    TooLarge,
+    /// Nothing came for `read_timeout`.
+    #[error("the request stopped coming")]
+    Stalled,
+}
+
+/// What is known of an upload, for the one who waits for the response.
+#[derive(Debug)]
+pub(super) struct Progress {
+    kept: Mutex<Kept>,
+    ended: OnceLock<Result<Instant, Interrupted>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    chunks: Vec<Bytes>,
+    length: usize,
+    released: bool,
+}
+
+impl Progress {
+    fn keep(&self, chunk: &Bytes) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.released && kept.length < KEPT {
+            kept.length += chunk.len();
+            kept.chunks.push(chunk.clone());
+        }
+    }
+
+    /// Lets go of what was kept: the response has begun.
+    pub(super) fn release(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.released = true;
+        kept.chunks = Vec::new();
+    }
+
+    /// The beginning of the request body, as far as it came and was kept.
+    pub(super) fn beginning(&self) -> Vec<u8> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.chunks.concat()
+    }
+
+    /// Why the body will never be through.
+    pub(super) fn interrupted(&self) -> Option<Interrupted> {
+        self.ended.get().and_then(|ended| ended.err())
+    }
+
+    /// Completes when `limit` has passed since the body was through.
+    pub(super) async fn expire(&self, limit: Duration) {
+        let mut until = Instant::now() + limit;
+        loop {
+            tokio::time::sleep_until(until).await;
+            let ended = self.ended.get().copied().and_then(Result::ok);
+            let due = ended.unwrap_or_else(Instant::now) + limit;
+            if due <= until {
+                return;
+            }
+            until = due;
+        }
+    }
+}
+
+/// A request body on its way to the upstream.
+#[derive(Debug)]
+pub(super) struct Upload {
+    inner: Incoming,
+    probe: Option<Probe>,
+    progress: Arc<Progress>,
+    /// Bytes that may still come.
+    left: u64,
+    read_timeout: Duration,
+    /// Runs while the client is waited for.
+    stall: Option<Pin<Box<Sleep>>>,
+    stalling: bool,
+}
+
+impl Upload {
+    pub(super) fn new(
+        inner: Incoming,
+        probe: Option<Probe>,
+        max_body: u64,
+        read_timeout: Duration,
+    ) -> Self {
+        let progress = Progress { kept: Mutex::default(), ended: OnceLock::new() };
+        let mut upload = Self {
+            inner,
+            probe,
+            progress: Arc::new(progress),
+            left: max_body,
+            read_timeout,
+            stall: None,
+            stalling: false,
+        };
+        if upload.inner.is_end_stream() {
+            upload.finish(Ok(()));
+        }
+        upload
+    }
+
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Reads the body to its end for nobody but the tap, so that a request that cannot go
+    /// upstream is still seen and answered.
+    pub(super) async fn drain(mut self) {
+        while let Some(Ok(_)) = self.frame().await {}
+    }
+
+    fn finish(&mut self, result: Result<(), Interrupted>) {
+        let _ = self.progress.ended.set(result.map(|()| Instant::now()));
+        if let Some(probe) = &mut self.probe {
+            probe.end(match result {
+                Ok(()) => End::Clean,
+                Err(Interrupted::Aborted) => End::ClientGone,
+                Err(Interrupted::TooLarge | Interrupted::Stalled) => End::Refused,
+            });
+        }
+    }
+
+    fn interrupt(&mut self, why: Interrupted) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        self.finish(Err(why));
+        Poll::Ready(Some(Err(why)))
+    }
+
+    /// Whether the client has been waited for too long.
+    fn stalled(&mut self, cx: &mut Context<'_>) -> bool {
+        let until = Instant::now() + self.read_timeout;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if !self.stalling {
+            self.stalling = true;
+            stall.as_mut().reset(until);
+        }
+        stall.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let this = &mut *self;
+        let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            if this.stalled(cx) {
+                return this.interrupt(Interrupted::Stalled);
+            }
+            return Poll::Pending;
+        };
+        this.stalling = false;
+        let frame = match next {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return this.interrupt(Interrupted::Aborted),
+            None => {
+                this.finish(Ok(()));
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(chunk) = frame.data_ref() {
+            let Some(left) = this.left.checked_sub(chunk.len() as u64) else {
+                return this.interrupt(Interrupted::TooLarge);
+            };
+            this.left = left;
+            this.progress.keep(chunk);
+            if let Some(probe) = &mut this.probe {
+                probe.data(chunk);
+            }
+        }
+        if this.inner.is_end_stream() {
+            this.finish(Ok(()));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,279 @@
+//! Sends requests to the upstream, on a connection that is there or on a new one.
+//! A request is sent again only when its connection closed before any byte of it was written.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{
+    HeaderValue, Request, Response, Uri, Version,
+    header::{CONNECTION, HOST, TE},
+    uri::{Authority, Scheme},
+};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Mutex;
+
+use super::{
+    counters::Counters,
+    dial::{DialError, Dialer, Socket},
+    head,
+    health::Health,
+    pool::{Connection, MAX_STREAMS, Pool},
+    upload::Upload,
+};
+use crate::ready::Gate;
+
+/// What one HTTP/2 stream may receive unread. [`MAX_STREAMS`] of them fit into the window of
+/// the connection, so that clients that do not read cannot stop the others.
+const STREAM_WINDOW: u32 = 256 << 10;
+#[expect(clippy::cast_possible_truncation, reason = "it is 64")]
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// How often an HTTP/2 connection with open streams is asked whether it lives, and how long
+/// it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Connections on which a request is tried that turn out to be closed, and a new one.
+const ATTEMPTS: usize = 3;
+/// How often an upstream that cannot be reached is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The upstream server, with its connections.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    dialer: Dialer,
+    pool: Arc<Pool>,
+    /// The upstream speaks HTTP/2: one dial serves all who wait for one.
+    multiplexes: AtomicBool,
+    dialling: Mutex<()>,
+    health: Health,
+    counters: Arc<Counters>,
+}
+
+/// The right to use a connection for one exchange; dropped early, it breaks the exchange off.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    connection: Connection,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The connection broke when bytes of the request were written, or may have been.
+    #[error("the connection to the upstream broke: {0}")]
+    Broken(hyper::Error),
+}
+
+/// A request that got no response.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) error: SendError,
+    /// The body, if nothing of it was read.
+    pub(super) body: Option<Box<Upload>>,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        dialer: Dialer,
+        idle_timeout: Duration,
+        gate: Gate,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            dialer,
+            pool: Arc::new(Pool::new(idle_timeout)),
+            multiplexes: AtomicBool::new(false),
+            dialling: Mutex::default(),
+            health: Health::new(gate),
+            counters,
+        }
+    }
+
+    /// The upstream's own authority, for `Host`.
+    pub(super) fn authority(&self) -> &HeaderValue {
+        self.dialer.authority()
+    }
+
+    /// Sends a request, whose URI is a path and whose `Host` is set, and waits for the head
+    /// of the response. The lease must live as long as the bodies.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Lease), Unsent> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut lease = match self.lease(attempt < ATTEMPTS).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    let body = Some(Box::new(request.into_body()));
+                    return Err(Unsent { error: error.into(), body });
+                }
+            };
+            let mut error = match lease.send(request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(error) => error,
+            };
+            // hyper gives a message back only as long as it has written nothing of it.
+            match error.take_message() {
+                Some(unsent) if attempt < ATTEMPTS => {
+                    self.counters.count_resent();
+                    request = unsent;
+                }
+                message => {
+                    let body = message.map(|request| Box::new(request.into_body()));
+                    return Err(Unsent { error: SendError::Broken(error.into_error()), body });
+                }
+            }
+        }
+    }
+
+    async fn lease(&self, reuse: bool) -> Result<Lease, DialError> {
+        let reused = || if reuse { self.pool.take() } else { None };
+        let connection = match reused() {
+            Some(connection) => connection,
+            None if self.multiplexes.load(Ordering::Relaxed) => {
+                let _turn = self.dialling.lock().await;
+                match reused() {
+                    Some(connection) => connection,
+                    None => self.dial().await?,
+                }
+            }
+            None => self.dial().await?,
+        };
+        Ok(Lease { pool: Arc::clone(&self.pool), connection })
+    }
+
+    async fn dial(&self) -> Result<Connection, DialError> {
+        let dialled = match self.dialer.dial().await {
+            Ok(socket) => self.begin(socket).await,
+            Err(error) => Err(error),
+        };
+        match &dialled {
+            Ok(_) => {
+                self.counters.count_dialled();
+                self.health.rise();
+            }
+            Err(error) => self.health.fall(error),
+        }
+        dialled
+    }
+
+    async fn begin(&self, socket: Socket) -> Result<Connection, DialError> {
+        Ok(match socket {
+            Socket::Plain(io) => {
+                let (sender, connection) = http1::handshake(io).await?;
+                tokio::spawn(async move { note(connection.await) });
+                Connection::Whole(sender)
+            }
+            Socket::Tls(io) => {
+                let (sender, connection) = http1::handshake(io).await?;
+                tokio::spawn(async move { note(connection.await) });
+                Connection::Whole(sender)
+            }
+            Socket::Http2(io) => {
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .keep_alive_interval(PING_EVERY)
+                    .keep_alive_timeout(PING_EVERY)
+                    .handshake(io)
+                    .await?;
+                tokio::spawn(async move { note(connection.await) });
+                self.multiplexes.store(true, Ordering::Relaxed);
+                self.pool.share(sender)
+            }
+        })
+    }
+
+    /// Never ends: closes connections that are unused for too long, and finds out at the
+    /// start, and after a failure every second, whether the upstream can be reached.
+    pub(super) async fn keep(&self) {
+        tokio::join!(self.pool.close_idle(), self.watch());
+    }
+
+    async fn watch(&self) {
+        loop {
+            match self.dial().await {
+                Ok(connection) => {
+                    self.pool.put(connection);
+                    self.health.fallen().await;
+                }
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+}
+
+impl Lease {
+    async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Box<TrySendError<Request<Upload>>>> {
+        let sent = match &mut self.connection {
+            Connection::Whole(sender) => sender.try_send_request(for_http1(request)).await,
+            Connection::Stream(stream) => {
+                stream.sender().try_send_request(for_http2(request)).await
+            }
+        };
+        sent.map_err(Box::new)
+    }
+
+    /// The exchange is over, its bodies read to their ends: others may use the connection.
+    pub(super) fn give_back(self) {
+        self.pool.put(self.connection);
+    }
+}
+
+/// HTTP/1.1 has the authority in `Host`, and one `Cookie`.
+fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
+    let mut parts = request.uri().clone().into_parts();
+    let authority = parts.authority.take();
+    parts.scheme = None;
+    if let Ok(path) = Uri::from_parts(parts) {
+        *request.uri_mut() = path;
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    if let Some(Ok(host)) = authority.map(|host| HeaderValue::from_str(host.as_str())) {
+        headers.insert(HOST, host);
+    }
+    head::join_cookies(headers);
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    request
+}
+
+/// HTTP/2 has the authority beside the path, and no `Connection`.
+fn for_http2(mut request: Request<Upload>) -> Request<Upload> {
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Authority::try_from(host).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.remove(HOST);
+    headers.remove(CONNECTION);
+    request
+}
+
+fn note(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!("connection to the upstream ended: {error}");
+    }
+}
