@@ -88,6 +88,18 @@ pub fn client_config(
     roots_file: Option<&Path>,
 ) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
+    fill(&mut roots, ca_file, roots_file)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn fill(
+    roots: &mut RootCertStore,
+    ca_file: Option<&Path>,
+    roots_file: Option<&Path>,
+) -> Result<(), TlsError> {
     match roots_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
@@ -104,10 +116,7 @@ pub fn client_config(
             roots.add(certificate).map_err(unusable)?;
         }
     }
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -126,3 +135,6 @@ fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
         Err(source) => Err(TlsError::Pem { path: path.to_owned(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,33 +131,26 @@ impl Reloading {
             }
             shown.looked = now;
         }
-        let pair = Pair::read(&self.files);
+        let read = Pair::read(&self.files);
         let mut shown = self.shown();
-        let changed = match (&pair, &shown.seen) {
-            (Ok(pair), Some(seen)) => pair != seen,
-            (Err(_), None) => false,
-            _ => true,
+        let (seen, key) = match read {
+            Ok(pair) if shown.seen.as_ref() == Some(&pair) => return,
+            Err(_) if shown.seen.is_none() => return,
+            Ok(pair) => {
+                let key = pair.certified(&self.files);
+                (Some(pair), key)
+            }
+            Err(error) => (None, Err(error)),
         };
-        if !changed {
-            return;
-        }
-        match pair.as_ref().map_err(|_| ()).map(|pair| pair.certified(&self.files)) {
-            Ok(Ok(key)) => {
+        shown.seen = seen;
+        match key {
+            Ok(key) => {
                 shown.key = Arc::new(key);
                 tracing::info!("new certificate from {}", self.files.cert.display());
             }
-            Ok(Err(error)) => warn(&error),
-            Err(()) => {}
+            Err(error) => tracing::warn!("{error}; the previous certificate stays in use"),
         }
-        if let Err(error) = &pair {
-            warn(error);
-        }
-        shown.seen = pair.ok();
     }
-}
-
-fn warn(error: &TlsError) {
-    tracing::warn!("{error}; the previous certificate stays in use");
 }
 
 impl std::fmt::Debug for Reloading {
@@ -172,3 +165,6 @@ impl ResolvesServerCert for Reloading {
         Some(Arc::clone(&self.shown().key))
     }
 }
+
+#[cfg(test)]
+mod tests;

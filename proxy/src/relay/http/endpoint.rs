@@ -36,7 +36,11 @@ impl EndpointRewriter {
         search.held.extend_from_slice(&chunk);
         let mut ready = BytesMut::new();
         while let Some(event) = search.next() {
-            let kind = Kind::of(&event.bytes, event.first);
+            // A long event may not be told by whether it came in one chunk.
+            let kind = match event.bytes.len() {
+                0..=LIMIT => Kind::of(&event.bytes, event.first),
+                _ => Kind::Unclear,
+            };
             if kind == Kind::Other {
                 ready.extend_from_slice(&event.bytes);
                 continue;
@@ -140,7 +144,7 @@ impl Search {
 enum Kind {
     /// The announcement, with the place of its URL.
     Endpoint(Range<usize>),
-    /// An announcement whose data is not one line, and so no URL.
+    /// An announcement whose data is not one line and so no URL, or too long to tell.
     Unclear,
     /// Anything else.
     Other,
@@ -160,7 +164,9 @@ impl Kind {
                 b"event" => named = &line[value..] == b"endpoint",
                 b"data" => {
                     lines += 1;
-                    data = start + mark + value..start + raw.len();
+                    let end = start + raw.len();
+                    let url = event[start + mark + value..end].trim_ascii_start();
+                    data = end - url.len()..end - url.len() + url.trim_ascii_end().len();
                 }
                 _ => {}
             }

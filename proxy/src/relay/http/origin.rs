@@ -43,16 +43,16 @@ impl Origin {
         self.host == host && self.port == port.unwrap_or(default_port(self.https))
     }
 
-    /// The path, query and fragment of `reference`, when it names this origin in full and so
-    /// can be said relative to it. Plain `http` counts as the same origin where the origin is
+    /// The path, query and fragment of `reference`, when it names this origin in full. They
+    /// start with one slash, so that they mean the same alone. Plain `http` counts as the same origin where the origin is
     /// `https` on the default port: servers behind a terminator of TLS do not know better.
-    pub fn strip<'a>(&self, reference: &'a str) -> Option<&'a str> {
+    pub fn strip(&self, reference: &str) -> Option<String> {
         let reference = Reference::parse(reference);
         let scheme = reference.scheme.unwrap_or(if self.https { "https" } else { "http" });
         let named = Self::from_parts(scheme, reference.authority?)?;
         let naive = self.https && !named.https && named.host == self.host;
         let same = named == *self || (naive && (named.port == 80 || named.port == self.port));
-        same.then_some(reference.rest)
+        same.then(|| merge("/", reference.rest))
     }
 }
 
@@ -107,31 +107,25 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Resolves what stands behind an origin, or a reference without one, against the path of a
-/// request (RFC 3986, 5.2), so that the outcome starts with exactly one slash and any client
-/// resolves it to the same path again. None for a reference with a scheme or an authority.
+/// Resolves a reference without scheme and authority against the path of a request (RFC 3986,
+/// 5.2). What comes out starts with one slash: two would name a host. None for a reference
+/// that names another origin, or its own in full.
 pub fn resolve(base: &str, reference: &str) -> Option<String> {
     let parsed = Reference::parse(reference);
-    if parsed.scheme.is_some() || parsed.authority.is_some() {
-        return None;
-    }
-    let end = reference.find(['?', '#']).unwrap_or(reference.len());
-    let (path, tail) = reference.split_at(end);
-    let merged = match path {
-        "" => base.to_owned(),
-        _ if path.starts_with('/') => path.to_owned(),
-        _ => format!("{}{path}", &base[..=base.rfind('/').unwrap_or(0)]),
-    };
-    Some(format!("{}{tail}", rooted(&without_dots(&merged))))
+    let relative = parsed.scheme.is_none() && parsed.authority.is_none();
+    relative.then(|| merge(base, reference))
 }
 
-/// Makes a path that starts with `//` safe to stand alone: there it would name a host.
-pub fn rooted(path: &str) -> String {
-    match path.as_bytes() {
-        [b'/', b'/' | b'\\', ..] => format!("/.{path}"),
-        [b'/', ..] => path.to_owned(),
-        _ => format!("/{path}"),
-    }
+fn merge(base: &str, reference: &str) -> String {
+    let end = reference.find(['?', '#']).unwrap_or(reference.len());
+    let (path, tail) = reference.split_at(end);
+    let path = match path {
+        "" => without_dots(base),
+        _ if path.starts_with('/') => without_dots(path),
+        _ => without_dots(&format!("{}/{path}", base.rfind('/').map_or("", |at| &base[..at]))),
+    };
+    let dot = if path.starts_with("//") || path.starts_with("/\\") { "/." } else { "" };
+    format!("{dot}{path}{tail}")
 }
 
 fn without_dots(path: &str) -> String {
@@ -155,3 +149,6 @@ fn without_dots(path: &str) -> String {
     }
     format!("/{}", kept.join("/"))
 }
+
+#[cfg(test)]
+mod tests;

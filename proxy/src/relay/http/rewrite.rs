@@ -10,7 +10,7 @@ use http::{HeaderValue, Uri, uri::PathAndQuery};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::origin::{Origin, resolve, rooted};
+use super::origin::{Origin, resolve};
 
 /// Where protected resources describe themselves (RFC 9728, 3).
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -72,7 +72,7 @@ impl Rewrite {
             return self.with_query(&path, asked);
         }
         let path = match (&self.public, asked.path().strip_prefix(RESOURCE_METADATA)) {
-            (Some(_), Some(suffix)) if suffix == self.served => {
+            (Some(_), Some(suffix)) if same_but_slash(suffix, self.served) => {
                 join(&format!("{RESOURCE_METADATA}{}", self.suffix()), asked.query())
             }
             _ => None,
@@ -98,32 +98,59 @@ impl Rewrite {
         Target { path: path.unwrap_or_else(|| asked.clone()), endpoint: true }
     }
 
-    /// The remote path as it is put behind a well-known path: the root leaves nothing.
+    /// The remote path as it stands behind a well-known path (RFC 9728, 3.1).
     fn suffix(&self) -> &str {
-        if self.remote.path() == "/" { "" } else { self.remote.path() }
+        self.remote.path().trim_end_matches('/')
     }
 
     /// A `Location` with which the client stays on the listener, for a response to a request
     /// for `asked`; None to leave it as it is. Said as a path, which is true however the
-    /// client reached the listener.
+    /// client reached the listener. The remote URL's query, perhaps a key, is left out.
     pub fn location(&self, value: &HeaderValue, asked: &PathAndQuery) -> Option<HeaderValue> {
         let local = self.local(value.to_str().ok()?, asked)?;
         let end = local.path.find(['?', '#']).unwrap_or(local.path.len());
         let (path, tail) = local.path.split_at(end);
-        let by_served = same_but_slash(asked.path(), self.served)
-            && !same_but_slash(asked.path(), self.remote.path());
-        if by_served && same_but_slash(path, self.remote.path()) {
-            let slash = if path.len() > 1 && path.ends_with('/') { "/" } else { "" };
-            return format!("{}{slash}{tail}", self.served).try_into().ok();
+        if !same_but_slash(path, self.remote.path()) {
+            return if local.kept { None } else { local.path.try_into().ok() };
         }
-        if local.kept { None } else { local.path.try_into().ok() }
+        let bare = self.without_own_query(tail);
+        if !self.by_served(asked) {
+            let kept = local.kept && bare == tail;
+            return if kept { None } else { format!("{path}{bare}").try_into().ok() };
+        }
+        let slash = if path.len() > 1 && path.ends_with('/') { "/" } else { "" };
+        format!("{}{slash}{bare}", self.served).try_into().ok()
+    }
+
+    fn without_own_query(&self, tail: &str) -> String {
+        let behind = self
+            .remote
+            .query()
+            .and_then(|own| tail.strip_prefix('?')?.strip_prefix(own))
+            .filter(|behind| behind.is_empty() || behind.starts_with(['&', '#']));
+        match behind {
+            None => tail.to_owned(),
+            Some(behind) => match behind.strip_prefix('&') {
+                Some(more) => format!("?{more}"),
+                None => behind.to_owned(),
+            },
+        }
+    }
+
+    /// Whether the client knows the endpoint by the served path, and that is not its own.
+    fn by_served(&self, asked: &PathAndQuery) -> bool {
+        same_but_slash(asked.path(), self.served)
+            && !same_but_slash(asked.path(), self.remote.path())
     }
 
     /// What a reference in the answer to a request for `asked` leads to; None when that is
-    /// not on the remote server.
+    /// neither on the remote server nor, by its public URL, on the listener.
     pub(super) fn local(&self, reference: &str, asked: &PathAndQuery) -> Option<Local> {
-        if let Some(rest) = self.origin.strip(reference) {
-            return Some(Local { path: rooted(rest), kept: false });
+        if let Some(path) = self.origin.strip(reference) {
+            return Some(Local { path, kept: false });
+        }
+        if let Some(path) = self.public.as_ref().and_then(|public| public.strip(reference)) {
+            return Some(Local { path, kept: true });
         }
         let path = resolve(self.target(asked).path.path(), reference)?;
         let kept = resolve(asked.path(), reference).as_ref() == Some(&path);
@@ -143,9 +170,7 @@ impl Rewrite {
             return None;
         }
         let rest = match known {
-            Some(suffix)
-                if same_but_slash(asked.path(), self.served) && suffix == self.suffix() =>
-            {
+            Some(suffix) if self.by_served(asked) && same_but_slash(suffix, self.suffix()) => {
                 format!("{RESOURCE_METADATA}{}", self.served)
             }
             _ => url.path_and_query().map_or("", PathAndQuery::as_str).to_owned(),
@@ -172,7 +197,7 @@ impl Rewrite {
         let behind = url.find("//").map_or(0, |at| at + 2);
         let path = url[behind..].find(['/', '?', '#']).map_or("", |at| &url[behind + at..]);
         // Asked for by the remote path, it is the remote path that the client dialled.
-        let by_remote = suffix == self.suffix() && !suffix.is_empty();
+        let by_remote = same_but_slash(suffix, self.suffix());
         let resource = if same_but_slash(path, self.remote.path()) && !by_remote {
             format!("{public}{}", self.served)
         } else {
@@ -247,3 +272,6 @@ fn skip_space(bytes: &[u8], at: usize) -> usize {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;
