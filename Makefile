@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: check fmt lint deny doc test
+.PHONY: check fmt lint deny doc run test
 
 check: fmt lint deny doc test
 
@@ -15,6 +15,11 @@ deny:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# SERVER='npx -y …' is the server to run; KEEP=1 keeps everything up at the end.
+run:
+	cargo build --locked --bins
+	@SERVER='$(SERVER)' KEEP='$(KEEP)' cargo run --locked --quiet --bin demo
 
 # The tools are installed while the tests compile.
 test:

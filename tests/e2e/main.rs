@@ -1,4 +1,6 @@
 //! The end-to-end tests: the real binary between real clients and real servers.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod conformance;
 mod layering;
+mod real;

@@ -4,7 +4,8 @@
 //! - [`Proxy`] runs the binary under test.
 //! - [`Receiver`] is a small MCPulse, [`Collector`] a small OpenTelemetry collector.
 //! - [`Scrape`] reads `/metrics`.
-//! - [`Tools`] are the real programs that hold sessions with it.
+//! - [`Client`] and [`Server`] are the real programs that hold sessions through it, installed as
+//!   [`Tools`]; [`record`] keeps both sides of a session.
 //! - [`eventually`] waits for a condition; nothing here sleeps for a guessed time.
 #![expect(
     clippy::expect_used,
@@ -13,16 +14,21 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod client;
 pub mod collector;
 pub mod mood;
 pub mod patience;
 pub mod program;
 pub mod proxy;
 pub mod receiver;
+pub mod record;
+pub mod remote;
 pub mod scrape;
 mod served;
+pub mod server;
 pub mod tools;
 
+pub use client::Client;
 pub use collector::Collector;
 pub use mood::Mood;
 pub use patience::eventually;
@@ -30,4 +36,5 @@ pub use program::program;
 pub use proxy::Proxy;
 pub use receiver::Receiver;
 pub use scrape::Scrape;
+pub use server::Server;
 pub use tools::Tools;

@@ -128,11 +128,11 @@ pub const METRICS: &str = "metrics on";
 
 /// What a process says on standard error, collected while it runs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said(Arc<Mutex<Vec<u8>>>);
+pub struct Said(Arc<Mutex<Vec<u8>>>);
 
 impl Said {
     /// Collects from now on until the end of `stderr`.
-    pub(crate) fn listen(mut stderr: impl AsyncRead + Send + Unpin + 'static) -> Self {
+    pub fn listen(mut stderr: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let said = Self::default();
         let bytes = Arc::clone(&said.0);
         tokio::spawn(async move {
@@ -145,12 +145,14 @@ impl Said {
         said
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// All of it so far.
+    pub fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    async fn address(&self, announcement: &str) -> SocketAddr {
+    /// The address that was said after `announcement`, once it was.
+    pub async fn address(&self, announcement: &str) -> SocketAddr {
         eventually(&format!("{announcement:?} is announced"), SOON, async || {
             announced(&self.text(), announcement)
         })

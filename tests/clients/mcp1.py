@@ -1,0 +1,44 @@
+"""Holds one session with the first line of the Python SDK; README.md says how it is told what."""
+
+import json
+import os
+import sys
+
+import anyio
+from mcp import ClientSession, McpError, StdioServerParameters, types
+from mcp.client.sse import sse_client
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+
+def connect(plan):
+    if "http" in plan:
+        return streamable_http_client(plan["http"])
+    if "sse" in plan:
+        return sse_client(plan["sse"])
+    command, *args = plan["command"]
+    return stdio_client(StdioServerParameters(command=command, args=args, env=dict(os.environ)))
+
+
+async def call(session, name, arguments):
+    try:
+        result = await session.call_tool(name, arguments)
+    except McpError as error:
+        return {"rpc_error": error.error.code, "text": error.error.message}
+    content = [block.model_dump(mode="json", exclude_none=True) for block in result.content]
+    return {"tool_error" if result.isError else "ok": content}
+
+
+async def main():
+    plan = json.loads(sys.argv[1])
+    info = types.Implementation(name="mcp1", version="1.30.0")
+    async with connect(plan) as (read, write, *_):
+        async with ClientSession(read, write, client_info=info) as session:
+            await session.initialize()
+            tools = [tool.name for tool in (await session.list_tools()).tools]
+            calls = [await call(session, c["name"], c["arguments"]) for c in plan["calls"]]
+            print(json.dumps({"tools": tools, "calls": calls}), flush=True)
+            await anyio.to_thread.run_sync(sys.stdin.read)
+
+
+anyio.run(main)

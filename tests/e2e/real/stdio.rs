@@ -1,0 +1,93 @@
+//! Over standard input and output.
+
+use mcpulse_tests::{
+    Client, Receiver, Server, client, eventually, program,
+    proxy::{METRICS, announced},
+    record::{self, Recorder},
+};
+use tempfile::TempDir;
+
+use super::{PATIENCE, SERVER_ID, assert_reported, comparable, tools};
+
+/// One session without the proxy and one through it.
+async fn check(client: Client, server: Server) {
+    let Some(tools) = tools([client.part(), server.part()]) else { return };
+
+    let directory = TempDir::new().expect("a directory");
+    server.prepare(directory.path());
+    let calls = server.calls(directory.path());
+    let target = client::Target::Command(server.command(tools, directory.path()));
+    let session = client.hold(tools, &target, &calls).await;
+    let direct = comparable(session.outcomes(), directory.path());
+    session.close().await;
+
+    let directory = TempDir::new().expect("a directory");
+    server.prepare(directory.path());
+    let calls = server.calls(directory.path());
+    let receiver = Receiver::start().await;
+    let (before, behind) = (Recorder::default(), Recorder::default());
+    let mut proxy: Vec<String> = vec![program("mcpulse-proxy").display().to_string()];
+    let url = receiver.url();
+    let flags = ["stdio", "--server-id", SERVER_ID, "--mcpulse-url", &url];
+    let flags = flags.into_iter().chain(["--metrics-listen", "127.0.0.1:0", "--"]);
+    proxy.extend(flags.map(str::to_owned));
+    proxy.extend(behind.wrap(&server.command(tools, directory.path())));
+    let target = client::Target::Command(before.wrap(&proxy));
+    let session = client.hold(tools, &target, &calls).await;
+    assert_eq!(comparable(session.outcomes(), directory.path()), direct);
+
+    // A client may start the command a second time, to try it; the calls are in one session.
+    let streams = behind.streams();
+    let messages = |stream: &record::Streams| {
+        [record::lines(&stream.to_server), record::lines(&stream.to_client)].concat()
+    };
+    let expected = record::tool_calls(&streams.iter().flat_map(messages).collect::<Vec<_>>());
+    assert_eq!(expected.len(), calls.len());
+    let metrics = eventually("the proxy says where its metrics are", PATIENCE, async || {
+        announced(&before.stderr(), METRICS)
+    });
+    assert_reported(&receiver, metrics.await, client, &expected).await;
+
+    session.close().await;
+    assert_eq!(before.streams(), behind.streams(), "both sides of the proxy");
+}
+
+macro_rules! sessions {
+    ($($name:ident: $client:ident, $server:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            check(Client::$client, Server::$server).await;
+        }
+    )*};
+}
+
+// Every client and every server three times or more.
+sessions! {
+    mcp1_and_everything: Mcp1, Everything;
+    mcp1_and_memory: Mcp1, Memory;
+    mcp1_and_git: Mcp1, Git;
+    mcp1_and_go_conformance: Mcp1, GoConformance;
+    mcp2_and_filesystem: Mcp2, Filesystem;
+    mcp2_and_time: Mcp2, Time;
+    mcp2_and_mcp2: Mcp2, Mcp2;
+    mcp2_and_go_everything: Mcp2, GoEverything;
+    mcp2_and_rmcp: Mcp2, Rmcp;
+    sdk1_and_everything: Sdk1, Everything;
+    sdk1_and_filesystem: Sdk1, Filesystem;
+    sdk1_and_time: Sdk1, Time;
+    sdk1_and_go_conformance: Sdk1, GoConformance;
+    client2_and_memory: Client2, Memory;
+    client2_and_git: Client2, Git;
+    client2_and_mcp2: Client2, Mcp2;
+    client2_and_go_everything: Client2, GoEverything;
+    client2_and_rmcp: Client2, Rmcp;
+    rmcp_and_everything: Rmcp, Everything;
+    rmcp_and_filesystem: Rmcp, Filesystem;
+    rmcp_and_memory: Rmcp, Memory;
+    rmcp_and_time: Rmcp, Time;
+    rmcp_and_git: Rmcp, Git;
+    rmcp_and_mcp2: Rmcp, Mcp2;
+    rmcp_and_go_conformance: Rmcp, GoConformance;
+    rmcp_and_go_everything: Rmcp, GoEverything;
+    rmcp_and_rmcp: Rmcp, Rmcp;
+}
