@@ -1,17 +1,20 @@
 //! Reports tool calls to MCPulse over gRPC, in batches, for as long as it takes.
 //!
-//! Calls wait in the bounded queue of the sink until a batch takes them; a batch is settled
-//! call by call and never given up while the process lives.
+//! Calls wait in the bounded queue of the sink, or on disk where a spool is configured, until
+//! a batch takes them; a batch is settled call by call and never given up while the process
+//! lives.
 
 use crate::{config, shutdown::Shutdown};
 
 mod address;
+mod backlog;
 mod backoff;
 mod batch;
 mod client;
 mod metric;
 mod redact;
 mod reporter;
+mod spool;
 mod trouble;
 
 pub use self::{address::AddressError, client::Error};

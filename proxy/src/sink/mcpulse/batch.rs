@@ -23,6 +23,7 @@ pub(super) struct Batch {
     chunk: usize,
     /// Answers of kind [`Kind::Broken`] in a row to requests of this chunk.
     broken: u32,
+    spooled: bool,
 }
 
 /// What became of calls at the front of a batch.
@@ -52,9 +53,15 @@ pub(super) enum Next {
 }
 
 impl Batch {
-    pub(super) fn new(calls: VecDeque<Bytes>) -> Self {
+    /// Calls that are to be sent; `spooled` when they are on disk as well.
+    pub(super) fn new(calls: VecDeque<Bytes>, spooled: bool) -> Self {
         let chunk = calls.len();
-        Self { calls, chunk, broken: 0 }
+        Self { calls, chunk, broken: 0, spooled }
+    }
+
+    /// Whether the calls are on disk as well.
+    pub(super) fn is_spooled(&self) -> bool {
+        self.spooled
     }
 
     pub(super) fn is_empty(&self) -> bool {

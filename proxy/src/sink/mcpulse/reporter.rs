@@ -1,7 +1,6 @@
 //! The task that takes calls from the queue, sends them, and settles each exactly once.
 
 use std::{
-    collections::VecDeque,
     future::{Future, pending},
     pin::Pin,
     sync::Arc,
@@ -13,6 +12,7 @@ use mcpulse_proto::v1::IngestResponse;
 use tokio::time::Instant;
 
 use super::{
+    backlog::{Backlog, REQUEST_BYTES},
     backoff::Backoff,
     batch::{Batch, Next, Settled},
     client::{Client, Failure, printable},
@@ -26,10 +26,10 @@ use crate::{
     sink::{Account, ledger::SHUTDOWN, queue::Take},
 };
 
-/// Bytes at which a request is full; gRPC servers take 4 MiB by default.
-const REQUEST_BYTES: usize = 3 << 20;
-/// What is left of the grace when sending ends, for the accounts.
-const LAST_MOMENT: Duration = Duration::from_millis(50);
+/// Calls converted before other tasks get their turn.
+const TURN: usize = 16;
+/// What is left of the grace when sending ends, for what must be written to disk.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// The answer to a request.
 type Answer = Result<IngestResponse, Failure>;
@@ -39,6 +39,7 @@ type Sending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// Everything the task owns.
 #[derive(Debug)]
 pub(super) struct Reporter {
+    config: config::Mcpulse,
     take: Take,
     /// Whether more calls may come.
     observing: bool,
@@ -47,14 +48,11 @@ pub(super) struct Reporter {
     convert: Convert,
     client: Client,
     account: Account,
-    batch_size: usize,
-    batch_max: usize,
-    flush_interval: Duration,
-    /// Calls for the next batch.
-    held: VecDeque<Bytes>,
-    held_bytes: usize,
-    /// When the oldest of them was taken.
-    held_since: Instant,
+    /// Calls on their way from the queue to the backlog.
+    fresh: Vec<Bytes>,
+    backlog: Backlog,
+    /// When the oldest call of the backlog came there, or the last batch was taken from it.
+    waiting_since: Instant,
     batch: Batch,
     send_at: Instant,
     backoff: Backoff,
@@ -72,20 +70,19 @@ impl Reporter {
         shutdown: Shutdown,
     ) -> Self {
         let batch_max = config.batch_max.max(1);
+        let batch_size = config.batch_size.clamp(1, batch_max);
         Self {
+            config: config::Mcpulse { batch_size, batch_max, ..config.clone() },
             take,
             observing: true,
             shutdown,
             ending: false,
             convert,
             client,
+            backlog: Backlog::new(batch_max, account.clone()),
             account,
-            batch_size: config.batch_size.clamp(1, batch_max),
-            batch_max,
-            flush_interval: config.flush_interval,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            held_since: Instant::now(),
+            fresh: Vec::new(),
+            waiting_since: Instant::now(),
             batch: Batch::default(),
             send_at: Instant::now(),
             backoff: Backoff::default(),
@@ -101,31 +98,32 @@ impl Reporter {
             () = self.run() => {}
             () = last_moment(&shutdown) => {}
         }
-        self.give_up();
+        self.give_up().await;
     }
 
     async fn run(&mut self) {
+        self.backlog.open_spool(&self.config).await;
         let mut sending: Option<Sending> = None;
         loop {
             if self.batch.is_empty() && self.due() {
-                self.batch = Batch::new(std::mem::take(&mut self.held));
-                self.held_bytes = 0;
-                self.send_at = self.send_at.max(Instant::now());
+                self.batch = self.backlog.next_batch().await;
+                self.waiting_since = Instant::now();
             }
-            if self.batch.is_empty() && self.held.is_empty() && !self.observing {
+            if self.batch.is_empty() && self.backlog.len() == 0 && !self.observing {
                 return;
             }
             if sending.is_none() && !self.batch.is_empty() && self.send_at <= Instant::now() {
                 sending = Some(Box::pin(self.client.send(self.batch.request())));
             }
             let wake = self.wake(sending.is_some());
+            let room = self.backlog.has_room(!self.batch.is_empty());
             tokio::select! {
                 answer = answer(&mut sending) => {
                     sending = None;
-                    self.answered(answer);
+                    self.answered(answer).await;
                 }
-                call = self.take.next(), if self.observing && self.room() => match call {
-                    Some(call) => self.hold(&call),
+                call = self.take.next(), if self.observing && room => match call {
+                    Some(call) => self.hold(call).await,
                     None => self.observing = false,
                 },
                 () = at(wake) => {}
@@ -138,36 +136,36 @@ impl Reporter {
         }
     }
 
-    /// Whether the calls held should be sent now.
+    /// Whether the backlog should be sent now.
     fn due(&self) -> bool {
-        let now = self.ending || !self.observing || self.held.len() >= self.batch_size;
-        !self.held.is_empty()
-            && (now || !self.room() || self.held_since.elapsed() >= self.flush_interval)
+        let waiting = self.backlog.len();
+        waiting > 0
+            && (self.ending
+                || !self.observing
+                || waiting >= self.config.batch_size
+                || self.backlog.holds_a_batch()
+                || self.waiting_since.elapsed() >= self.config.flush_interval)
     }
 
-    /// Whether another call may leave the queue: while a batch is on its way none does, so that
-    /// the bounds of the queue bound what is kept.
-    fn room(&self) -> bool {
-        self.batch.is_empty() && self.held.len() < self.batch_max && self.held_bytes < REQUEST_BYTES
-    }
-
-    /// Holds this call and those that wait behind it.
-    fn hold(&mut self, call: &Arc<Call>) {
-        if self.held.is_empty() {
-            self.held_since = Instant::now();
+    /// Moves this call and those behind it, up to a batch of them, to the backlog.
+    async fn hold(&mut self, call: Arc<Call>) {
+        if self.backlog.len() == 0 {
+            self.waiting_since = Instant::now();
         }
-        self.push(call);
-        while self.room()
-            && let Some(call) = self.take.try_next()
-        {
-            self.push(&call);
+        let (mut next, mut bytes) = (Some(call), 0);
+        while let Some(call) = next {
+            let encoded = self.convert.encode(&call);
+            bytes += encoded.len();
+            self.fresh.push(encoded);
+            if self.fresh.len().is_multiple_of(TURN) {
+                tokio::task::yield_now().await;
+            }
+            let held = self.backlog.held() + self.fresh.len();
+            let more = held < self.config.batch_max && bytes < REQUEST_BYTES;
+            next = if more { self.take.try_next() } else { None };
         }
-    }
-
-    fn push(&mut self, call: &Call) {
-        let encoded = self.convert.encode(call);
-        self.held_bytes += encoded.len();
-        self.held.push_back(encoded);
+        self.backlog.add(self.fresh.clone()).await;
+        self.fresh.clear();
     }
 
     /// When there is something to do although nothing happens.
@@ -176,14 +174,14 @@ impl Reporter {
             None
         } else if !self.batch.is_empty() {
             Some(self.send_at)
-        } else if !self.held.is_empty() {
-            Some(self.held_since + self.flush_interval)
+        } else if self.backlog.len() > 0 {
+            Some(self.waiting_since + self.config.flush_interval)
         } else {
             None
         }
     }
 
-    fn answered(&mut self, answer: Answer) {
+    async fn answered(&mut self, answer: Answer) {
         match answer {
             Ok(answer) => {
                 self.backoff.reset();
@@ -197,18 +195,18 @@ impl Reporter {
                 }
                 let settled = self.batch.taken(&answer);
                 let reason = answer.errors.first().map_or("no reason given", |error| &error.reason);
-                self.settle(settled, reason);
+                self.settle(settled, reason).await;
             }
-            Err(failure) => self.failed(&failure),
+            Err(failure) => self.failed(&failure).await,
         }
     }
 
-    fn failed(&mut self, failure: &Failure) {
+    async fn failed(&mut self, failure: &Failure) {
         let wait = match self.batch.failed(failure.kind) {
             Next::Wait => self.backoff.next(false),
             Next::WaitLong => self.backoff.next(true),
             Next::Smaller => Duration::ZERO,
-            Next::Settle(settled) => return self.settle(settled, &failure.text),
+            Next::Settle(settled) => return self.settle(settled, &failure.text).await,
         };
         if !wait.is_zero() {
             self.client.hang_up();
@@ -224,7 +222,7 @@ impl Reporter {
     }
 
     /// Moves calls at the front of the batch to where they ended.
-    fn settle(&mut self, settled: Settled, reason: &str) {
+    async fn settle(&mut self, settled: Settled, reason: &str) {
         let Settled { delivered, rejected } = settled;
         self.account.delivered(delivered as u64);
         self.account.rejected(rejected as u64);
@@ -235,19 +233,30 @@ impl Reporter {
             let calls = settled.calls();
             tracing::warn!("MCPulse refused {rejected} of {calls} calls: {}", printable(reason));
         }
+        if self.batch.is_spooled() {
+            self.backlog.settle(settled.calls()).await;
+        }
     }
 
-    /// The grace is over: what is left here is lost.
-    fn give_up(mut self) {
+    /// The end: what is not on disk is lost.
+    async fn give_up(mut self) {
         self.take.close();
-        let mut left = std::mem::take(&mut self.batch).into_calls().len() + self.held.len();
-        while self.take.try_next().is_some() {
-            left += 1;
+        let mut left = Vec::new();
+        let mut lost = 0;
+        while let Some(call) = self.take.try_next() {
+            if self.backlog.has_spool() {
+                left.push(self.convert.encode(&call));
+            } else {
+                lost += 1;
+            }
         }
-        if left > 0 {
-            self.account.dropped(SHUTDOWN, left as u64);
+        self.fresh.append(&mut left);
+        let batch = std::mem::take(&mut self.batch);
+        lost += self.backlog.keep(batch, self.fresh, LAST_MOMENT).await;
+        if lost > 0 {
+            self.account.dropped(SHUTDOWN, lost as u64);
             tracing::warn!(
-                "{left} calls were not reported to MCPulse at {} before the end",
+                "{lost} calls were not reported to MCPulse at {} before the end",
                 self.client.address()
             );
         }
@@ -258,7 +267,7 @@ impl Reporter {
 async fn last_moment(shutdown: &Shutdown) {
     shutdown.begun().await;
     let grace = shutdown.remaining().unwrap_or_default();
-    tokio::time::sleep(grace.saturating_sub(LAST_MOMENT)).await;
+    tokio::time::sleep(grace.saturating_sub(LAST_MOMENT.min(grace / 4))).await;
 }
 
 /// The answer to a request that is on its way.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn batch(calls: usize) -> Batch {
-    Batch::new((0..calls).map(|n| Bytes::from(n.to_string())).collect())
+    Batch::new((0..calls).map(|n| Bytes::from(n.to_string())).collect(), false)
 }
 
 fn answer(accepted: i32, rejected: i32, errors: &[i32]) -> IngestResponse {

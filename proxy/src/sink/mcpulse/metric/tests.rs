@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use proptest::prelude::*;
 use prost_types::value::Kind;
@@ -35,7 +38,11 @@ pub(in crate::sink::mcpulse) fn call() -> Call {
 }
 
 fn convert(capture: Capture, call: &Call) -> ToolCallMetric {
-    let encoded = Convert::new(capture).unwrap().encode(call);
+    static REDACTED: LazyLock<Convert> = LazyLock::new(|| Convert::new(Capture::Redacted).unwrap());
+    let encoded = match capture {
+        Capture::Redacted => REDACTED.encode(call),
+        other => Convert::new(other).unwrap().encode(call),
+    };
     ToolCallMetric::decode(encoded).unwrap()
 }
 

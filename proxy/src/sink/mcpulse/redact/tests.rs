@@ -1,9 +1,12 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::{REDACTED, Redactor};
 
 fn redacted(text: &str) -> String {
-    Redactor::new().unwrap().text(text).into_owned()
+    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new().unwrap());
+    REDACTOR.text(text).into_owned()
 }
 
 #[test]

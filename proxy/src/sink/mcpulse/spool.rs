@@ -1,0 +1,307 @@
+//! Calls on disk: append-only segment files in a folder that one process owns by a file lock.
+//!
+//! Every call is written before it is sent and forgotten once MCPulse has answered for it. It
+//! so survives the end of the process however that comes, and is sent at least once, under the
+//! same id. Nothing is synced to the medium: a crash of the whole machine may lose the last
+//! seconds, and what it tears is cut. The oldest segment goes when the limit is reached.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
+
+use self::segment::{Segment, write_record};
+
+mod segment;
+
+/// Begins the name of each process's folder, so that no other folder is ever touched.
+const FOLDER: &str = "proxy-";
+const LOCK: &str = "lock";
+const SUFFIX: &str = "calls";
+/// The oldest segment is lost whole, so a limit is divided into this many.
+const SEGMENTS: u64 = 16;
+const LARGEST_SEGMENT: u64 = 4 << 20;
+
+/// The calls that this process keeps on disk.
+#[derive(Debug)]
+pub(super) struct Spool {
+    /// Its own folder, and those of dead processes that it found.
+    folders: Vec<Folder>,
+    /// The oldest first.
+    segments: VecDeque<Segment>,
+    /// Whether the last of them may grow.
+    growing: bool,
+    next_number: u64,
+    limit: u64,
+    /// Calls handed out whose segment had to go: they exist in memory only.
+    orphans: usize,
+}
+
+/// A folder that is ours for as long as the lock is held.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+/// What was found when the spool was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Calls of earlier processes.
+    pub(super) restored: u64,
+    /// Those of them that were given up for the limit.
+    pub(super) evicted: u64,
+}
+
+/// What became of calls that were to be written.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// How many of them are on disk, from the first.
+    pub(super) kept: usize,
+    /// Waiting calls that were given up for the limit.
+    pub(super) evicted: u64,
+    /// Why the others are not on disk.
+    pub(super) error: Option<io::Error>,
+}
+
+/// Calls for a batch.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) calls: VecDeque<Bytes>,
+    /// Calls that could not be read and are given up.
+    pub(super) unreadable: u64,
+}
+
+impl Spool {
+    /// Takes over what dead processes left below `root`, and a folder of its own.
+    pub(super) fn open(root: &Path, limit: u64) -> io::Result<(Self, Found)> {
+        fs::create_dir_all(root)?;
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(root)? {
+            folders.extend(Folder::adopt(entry?.path()));
+        }
+        if folders.is_empty() {
+            folders.push(Folder::create(root)?);
+        }
+        let mut spool = Self {
+            folders,
+            segments: VecDeque::new(),
+            growing: false,
+            next_number: 0,
+            limit,
+            orphans: 0,
+        };
+        spool.find_segments()?;
+        let restored = spool.waiting();
+        let evicted = spool.make_room(0);
+        Ok((spool, Found { restored, evicted }))
+    }
+
+    fn find_segments(&mut self) -> io::Result<()> {
+        let mut found = Vec::new();
+        for folder in &self.folders {
+            for entry in fs::read_dir(&folder.path)? {
+                let path = entry?.path();
+                let stem = path.file_stem().and_then(|stem| stem.to_str());
+                let number: Option<u64> = stem.and_then(|stem| stem.parse().ok());
+                if let (Some(number), Some(SUFFIX)) =
+                    (number, path.extension().and_then(|suffix| suffix.to_str()))
+                {
+                    found.push((number, path));
+                }
+            }
+        }
+        found.sort();
+        self.next_number = found.last().map_or(0, |(number, _)| number + 1);
+        for (_, path) in found {
+            match Segment::open(path.clone()) {
+                Ok(segment) if segment.is_done() => segment.delete(),
+                Ok(segment) => self.segments.push_back(segment),
+                Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls that wait to be taken.
+    pub(super) fn waiting(&self) -> u64 {
+        self.segments.iter().map(Segment::unread).sum()
+    }
+
+    /// Writes calls behind all others, for which the oldest may have to go.
+    pub(super) fn append(&mut self, calls: &[Bytes]) -> Appended {
+        let mut appended = Appended::default();
+        let mut records = BytesMut::new();
+        for (index, call) in calls.iter().enumerate() {
+            write_record(&mut records, call);
+            if (records.len() as u64) < self.segment_size() && index + 1 < calls.len() {
+                continue;
+            }
+            // With room for the header of another segment.
+            let size = (segment::HEADER + records.len()) as u64;
+            appended.evicted += self.make_room(size);
+            if let Err(error) = self.write(&records, index + 1 - appended.kept) {
+                self.growing = false;
+                appended.error = Some(error);
+                break;
+            }
+            appended.kept = index + 1;
+            records.clear();
+        }
+        appended
+    }
+
+    /// Adds records to the last segment, or to a new one behind it.
+    fn write(&mut self, records: &[u8], count: usize) -> io::Result<()> {
+        if (segment::HEADER + records.len()) as u64 > self.limit {
+            return Err(io::Error::other("a call is larger than the limit of the spool"));
+        }
+        if self.segments.back().is_none_or(|last| last.length() >= self.segment_size()) {
+            self.growing = false;
+        }
+        if !self.growing {
+            let name = format!("{:020}.{SUFFIX}", self.next_number);
+            self.next_number += 1;
+            self.segments.push_back(Segment::create(self.folders[0].path.join(name))?);
+            self.growing = true;
+        }
+        match self.segments.back_mut() {
+            Some(last) => last.append(records, count as u64),
+            None => Ok(()),
+        }
+    }
+
+    fn segment_size(&self) -> u64 {
+        (self.limit / SEGMENTS).min(LARGEST_SEGMENT)
+    }
+
+    /// Deletes the oldest segments until `size` bytes fit; how many waiting calls that cost.
+    fn make_room(&mut self, size: u64) -> u64 {
+        let mut used: u64 = self.segments.iter().map(Segment::length).sum();
+        let mut evicted = 0;
+        while used + size > self.limit
+            && let Some(oldest) = self.segments.pop_front()
+        {
+            used -= oldest.length();
+            evicted += oldest.unread();
+            self.orphans += oldest.handed();
+            oldest.delete();
+        }
+        self.growing &= !self.segments.is_empty();
+        evicted
+    }
+
+    /// Hands out the oldest calls: up to `count`, of together about `bytes` bytes.
+    pub(super) fn take(&mut self, count: usize, bytes: usize) -> Taken {
+        let mut taken = Taken::default();
+        let mut total = 0;
+        for segment in &mut self.segments {
+            let (count, bytes) = (count - taken.calls.len(), bytes.saturating_sub(total));
+            if count == 0 || bytes == 0 {
+                break;
+            }
+            match segment.read(count, bytes, &mut taken.calls) {
+                Ok(read) => total += read,
+                Err(error) => {
+                    tracing::warn!("cannot read calls back from the spool: {error}");
+                    taken.unreadable += segment.abandon();
+                }
+            }
+        }
+        self.tidy();
+        taken
+    }
+
+    /// MCPulse has answered for the oldest `count` calls handed out.
+    pub(super) fn settle(&mut self, count: usize) {
+        let orphans = count.min(self.orphans);
+        self.orphans -= orphans;
+        let mut left = count - orphans;
+        for segment in &mut self.segments {
+            if left == 0 {
+                break;
+            }
+            left -= segment.settle(left);
+        }
+        self.tidy();
+    }
+
+    /// Of the calls handed out and not settled, those that are not on disk: the oldest.
+    pub(super) fn orphans(&self) -> usize {
+        self.orphans
+    }
+
+    fn tidy(&mut self) {
+        let last = self.segments.back().map(Segment::is_done);
+        for segment in std::mem::take(&mut self.segments) {
+            if segment.is_done() {
+                segment.delete();
+            } else {
+                self.segments.push_back(segment);
+            }
+        }
+        self.growing &= last == Some(false);
+    }
+}
+
+impl Drop for Spool {
+    /// Leaves nothing behind but calls.
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            if !self.segments.iter().any(|segment| segment.is_in(&folder.path)) {
+                let _ = fs::remove_file(folder.path.join(LOCK));
+                let _ = fs::remove_dir(&folder.path);
+            }
+            // Not before the folder is gone, or another process might adopt it half removed.
+            let _ = folder.lock.unlock();
+        }
+    }
+}
+
+impl Folder {
+    fn create(root: &Path) -> io::Result<Self> {
+        let path = root.join(format!("{FOLDER}{}", Uuid::new_v4()));
+        private().create(&path)?;
+        let lock = File::create_new(path.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, lock }),
+            // Another process took it for one of the dead.
+            Err(TryLockError::WouldBlock) => Self::create(root),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The folder of a dead process; none when it is alive, or this is no such folder.
+    fn adopt(path: PathBuf) -> Option<Self> {
+        if !path.file_name()?.to_str()?.starts_with(FOLDER) {
+            return None;
+        }
+        let lock = File::options().read(true).write(true).open(path.join(LOCK)).ok()?;
+        match lock.try_lock() {
+            // Its owner may have removed it just before it let go of the lock.
+            Ok(()) => path.join(LOCK).exists().then_some(Self { path, lock }),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!("cannot lock {}: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+/// Makes folders that only their owner can read: calls are nobody else's business.
+fn private() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "permissions are inherited there"))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+#[cfg(test)]
+mod tests;

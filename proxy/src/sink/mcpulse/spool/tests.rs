@@ -1,0 +1,256 @@
+use std::fs::OpenOptions;
+
+use proptest::prelude::*;
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+
+const LIMIT: u64 = 1 << 20;
+
+fn open(root: &TempDir) -> (Spool, Found) {
+    Spool::open(root.path(), LIMIT).unwrap()
+}
+
+fn calls(range: std::ops::Range<u32>) -> Vec<Bytes> {
+    range.map(|n| Bytes::from(format!("call {n}"))).collect()
+}
+
+fn append(spool: &mut Spool, calls: &[Bytes]) -> u64 {
+    let appended = spool.append(calls);
+    assert!(appended.error.is_none(), "{:?}", appended.error);
+    assert_eq!(appended.kept, calls.len());
+    appended.evicted
+}
+
+/// Ends a process as SIGKILL does: nothing is tidied, the lock is gone.
+fn kill(spool: Spool) {
+    let Spool { folders, .. } = &spool;
+    for folder in folders {
+        folder.lock.unlock().unwrap();
+    }
+    std::mem::forget(spool);
+}
+
+/// Every file below the root.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+fn segments(root: &TempDir) -> Vec<PathBuf> {
+    let mut files = files(root.path());
+    files.retain(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX));
+    files.sort();
+    files
+}
+
+#[test]
+fn calls_come_back_in_order_and_leave_nothing_behind() {
+    let root = tempdir().unwrap();
+    let (mut spool, found) = open(&root);
+    assert_eq!(found, Found::default());
+    append(&mut spool, &calls(0..5));
+    append(&mut spool, &calls(5..10));
+    assert_eq!(spool.waiting(), 10);
+    let taken = spool.take(7, usize::MAX);
+    assert_eq!(taken.calls, calls(0..7));
+    assert_eq!(spool.waiting(), 3);
+    spool.settle(7);
+    assert_eq!(spool.take(100, usize::MAX).calls, calls(7..10));
+    spool.settle(3);
+    assert!(segments(&root).is_empty());
+    append(&mut spool, &calls(10..11));
+    spool.take(1, 1);
+    spool.settle(1);
+    drop(spool);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_process_left_is_taken_over() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    append(&mut spool, &calls(0..10));
+    spool.take(6, usize::MAX);
+    spool.settle(4);
+    kill(spool);
+    let (mut spool, found) = open(&root);
+    assert_eq!(found, Found { restored: 6, evicted: 0 });
+    append(&mut spool, &calls(10..12));
+    assert_eq!(spool.take(100, usize::MAX).calls, calls(4..12));
+    // Nor does an orderly end lose anything.
+    drop(spool);
+    assert_eq!(open(&root).1.restored, 8);
+}
+
+#[test]
+fn the_folder_of_a_living_process_is_left_alone() {
+    let root = tempdir().unwrap();
+    let (mut first, _) = open(&root);
+    append(&mut first, &calls(0..3));
+    let (mut second, found) = open(&root);
+    assert_eq!(found.restored, 0);
+    append(&mut second, &calls(3..4));
+    assert_eq!(first.take(10, usize::MAX).calls, calls(0..3));
+    assert_eq!(second.take(10, usize::MAX).calls, calls(3..4));
+    kill(first);
+    kill(second);
+    assert_eq!(open(&root).1.restored, 4);
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    let root = tempdir().unwrap();
+    fs::create_dir(root.path().join("proxy-of-mine")).unwrap();
+    fs::create_dir(root.path().join("other")).unwrap();
+    fs::write(root.path().join("other").join(LOCK), "x").unwrap();
+    fs::write(root.path().join("proxy-file"), "x").unwrap();
+    let before = files(root.path());
+    drop(open(&root));
+    assert_eq!(files(root.path()), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn others_cannot_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempdir().unwrap();
+    let (spool, _) = open(&root);
+    let mode = fs::metadata(&spool.folders[0].path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_torn_or_spoilt_end_is_cut() {
+    for (cut, spoil, left) in [(1, None, 9), (0, Some(3), 9), (14, None, 9), (16, None, 8)] {
+        let root = tempdir().unwrap();
+        let (mut spool, _) = open(&root);
+        append(&mut spool, &calls(0..10));
+        kill(spool);
+        let [segment] = &segments(&root)[..] else { panic!("several segments") };
+        let mut bytes = fs::read(segment).unwrap();
+        bytes.truncate(bytes.len() - cut);
+        if let Some(from_end) = spoil {
+            let at = bytes.len() - from_end;
+            bytes[at] ^= 1;
+        }
+        fs::write(segment, bytes).unwrap();
+        let (mut spool, found) = open(&root);
+        assert_eq!(found.restored, left, "cut {cut} bytes");
+        append(&mut spool, &calls(20..21));
+        let taken = spool.take(100, usize::MAX).calls;
+        assert_eq!(taken.len() as u64, left + 1);
+        assert_eq!(taken.back(), calls(20..21).last());
+    }
+}
+
+#[test]
+fn a_segment_that_becomes_unreadable_is_given_up_and_counted() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    append(&mut spool, &calls(0..10));
+    let file = OpenOptions::new().write(true).open(&segments(&root)[0]).unwrap();
+    file.set_len(50).unwrap();
+    let taken = spool.take(100, usize::MAX);
+    assert_eq!(taken.calls.len() as u64 + taken.unreadable, 10);
+    assert!(taken.unreadable > 0);
+    assert_eq!(spool.waiting(), 0);
+    spool.settle(taken.calls.len());
+    assert!(segments(&root).is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_none_and_says_why() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    fs::remove_dir_all(root.path()).unwrap();
+    let appended = spool.append(&calls(0..3));
+    assert_eq!((appended.kept, spool.waiting()), (0, 0));
+    assert!(appended.error.is_some());
+    assert!(Spool::open(Path::new("/dev/null/spool"), LIMIT).is_err());
+}
+
+#[test]
+fn the_limit_costs_the_oldest_and_each_is_counted() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = Spool::open(root.path(), 4096).unwrap();
+    append(&mut spool, &calls(0..5));
+    let batch = spool.take(3, usize::MAX).calls;
+    let mut evicted = 0;
+    for n in 5..2000 {
+        evicted += append(&mut spool, &calls(n..n + 1));
+        let used: u64 = segments(&root).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!(used <= 4096, "{used}");
+    }
+    // The three in flight are still answered for, although their segment is gone.
+    assert_eq!(spool.orphans(), batch.len());
+    assert_eq!(spool.waiting() + evicted + batch.len() as u64, 2000);
+    spool.settle(batch.len());
+    assert_eq!(spool.orphans(), 0);
+    let rest = spool.take(usize::MAX, usize::MAX).calls;
+    assert_eq!(rest.back(), calls(1999..2000).last());
+    assert!(spool.append(&[Bytes::from(vec![0; 5000])]).error.is_some());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize, usize),
+    Take(usize),
+    Settle(usize),
+    Kill,
+    End,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1usize..30, 0usize..300).prop_map(|(calls, size)| Step::Append(calls, size)),
+        3 => (1usize..40).prop_map(Step::Take),
+        3 => (1usize..40).prop_map(Step::Settle),
+        1 => Just(Step::Kill),
+        1 => Just(Step::End),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens, every call is waiting, in flight, settled or counted as evicted; and
+    /// a restart brings back exactly those that were not settled and not evicted.
+    #[test]
+    fn no_call_is_lost_or_counted_twice(steps in prop::collection::vec(step(), 1..60)) {
+        let root = tempdir().unwrap();
+        let limit = 16 << 10;
+        let mut spool = Spool::open(root.path(), limit).unwrap().0;
+        let (mut known, mut in_flight) = (0u64, 0usize);
+        for step in steps {
+            match step {
+                Step::Append(count, size) => {
+                    let calls = vec![Bytes::from(vec![7; size]); count];
+                    let appended = spool.append(&calls);
+                    prop_assert!(appended.error.is_none());
+                    known = known + count as u64 - appended.evicted;
+                }
+                Step::Take(count) => {
+                    let taken = spool.take(count, usize::MAX);
+                    prop_assert_eq!(taken.unreadable, 0);
+                    in_flight += taken.calls.len();
+                }
+                Step::Settle(count) => {
+                    let count = count.min(in_flight);
+                    spool.settle(count);
+                    in_flight -= count;
+                    known -= count as u64;
+                }
+                Step::Kill | Step::End => {
+                    known -= spool.orphans() as u64;
+                    in_flight = 0;
+                    if matches!(step, Step::Kill) { kill(spool) } else { drop(spool) }
+                    let (again, found) = Spool::open(root.path(), limit).unwrap();
+                    prop_assert_eq!(found, Found { restored: known, evicted: 0 });
+                    spool = again;
+                }
+            }
+            prop_assert_eq!(spool.waiting() + in_flight as u64, known);
+        }
+    }
+}
