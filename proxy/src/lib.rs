@@ -15,6 +15,7 @@
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`config`], [`ready`], [`shutdown`] and [`telemetry`] know none of the parts above.
+//! - [`platform`] has what differs between operating systems.
 
 pub mod app;
 pub mod cli;
@@ -45,3 +46,5 @@ pub mod config;
 pub mod ready;
 pub mod shutdown;
 pub mod telemetry;
+
+pub mod platform;

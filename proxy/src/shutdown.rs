@@ -1,43 +1,106 @@
-//! Coming to an end: one token, one deadline.
+//! Coming to an end: it begins once, and its deadline can only move closer.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, time};
 
 /// Tells every part that the process is ending and by when it must have ended.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    token: CancellationToken,
-    deadline: Arc<OnceLock<Instant>>,
+    deadline: watch::Sender<Option<Instant>>,
 }
 
 impl Shutdown {
-    /// Begins the end: parts must be done within `grace`. Only the first call counts.
+    /// Begins the end: parts must be done within `grace`. Later calls may only shorten what
+    /// is left, as when a signal follows the end of the input.
     pub fn begin(&self, grace: Duration) {
-        self.deadline.get_or_init(|| Instant::now() + grace);
-        self.token.cancel();
+        let wanted = now() + grace;
+        self.deadline.send_if_modified(|deadline| {
+            let closer = deadline.is_none_or(|at| wanted < at);
+            if closer {
+                *deadline = Some(wanted);
+            }
+            closer
+        });
     }
 
     /// Completes once the end has begun.
     pub async fn begun(&self) {
-        self.token.cancelled().await;
+        // It cannot fail: this sender is alive while it is borrowed.
+        let _ = self.deadline.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Completes at the deadline, wherever it has moved meanwhile.
+    pub async fn expired(&self) {
+        let mut deadline = self.deadline.subscribe();
+        loop {
+            let at = *deadline.borrow_and_update();
+            let expiry = async {
+                match at {
+                    Some(at) => time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expiry => return,
+                _ = deadline.changed() => {}
+            }
+        }
     }
 
     /// Whether the end has begun.
     pub fn has_begun(&self) -> bool {
-        self.token.is_cancelled()
+        self.deadline.borrow().is_some()
     }
 
     /// When everything must have ended; none before the end has begun.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.get().copied()
+        *self.deadline.borrow()
     }
 
     /// What is left of the grace; zero after the deadline, none before the end has begun.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline().map(|at| at.saturating_duration_since(Instant::now()))
+        self.deadline().map(|at| at.saturating_duration_since(now()))
+    }
+}
+
+/// Tokio's clock, so that tests can stop it.
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_only_moves_closer() {
+        let shutdown = Shutdown::default();
+        assert!(!shutdown.has_begun());
+        assert_eq!(shutdown.remaining(), None);
+        shutdown.begin(Duration::from_secs(2));
+        shutdown.begun().await;
+        assert_eq!(shutdown.remaining(), Some(Duration::from_secs(2)));
+        shutdown.begin(Duration::from_secs(5));
+        assert_eq!(shutdown.remaining(), Some(Duration::from_secs(2)));
+        shutdown.begin(Duration::from_secs(1));
+        assert_eq!(shutdown.remaining(), Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_deadline_follows_it() {
+        let shutdown = Shutdown::default();
+        let begun = time::Instant::now();
+        let waiting = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { shutdown.expired().await }
+        });
+        tokio::task::yield_now().await;
+        shutdown.begin(Duration::from_secs(9));
+        tokio::task::yield_now().await;
+        shutdown.begin(Duration::from_secs(1));
+        waiting.await.unwrap();
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(2), "{took:?}");
     }
 }

@@ -99,13 +99,14 @@ impl Tap {
         (probe(Direction::ToServer), probe(Direction::ToClient))
     }
 
-    /// Things and bytes dropped since the start because the queue was full.
+    /// Things and bytes dropped since the start, because the queue was full or closed.
     pub fn lost(&self) -> (u64, u64) {
         let lost = &self.shared.lost;
         (lost.things.load(Ordering::Relaxed), lost.bytes.load(Ordering::Relaxed))
     }
 
-    /// Lets [`Drain::run`] end once the queue is empty. Call it when every relay has ended.
+    /// Lets [`Drain::run`] end once the queue is empty. Call it when every relay has ended;
+    /// what is pushed later is lost.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.waker.wake();
@@ -114,17 +115,14 @@ impl Tap {
 
 impl Shared {
     fn push(&self, seen: Seen) -> bool {
-        let size = match &seen.what {
-            What::Data(bytes) => bytes.len(),
-            What::Head(_) | What::End(_) => 0,
-        };
+        let size = size(&seen);
         let queued = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
         // An empty queue takes anything, or a chunk above the limit would never pass.
         let fits = queued <= self.byte_limit || queued == size;
-        if !fits || self.queue.push(seen).is_err() {
+        let open = !self.closed.load(Ordering::Relaxed);
+        if !(fits && open && self.queue.push(seen).is_ok()) {
             self.bytes.fetch_sub(size, Ordering::Relaxed);
-            self.lost.things.fetch_add(1, Ordering::Relaxed);
-            self.lost.bytes.fetch_add(size as u64, Ordering::Relaxed);
+            self.lose(size);
             return false;
         }
         // Pairs with the fence of `Drain::wait`: either it sees this push or we see its state.
@@ -136,6 +134,11 @@ impl Shared {
             self.waker.wake();
         }
         true
+    }
+
+    fn lose(&self, size: usize) {
+        self.lost.things.fetch_add(1, Ordering::Relaxed);
+        self.lost.bytes.fetch_add(size as u64, Ordering::Relaxed);
     }
 
     fn filling(&self) -> bool {
@@ -201,7 +204,8 @@ impl Drop for Probe {
     }
 }
 
-/// The observer's end of the queue.
+/// The observer's end of the queue. What is still queued when it is dropped, and all that is
+/// pushed later, counts as lost.
 #[derive(Debug)]
 pub struct Drain {
     shared: Arc<Shared>,
@@ -218,9 +222,13 @@ impl Drain {
     pub async fn run(self, mut observer: Observer) {
         let mut vain = 0;
         loop {
-            if self.feed(&mut observer) {
+            // Looked at before the queue, or what is pushed just before the close is missed.
+            let closed = self.shared.closed.load(Ordering::SeqCst);
+            if self.feed(|seen| observer.see(seen)) {
                 vain = 0;
-            } else if self.shared.closed.load(Ordering::SeqCst) {
+                // A flood shall not keep other tasks from running.
+                tokio::task::yield_now().await;
+            } else if closed {
                 break;
             } else {
                 vain += 1;
@@ -233,19 +241,19 @@ impl Drain {
             };
             // Running out of time is as good a reason to look as being woken.
             let _ = tokio::time::timeout(longest, self.wait(state)).await;
+            self.shared.observer.store(AWAKE, Ordering::SeqCst);
         }
         observer.finish(Instant::now());
     }
 
     /// Hands over what is queued now, so that a flood cannot keep the tick from coming.
-    fn feed(&self, observer: &mut Observer) -> bool {
+    /// Returns whether there was anything.
+    fn feed(&self, mut see: impl FnMut(Seen)) -> bool {
         let mut left = SLOTS;
         while left > 0 {
             let Some(seen) = self.shared.queue.pop() else { break };
-            if let What::Data(bytes) = &seen.what {
-                self.shared.bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-            }
-            observer.see(seen);
+            self.shared.bytes.fetch_sub(size(&seen), Ordering::Relaxed);
+            see(seen);
             left -= 1;
         }
         left < SLOTS
@@ -257,6 +265,7 @@ impl Drain {
         shared.observer.store(state, Ordering::SeqCst);
         poll_fn(|context| {
             shared.waker.register(context.waker());
+            // Pairs with the fence of `Shared::push`.
             fence(Ordering::SeqCst);
             let work = match state {
                 ASLEEP => !shared.queue.is_empty(),
@@ -270,6 +279,20 @@ impl Drain {
             }
         })
         .await;
-        shared.observer.store(AWAKE, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        while self.feed(|seen| self.shared.lose(size(&seen))) {}
+    }
+}
+
+/// The bytes that count against the limit of the queue.
+fn size(seen: &Seen) -> usize {
+    match &seen.what {
+        What::Data(bytes) => bytes.len(),
+        What::Head(_) | What::End(_) => 0,
     }
 }

@@ -1,0 +1,23 @@
+//! The Linux way to leave no orphan: the kernel tells the child when its parent is gone.
+
+use std::{io, os::unix::process::CommandExt as _, process::Command};
+
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+
+/// Has the kernel send SIGTERM to the child when the thread that spawns it ends, by SIGKILL
+/// of the whole process included. That thread must therefore outlive the child.
+pub(super) fn end_with_spawner(command: &mut Command) {
+    let parent = getpid();
+    // SAFETY: `bind_to` makes two system calls and neither allocates nor locks.
+    #[expect(unsafe_code, reason = "only between fork and exec can the child ask for this")]
+    unsafe {
+        command.pre_exec(move || bind_to(parent))
+    };
+}
+
+/// Runs in the child between fork and exec.
+fn bind_to(parent: Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // The parent may have died before the request above: then no signal would ever come.
+    if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+}

@@ -1,0 +1,126 @@
+//! Unix: file descriptors, signals, and children that stay in the process group of the proxy,
+//! so that a client that ends the group ends them too.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::process::ExitStatusExt as _},
+    process::{Child, Command, ExitStatus},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::{Errno, fcntl_dupfd_cloexec},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+    stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Takes standard input and output out of the process: `/dev/null` stands in their place.
+/// Nothing can slip into the protocol by accident, and dropping a file closes that direction.
+pub fn take_stdio() -> io::Result<(File, File)> {
+    let (input, output) = (fcntl_dupfd_cloexec(stdin(), 3)?, fcntl_dupfd_cloexec(stdout(), 3)?);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    Ok((input.into(), output.into()))
+}
+
+/// Waiting for a descriptor that somebody else, who shares it, made non-blocking.
+pub trait Wait {
+    /// Blocks until a read would not.
+    fn readable(&self) -> io::Result<()>;
+    /// Blocks until a write would not.
+    fn writable(&self) -> io::Result<()>;
+}
+
+impl<T: AsFd> Wait for T {
+    fn readable(&self) -> io::Result<()> {
+        wait(self, PollFlags::IN)
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        wait(self, PollFlags::OUT)
+    }
+}
+
+fn wait(fd: &impl AsFd, events: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(fd, events)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Catches SIGTERM, SIGINT and SIGHUP from now on. Completes at the first of them.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// Starts a child in the process group of the proxy. On Linux the child is told to end when
+/// the calling thread ends, which must therefore outlive it; elsewhere a child whose parent
+/// was killed only notices that its standard input ends.
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    super::linux::end_with_spawner(command);
+    command.spawn()
+}
+
+/// A running child, shared between the thread that waits for it and those that end it.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pid: Option<Pid>,
+    child: Arc<Mutex<Child>>,
+}
+
+impl Process {
+    /// The child must not have been waited for.
+    pub fn new(child: Child) -> Self {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Self { pid, child: Arc::new(Mutex::new(child)) }
+    }
+
+    /// Blocks until the child has ended.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        // Leaves the zombie, and with it the pid, so that the lock is held for no wait and
+        // `signal` never hits a stranger.
+        while let Some(pid) = self.pid
+            && let Err(Errno::INTR) =
+                waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        {}
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).wait()
+    }
+
+    /// Asks the child to end (SIGTERM). Nothing happens when it has ended already.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Ends the child (SIGKILL). Nothing happens when it has ended already.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        match (self.pid, child.try_wait()?) {
+            (Some(pid), None) => Ok(kill_process(pid, signal)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The code with which to pass on how a child ended: its own, or 128 + the signal's number.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

@@ -1,0 +1,97 @@
+//! Windows, where nothing can be asked to end: a child that outstays its grace is ended, and
+//! a child whose parent was killed only notices that its standard input ends.
+
+use std::{
+    fs::File,
+    io,
+    os::windows::io::AsHandle,
+    process::{Child, Command, ExitStatus},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+
+/// How long a child may have ended without being noticed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Duplicates standard input and output, past the buffers and the UTF-16 of `std::io`.
+pub fn take_stdio() -> io::Result<(File, File)> {
+    let input = io::stdin().as_handle().try_clone_to_owned()?;
+    let output = io::stdout().as_handle().try_clone_to_owned()?;
+    Ok((input.into(), output.into()))
+}
+
+/// Waiting for a non-blocking stream; Windows has none among those that are used here.
+pub trait Wait {
+    /// Blocks until a read may succeed.
+    fn readable(&self) -> io::Result<()> {
+        thread::sleep(LOOK);
+        Ok(())
+    }
+
+    /// Blocks until a write may succeed.
+    fn writable(&self) -> io::Result<()> {
+        thread::sleep(LOOK);
+        Ok(())
+    }
+}
+
+impl<T> Wait for T {}
+
+/// Catches Ctrl-C, Ctrl-Break and the closing of the console from now on. Completes at the
+/// first of them.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut stop, mut close) = (ctrl_c()?, ctrl_break()?, ctrl_close()?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = stop.recv() => {}
+            _ = close.recv() => {}
+        }
+    })
+}
+
+/// Starts a child in the console of the proxy.
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
+}
+
+/// A running child, shared between the thread that waits for it and those that end it.
+#[derive(Clone, Debug)]
+pub struct Process(Arc<Mutex<Child>>);
+
+impl Process {
+    /// The child must not have been waited for.
+    pub fn new(child: Child) -> Self {
+        Self(Arc::new(Mutex::new(child)))
+    }
+
+    /// Blocks until the child has ended.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        loop {
+            // The lock is not held between two looks, or nobody could end the child.
+            let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Does nothing: Windows cannot ask a process without a window to end.
+    pub fn terminate(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Ends the child. Nothing happens when it has ended already.
+    pub fn kill(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).kill()
+    }
+}
+
+/// The code with which to pass on how a child ended. Codes above 255 become 1.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

@@ -1,0 +1,144 @@
+//! Starts the server: what it inherits, and what to say when it does not start.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    process::{self, ChildStdin, ChildStdout, Stdio},
+    thread,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Event;
+use crate::{config, platform};
+
+/// Variables of the proxy's own, which the server does not get.
+const OWN: &str = "MCPULSE_PROXY_";
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system refused the command.
+    #[error("cannot start the server `{program}`: {source}; {remedy}")]
+    Command {
+        /// The program of the command.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do.
+        remedy: String,
+    },
+    /// A variable of the command comes from a file that cannot be read.
+    #[error("cannot set the server's variable {name}: {source}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// Which file, and what the system said.
+        source: io::Error,
+    },
+    /// The proxy itself lacks the means.
+    #[error("cannot start a thread for the server: {0}; raise the limit of processes")]
+    Thread(#[source] io::Error),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) process: platform::Process,
+    pub(super) input: ChildStdin,
+    pub(super) output: ChildStdout,
+}
+
+/// Starts the command with our standard error and, of `environment`, every variable that is
+/// not the proxy's own. Its end is reported as [`Event::Exited`].
+pub(super) async fn start(
+    command: &config::Command,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    report: mpsc::Sender<Event>,
+) -> Result<Server, StartError> {
+    let prepared = prepare(command, environment)?;
+    let (tell, started) = oneshot::channel();
+    thread::Builder::new()
+        .name("server".to_owned())
+        .spawn(move || keep(prepared, tell, &report))
+        .map_err(StartError::Thread)?;
+    let answer = started.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+    answer.map_err(|source| StartError::Command {
+        program: command.program.clone(),
+        remedy: remedy(command, &source),
+        source,
+    })
+}
+
+fn prepare(
+    command: &config::Command,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<process::Command, StartError> {
+    let mut prepared = process::Command::new(&command.program);
+    prepared.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let inherited = environment
+        .into_iter()
+        .filter(|(name, _)| !name.as_encoded_bytes().starts_with(OWN.as_bytes()));
+    prepared.env_clear().envs(inherited);
+    for (name, value) in &command.env {
+        let value =
+            value.reveal().map_err(|source| StartError::Variable { name: name.clone(), source })?;
+        prepared.env(name, value);
+    }
+    if let Some(cwd) = &command.cwd {
+        prepared.current_dir(cwd);
+    }
+    Ok(prepared)
+}
+
+/// The life of the thread that starts the server: it outlives the server, for on Linux the
+/// server is told to end when the thread that started it does.
+fn keep(
+    mut command: process::Command,
+    tell: oneshot::Sender<io::Result<Server>>,
+    report: &mpsc::Sender<Event>,
+) {
+    let spawned = platform::spawn(&mut command).and_then(|mut child| {
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (input, output) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Server { process: platform::Process::new(child), input, output })
+    });
+    let process = spawned.as_ref().ok().map(|server| server.process.clone());
+    // Nobody listens any more when the session was dropped meanwhile.
+    let _ = tell.send(spawned);
+    if let Some(process) = process {
+        let code = process.wait().map_or_else(
+            |error| {
+                tracing::warn!(%error, "cannot learn how the server ended");
+                1
+            },
+            platform::exit_code,
+        );
+        let _ = report.blocking_send(Event::Exited(code));
+    }
+}
+
+/// What a person can do about a command that does not start.
+fn remedy(command: &config::Command, error: &io::Error) -> String {
+    let program = Path::new(&command.program);
+    let named_by_path = program.components().count() > 1;
+    match (&command.cwd, error.kind()) {
+        (Some(cwd), _) if !cwd.is_dir() => {
+            format!("its working directory {} is not a directory", cwd.display())
+        }
+        (_, io::ErrorKind::NotFound) if command.program.contains(char::is_whitespace) => {
+            "no shell splits this: give the program and each argument as words of their own"
+                .to_owned()
+        }
+        (_, io::ErrorKind::NotFound) if named_by_path && program.exists() => {
+            "the interpreter in its first line is not installed".to_owned()
+        }
+        (_, io::ErrorKind::NotFound) if named_by_path => "check the path".to_owned(),
+        (_, io::ErrorKind::NotFound) => {
+            "install it, add its directory to PATH, or give its full path".to_owned()
+        }
+        (_, io::ErrorKind::PermissionDenied) => "make it executable (chmod +x)".to_owned(),
+        _ => "check that it runs by itself in a terminal".to_owned(),
+    }
+}

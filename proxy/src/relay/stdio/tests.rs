@@ -1,0 +1,165 @@
+//! The relay against real children and real descriptors.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    time::Instant,
+};
+
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
+
+use super::*;
+use crate::{ready::Ready, tap::Drain};
+
+/// A session whose client is the test.
+struct Talk {
+    /// What the client says; none once it has closed it.
+    to_proxy: Option<File>,
+    from_proxy: Option<File>,
+    session: JoinHandle<Result<u8, StartError>>,
+    stop: Option<oneshot::Sender<()>>,
+    shutdown: Shutdown,
+    /// Never emptied: forwarding must not care.
+    _stuck: Drain,
+}
+
+impl Talk {
+    fn begin(command: Command) -> Self {
+        let (input, to_proxy) = pipe();
+        let (from_proxy, output) = pipe();
+        let (tap, stuck) = Tap::new(1 << 20);
+        let shutdown = Shutdown::default();
+        let (stop, stopped) = oneshot::channel();
+        let session = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                Session {
+                    client: Client { input, output },
+                    command: &command,
+                    environment: std::env::vars_os().collect(),
+                    server_id: "test".into(),
+                    tap: &tap,
+                    gate: Ready::default().gate("upstream"),
+                    shutdown: &shutdown,
+                }
+                .run(async { stopped.await.expect("the test stops it before it drops it") })
+                .await
+            }
+        });
+        let (to_proxy, from_proxy) = (Some(to_proxy), Some(from_proxy));
+        Self { to_proxy, from_proxy, session, stop: Some(stop), shutdown, _stuck: stuck }
+    }
+
+    /// Says all of it and closes.
+    fn say(&mut self, bytes: Vec<u8>) {
+        let mut to_proxy = self.to_proxy.take().expect("still open");
+        spawn_blocking(move || to_proxy.write_all(&bytes).expect("the relay reads all"));
+    }
+
+    /// What the server says until it closes.
+    async fn hear(&mut self) -> Vec<u8> {
+        let mut from_proxy = self.from_proxy.take().expect("still open");
+        let mut heard = Vec::new();
+        spawn_blocking(move || from_proxy.read_to_end(&mut heard).map(|_| heard))
+            .await
+            .expect("no panic")
+            .expect("readable")
+    }
+
+    /// The code of the server, and how long that took.
+    async fn code(self) -> (u8, Duration) {
+        let begun = Instant::now();
+        let code = self.session.await.expect("no panic").expect("started");
+        (code, begun.elapsed())
+    }
+}
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = std::io::pipe().expect("descriptors are left");
+    (OwnedFd::from(reader).into(), OwnedFd::from(writer).into())
+}
+
+fn program(program: &str, args: &[&str]) -> Command {
+    Command {
+        program: program.to_owned(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        ..Command::default()
+    }
+}
+
+fn shell(script: &str) -> Command {
+    program("sh", &["-c", script])
+}
+
+#[tokio::test]
+async fn every_byte_arrives_both_ways_with_a_stuck_observer() {
+    // Far more than the pipes, the buffers and the tap hold; neither lines nor UTF-8.
+    let said: Vec<u8> = (0..8_000_000_u32).map(|i| i.wrapping_mul(i).to_le_bytes()[1]).collect();
+    let mut talk = Talk::begin(program("cat", &[]));
+    talk.say(said.clone());
+    assert!(talk.hear().await == said);
+    assert_eq!(talk.code().await.0, 0);
+}
+
+#[tokio::test]
+async fn the_code_of_the_server_is_passed_on_although_the_client_stays() {
+    let talk = Talk::begin(shell("exit 7"));
+    let shutdown = talk.shutdown.clone();
+    assert_eq!(talk.code().await.0, 7);
+    assert!(shutdown.has_begun());
+}
+
+#[tokio::test]
+async fn a_server_that_a_signal_ended_has_128_and_its_number() {
+    assert_eq!(Talk::begin(shell("kill -ILL $$")).code().await.0, 132);
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_everything_is_killed_in_time() {
+    let mut talk = Talk::begin(shell("trap '' TERM; while :; do sleep 9; done"));
+    drop(talk.to_proxy.take());
+    let (code, took) = talk.code().await;
+    assert_eq!(code, 137);
+    assert!(took > INPUT_ENDED.terminate && took < Duration::from_millis(1800), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_during_the_grace_hastens_the_end() {
+    let mut talk = Talk::begin(shell("echo; trap '' TERM; while :; do sleep 9; done"));
+    let mut line = [0];
+    talk.from_proxy.as_mut().expect("open").read_exact(&mut line).expect("it says so");
+    drop(talk.to_proxy.take());
+    talk.shutdown.begun().await;
+    talk.stop.take().expect("not stopped yet").send(()).expect("it listens");
+    let (_, took) = talk.code().await;
+    assert!(took < Duration::from_millis(800), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_end_arrives_although_a_descendant_holds_the_pipe() {
+    let mut talk = Talk::begin(shell("sleep 2 & seq 100000"));
+    let heard = talk.hear().await;
+    assert!(heard.ends_with(b"\n100000\n"));
+    assert_eq!(talk.code().await.0, 0);
+}
+
+#[tokio::test]
+async fn own_variables_stay_and_secrets_come() {
+    let mut command = shell("echo $MCPULSE_PROXY_SERVER_ID-$KEY-${PATH:+path}");
+    command.env.insert("KEY".to_owned(), "secret".into());
+    let mut talk = Talk::begin(command);
+    assert_eq!(talk.hear().await, b"-secret-path\n");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_is_named_with_a_remedy() {
+    let error = Talk::begin(program("no-such-server", &[])).session.await.unwrap().unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("cannot start the server `no-such-server`: No such file"), "{text}");
+    assert!(text.contains("PATH"), "{text}");
+    let error = Talk::begin(program("cat -u", &[])).session.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("no shell"), "{error}");
+}
