@@ -7,10 +7,15 @@ use std::{
 
 use crate::record::Call;
 
+mod backoff;
+mod foreign;
 pub mod ledger;
 pub mod mcpulse;
+pub mod otel;
 pub mod prometheus;
 pub mod queue;
+mod redact;
+mod trouble;
 
 pub use ledger::{Account, Ledger};
 pub use prometheus::Metrics;

@@ -8,14 +8,11 @@ use crate::{config, shutdown::Shutdown};
 
 mod address;
 mod backlog;
-mod backoff;
 mod batch;
 mod client;
 mod metric;
-mod redact;
 mod reporter;
 mod spool;
-mod trouble;
 
 pub use self::{address::AddressError, client::Error};
 use self::{client::Client, metric::Convert, reporter::Reporter};

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::{
     batch::Batch,
     spool::{Appended, Spool},
-    trouble::Trouble,
 };
-use crate::{config, sink::Account};
+use crate::{
+    config,
+    sink::{Account, trouble::Trouble},
+};
 
 /// Bytes at which a request is full; gRPC servers take 4 MiB by default.
 pub(super) const REQUEST_BYTES: usize = 3 << 20;

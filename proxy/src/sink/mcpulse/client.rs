@@ -18,7 +18,10 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::address::{self, AddressError};
-use crate::config::{self, Secret};
+use crate::{
+    config::{self, Secret},
+    sink::foreign::cause,
+};
 
 const INGEST: PathAndQuery =
     PathAndQuery::from_static("/mcpulse.v1.AnalyticsService/IngestMetrics");
@@ -26,8 +29,6 @@ const INGEST: PathAndQuery =
 const CONNECT: Duration = Duration::from_secs(10);
 /// Silence after which the system asks whether the far end still exists.
 const KEEPALIVE: Duration = Duration::from_mins(1);
-/// Most characters of a foreign text in a log line.
-const FOREIGN_TEXT: usize = 200;
 
 /// Why reporting to MCPulse cannot begin.
 #[derive(Debug, Error)]
@@ -240,24 +241,7 @@ fn failure(status: &Status) -> Failure {
         }
         _ => (Kind::Retry, ""),
     };
-    let mut text = printable(&cause(status));
+    let mut text = cause(status);
     text.push_str(remedy);
     Failure { kind, text }
-}
-
-/// What failed first: the errors around it say little more than that something failed.
-fn cause(status: &Status) -> String {
-    let mut cause = status.source();
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
-    match cause {
-        Some(cause) => cause.to_string(),
-        None => format!("{}: {}", status.code(), status.message()),
-    }
-}
-
-/// A text of somebody else, fit for a log line.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().take(FOREIGN_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -9,10 +9,10 @@ use mcpulse_proto::v1::{MetricStatus, ToolCallMetric};
 use prost::Message;
 
 use self::parameters::Parameters;
-use super::redact::{REDACTED, Redactor};
 use crate::{
     config::Capture,
     record::{Call, ERROR_TEXT_LIMIT, Outcome},
+    sink::redact::{REDACTED, Redactor},
 };
 
 mod parameters;

@@ -13,17 +13,18 @@ use tokio::time::Instant;
 
 use super::{
     backlog::{Backlog, REQUEST_BYTES},
-    backoff::Backoff,
     batch::{Batch, Next, Settled},
-    client::{Client, Failure, printable},
+    client::{Client, Failure},
     metric::Convert,
-    trouble::Trouble,
 };
 use crate::{
     config,
     record::Call,
     shutdown::Shutdown,
-    sink::{Account, ledger::SHUTDOWN, queue::Take},
+    sink::{
+        Account, backoff::Backoff, foreign::printable, ledger::SHUTDOWN, queue::Take,
+        trouble::Trouble,
+    },
 };
 
 /// Calls converted before other tasks get their turn.

@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{REDACTED, Redactor};
+use crate::sink::redact::{REDACTED, Redactor};
 
 /// Levels below which nothing is reported: protobuf readers allow 100 nested messages by
 /// default, of which a level of a `Struct` takes three.

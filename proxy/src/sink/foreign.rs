@@ -1,0 +1,25 @@
+//! What others say went wrong, fit for a log line.
+
+use std::error::Error as _;
+
+use tonic::Status;
+
+/// Most characters of a foreign text in a log line.
+const LIMIT: usize = 200;
+
+/// The text in one line of bounded length.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What failed first: the errors around it say little more than that something failed.
+pub(super) fn cause(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    match cause {
+        Some(cause) => printable(&cause.to_string()),
+        None => printable(&format!("{}: {}", status.code(), status.message())),
+    }
+}
