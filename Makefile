@@ -1,5 +1,8 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: check fmt lint deny doc run test
+.PHONY: bench check deny doc fmt lint run static test
+
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 check: fmt lint deny doc test
 
@@ -27,3 +30,13 @@ test:
 	cargo test --workspace --locked --no-run; built=$$?; \
 	wait $$tools && exit $$built
 	cargo test --workspace --locked
+
+# The proxy beside the least that any proxy would cost; ARGS is passed on, see --help.
+bench:
+	cargo build --release --locked -p mcpulse-proxy -p mcpulse-bench
+	$(RELEASE)/mcpulse-bench run --proxy $(RELEASE)/mcpulse-proxy --json $(RELEASE)/bench.json $(ARGS)
+
+# One file without libc; the explicit target keeps build scripts and macros dynamic.
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" \
+	cargo build --release --locked --target $(HOST) -p mcpulse-proxy
