@@ -1,7 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz` and `/readyz`, apart from all MCP traffic. It
 //! answers until its task is dropped, so that a draining proxy can still be watched.
 
-use std::{convert::Infallible, io, net::Ipv6Addr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -42,22 +42,13 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// Binds `HOST:PORT`, or `:PORT` for every interface. With `tolerant` a taken port is none
-/// and one warning: in stdio mode clients start the same entry twice.
+/// Binds the admin listener. With `tolerant` a taken port is none and one warning: in stdio
+/// mode clients start the same entry twice.
+///
+/// # Errors
+/// When the address cannot be bound.
 pub async fn bind(address: &str, tolerant: bool) -> Result<Option<TcpListener>, BindError> {
-    let bound = match address.strip_prefix(':') {
-        // Dual-stack where there is IPv6, IPv4 alone where there is none.
-        Some(port) => {
-            match TcpListener::bind(format!("[{}]:{port}", Ipv6Addr::UNSPECIFIED)).await {
-                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                    TcpListener::bind(format!("0.0.0.0:{port}")).await
-                }
-                bound => bound,
-            }
-        }
-        None => TcpListener::bind(address).await,
-    };
-    match bound {
+    match crate::bind::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if tolerant && error.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!("no metrics: {address} of --metrics-listen is taken, by another proxy?");

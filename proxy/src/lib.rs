@@ -14,7 +14,7 @@
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
-//! - [`config`], [`ready`], [`shutdown`] and [`telemetry`] know none of the parts above.
+//! - [`bind`], [`config`], [`ready`], [`shutdown`] and [`telemetry`] know none of the parts above.
 //! - [`platform`] has what differs between operating systems.
 
 pub mod app;
@@ -42,6 +42,7 @@ pub mod sse;
 
 pub mod tls;
 
+pub mod bind;
 pub mod config;
 pub mod ready;
 pub mod shutdown;

@@ -34,7 +34,7 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(config.workers).enable_all().build()?;
-    let result = runtime.block_on(app::run(config));
+    let result = runtime.block_on(app::run(config, std::env::vars_os().collect()));
     // A thread that still waits for standard input must not hold up the exit.
     runtime.shutdown_background();
     result

@@ -1,0 +1,82 @@
+//! What the parts count for themselves, shown as metrics: they know nothing of Prometheus.
+
+use std::sync::Arc;
+
+use crate::{
+    relay::http::{Counters, counters::Failed},
+    sink::{
+        Metrics,
+        prometheus::{Family, Result},
+    },
+    tap::Tap,
+};
+
+const TAP_DROPPED: Family = Family::counter(
+    "mcpulse_tap_dropped_total",
+    &[],
+    "Chunks, heads and ends that passed unobserved because the observer was behind.",
+);
+const TAP_DROPPED_BYTES: Family = Family::counter(
+    "mcpulse_tap_dropped_bytes_total",
+    &[],
+    "Bytes that passed unobserved because the observer was behind.",
+);
+const HTTP_REQUESTS: Family =
+    Family::counter("mcpulse_http_requests_total", &[], "HTTP requests of clients.");
+const HTTP_REFUSED: Family = Family::counter(
+    "mcpulse_http_refused_total",
+    &["reason"],
+    "HTTP requests that the proxy answered itself, by reason.",
+);
+const HTTP_FAILED: Family = Family::counter(
+    "mcpulse_http_upstream_failures_total",
+    &["kind"],
+    "HTTP requests that the upstream failed, by kind.",
+);
+const HTTP_DIALLED: Family = Family::counter(
+    "mcpulse_http_upstream_connections_total",
+    &[],
+    "Connections made to the upstream.",
+);
+const HTTP_RESENT: Family = Family::counter(
+    "mcpulse_http_resent_total",
+    &[],
+    "Requests sent again because the connection had closed before any byte of them left.",
+);
+const HTTP_TURNED_AWAY: Family = Family::counter(
+    "mcpulse_http_turned_away_total",
+    &[],
+    "Connections of clients that ended before a request: no TLS, or nothing in time.",
+);
+
+/// Reads one counter of the HTTP relay.
+type Read = fn(&Counters) -> u64;
+
+/// Shows what the tap had to drop.
+pub(super) fn show_tap(metrics: &Metrics, tap: &Tap) -> Result<()> {
+    let things = tap.clone();
+    metrics.pull(TAP_DROPPED, move || vec![([], things.lost().0)])?;
+    let bytes = tap.clone();
+    metrics.pull(TAP_DROPPED_BYTES, move || vec![([], bytes.lost().1)])
+}
+
+/// Shows what the HTTP relay counts.
+pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<()> {
+    let single: [(Family, Read); 4] = [
+        (HTTP_REQUESTS, Counters::requests),
+        (HTTP_DIALLED, Counters::dialled),
+        (HTTP_RESENT, Counters::resent),
+        (HTTP_TURNED_AWAY, Counters::turned_away),
+    ];
+    for (family, read) in single {
+        let counters = Arc::clone(&counters);
+        metrics.pull(family, move || vec![([], read(&counters))])?;
+    }
+    let refused = Arc::clone(&counters);
+    metrics.pull(HTTP_REFUSED, move || {
+        refused.refused().map(|(reason, count)| ([reason], count)).collect()
+    })?;
+    metrics.pull(HTTP_FAILED, move || {
+        Failed::ALL.iter().map(|kind| ([kind.label()], counters.failed(*kind))).collect()
+    })
+}

@@ -1,0 +1,116 @@
+//! Everything behind the tap: observer, sinks, exporters, and the listener that shows them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::figures;
+use crate::{
+    admin,
+    config::Config,
+    observe::Observer,
+    ready::Ready,
+    relay::http::Counters,
+    shutdown::Shutdown,
+    sink::{self, Exporter, Ledger, Metrics, Sinks},
+    tap::Tap,
+};
+
+/// The observing side of the process, at work.
+pub(super) struct Reporting {
+    tap: Tap,
+    metrics: Arc<Metrics>,
+    observing: JoinHandle<()>,
+    exporting: JoinSet<()>,
+    /// Answers until the end of the process, so that a drain can be watched.
+    admin: Option<JoinHandle<()>>,
+}
+
+impl Reporting {
+    /// Starts everything that the configuration asks for.
+    pub(super) async fn start(
+        config: &Config,
+        ready: &Ready,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let ledger = Arc::new(Ledger::default());
+        let metrics = Arc::new(Metrics::new(&ledger, config.limits.tools)?);
+        let mut exporting = JoinSet::new();
+        let offers = exporters(config, &ledger, shutdown)?
+            .into_iter()
+            .map(|Exporter { offer, task }| {
+                exporting.spawn(async {
+                    if let Err(error) = task.await {
+                        tracing::error!("an exporter ended early: {error}");
+                    }
+                });
+                offer
+            })
+            .collect();
+        let sinks = Sinks::new(Arc::clone(&metrics), ledger, offers);
+        let observer = Observer::new(sinks, config.limits.clone());
+        let (tap, drain) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
+        figures::show_tap(&metrics, &tap)?;
+        let observing = tokio::spawn(drain.run(observer));
+        let admin = admin(config, &metrics, ready, shutdown).await?;
+        Ok(Self { tap, metrics, observing, exporting, admin })
+    }
+
+    /// Where relays show what passes.
+    pub(super) fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// Shows what the HTTP relay counts.
+    pub(super) fn show_relay(&self, counters: Arc<Counters>) -> anyhow::Result<()> {
+        Ok(figures::show_relay(&self.metrics, counters)?)
+    }
+
+    /// Waits until everything observed is settled, at most until the deadline of `shutdown`,
+    /// which has begun. The relays have ended.
+    pub(super) async fn finish(mut self, shutdown: &Shutdown) {
+        self.tap.close();
+        let settled = async {
+            // Both only fail by a panic, which the hook has reported.
+            let _ = (&mut self.observing).await;
+            while self.exporting.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            () = settled => {}
+            () = shutdown.expired() => tracing::warn!("not everything was reported in time"),
+        }
+        if let Some(admin) = self.admin {
+            admin.abort();
+        }
+    }
+}
+
+fn exporters(
+    config: &Config,
+    ledger: &Arc<Ledger>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Vec<Exporter>> {
+    let mut exporters = Vec::new();
+    if config.mcpulse.enabled() {
+        let account = ledger.account("mcpulse");
+        let exporter = sink::mcpulse::start(&config.mcpulse, account, shutdown.clone());
+        exporters.push(exporter.context("report to MCPulse")?);
+    }
+    Ok(exporters)
+}
+
+async fn admin(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    ready: &Ready,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(address) = &config.metrics_listen else { return Ok(None) };
+    let Some(listener) = admin::bind(address, config.listen.is_none()).await? else {
+        return Ok(None);
+    };
+    tracing::info!(address = %listener.local_addr()?, "metrics");
+    let serving = admin::serve(listener, Arc::clone(metrics), ready.clone(), shutdown.clone());
+    Ok(Some(tokio::spawn(serving)))
+}
