@@ -148,10 +148,6 @@ pub struct Remote {
     /// PEM file of certificate authorities to trust besides the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file of certificate authorities that take the place of the built-in ones, as
-    /// OpenSSL and Go read `SSL_CERT_FILE`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roots_file: Option<PathBuf>,
     /// What the upstream sees as `Host`.
     #[serde(default)]
     pub host_header: HostHeader,
@@ -181,7 +177,6 @@ impl Remote {
             bearer_token: None,
             headers: Vec::new(),
             ca_file: None,
-            roots_file: None,
             host_header: HostHeader::default(),
             accept_encoding: AcceptEncoding::default(),
             connect_timeout: default_connect_timeout(),

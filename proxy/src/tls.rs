@@ -76,47 +76,36 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Trust for connections upstream: the certificate authorities of Mozilla, as compiled in, or
-/// in their place those of `roots_file`, as OpenSSL and Go take `SSL_CERT_FILE`; and in either
-/// case those of `ca_file`. TLS 1.2 and 1.3; the caller sets ALPN.
+/// Trust for connections upstream: the certificate authorities of Mozilla, as compiled in, and
+/// those of `ca_file`. TLS 1.2 and 1.3; the caller sets ALPN.
 ///
 /// # Errors
-/// When a file cannot be read or has no certificate. Of `ca_file` all must be good, in
-/// `roots_file` bad ones are passed over, as systems' own bundles have some.
-pub fn client_config(
-    ca_file: Option<&Path>,
-    roots_file: Option<&Path>,
-) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    fill(&mut roots, ca_file, roots_file)?;
+/// When the file cannot be read or none of its certificates is good; bad ones beside good ones
+/// are passed over with a warning, as the bundles of some systems have them.
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder.with_root_certificates(roots(ca_file)?).with_no_client_auth())
 }
 
-fn fill(
-    roots: &mut RootCertStore,
-    ca_file: Option<&Path>,
-    roots_file: Option<&Path>,
-) -> Result<(), TlsError> {
-    match roots_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let (added, ignored) = roots.add_parsable_certificates(certificates(path)?);
-            if added == 0 {
-                return Err(TlsError::NoCertificate { path: path.to_owned() });
-            }
-            tracing::debug!(added, ignored, "certificate authorities from {}", path.display());
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let Some(path) = ca_file else { return Ok(roots) };
+    let found = certificates(path)?;
+    let count = found.len();
+    let bad: Vec<_> = found.into_iter().filter_map(|found| roots.add(found).err()).collect();
+    let ignored = bad.len();
+    match bad.into_iter().next() {
+        Some(source) if ignored == count => {
+            return Err(TlsError::Unusable { path: path.to_owned(), source });
         }
-    }
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            let unusable = |source| TlsError::Unusable { path: path.to_owned(), source };
-            roots.add(certificate).map_err(unusable)?;
+        Some(error) => {
+            tracing::warn!("{}: {ignored} of {count} ignored: {error}", path.display());
         }
+        None => {}
     }
-    Ok(())
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

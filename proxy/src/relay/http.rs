@@ -108,8 +108,7 @@ impl HttpRelay {
         let rewrite = Rewrite::new(served, &url, listen.public_url.as_deref())
             .ok_or_else(|| UrlError::NotHttp(remote.url.clone()))?;
         let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
-            let (ca, roots) = (remote.ca_file.as_deref(), remote.roots_file.as_deref());
-            Ok(tls::client_config(ca, roots)?)
+            Ok(tls::client_config(remote.ca_file.as_deref())?)
         })?;
         Ok(Self {
             dialer,

@@ -13,7 +13,7 @@ use crate::tls::{
 };
 
 fn trusting(authority: &Authority) -> ClientConfig {
-    client_config(Some(&authority.path("ca.pem")), None).unwrap()
+    client_config(Some(&authority.path("ca.pem"))).unwrap()
 }
 
 async fn shown(authority: &Authority, acceptor: &Acceptor) -> Vec<u8> {
