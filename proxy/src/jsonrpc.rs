@@ -96,9 +96,11 @@ impl Kind {
             return id.map_or(Self::Notification, Self::Request);
         }
         let (result, error) = (message.has(Field::Result), message.has(Field::Error));
+        let refused = error && matches!(Id::of(message, Field::Code), Some(Id::Number(_)));
         match id.filter(|id| !id.is_null()) {
             Some(id) if result || error => Self::Answer(id),
-            None if error => Self::Refusal,
+            // `{"error":"invalid_token"}` is an OAuth error, not one of JSON-RPC.
+            None if refused => Self::Refusal,
             _ => Self::Unknown,
         }
     }
@@ -164,8 +166,11 @@ mod tests {
         assert_eq!(kind(r#"{"method":"m"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"id":1,"result":null}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":{}}"#), Kind::Answer(Id::Number(1)));
-        assert_eq!(kind(r#"{"id":null,"error":{}}"#), Kind::Refusal);
-        assert_eq!(kind(r#"{"error":{}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"id":null,"error":{"code":-1}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"error":{"code":-1}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"error":"invalid_token"}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"error":{"code":"unauthorized"}}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"result":{"error":{"code":1}}}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1,"method":2}"#), Kind::Unknown);
     }

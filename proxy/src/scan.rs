@@ -247,9 +247,10 @@ impl Scanner {
         self.state != State::Start
     }
 
-    /// From here on keeps nothing but what decides; for when memory is short.
-    pub fn keep_less(&mut self) {
-        self.sparing = true;
+    /// Memory is short: of this frame keeps nothing more but what decides. Returns whether
+    /// that is news.
+    pub fn keep_less(&mut self) -> bool {
+        !std::mem::replace(&mut self.sparing, true)
     }
 
     /// Bytes of the message, from its opening to its closing brace.

@@ -45,6 +45,13 @@ pub enum StreamKind {
     Exchange(Exchange),
 }
 
+impl StreamKind {
+    /// Whether the stream carries lines and is a session by itself.
+    pub fn is_lines(&self) -> bool {
+        matches!(self, Self::Lines)
+    }
+}
+
 /// The head of an HTTP request, as the client sent it.
 #[derive(Debug)]
 pub struct Exchange {

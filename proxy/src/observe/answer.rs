@@ -1,0 +1,93 @@
+//! How a request ended, read from its answer.
+
+use crate::{
+    jsonrpc::Id,
+    mcp::Field,
+    record::{ERROR_TEXT_LIMIT, Outcome},
+    scan::{Form, Scanner, cut},
+};
+
+/// What an answer says.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The request has ended so.
+    Ended(Outcome),
+    /// The server made this task of it.
+    Task(Id),
+}
+
+/// What the answer to anything but a request about tasks says.
+pub(super) fn verdict(answer: &Scanner) -> Verdict {
+    if answer.has(Field::Error) {
+        return Verdict::Ended(Outcome::RpcError(code(answer)));
+    }
+    let kind = answer.text_of(Field::ResultType);
+    match kind.as_deref() {
+        Some("input_required") => Verdict::Ended(Outcome::InputRequired),
+        Some("task") => task(answer),
+        None if answer.form(Field::Task) == Form::Nested => task(answer),
+        None | Some("complete") => Verdict::Ended(result(answer, Field::IsError)),
+        Some(_) => Verdict::Ended(Outcome::Other),
+    }
+}
+
+fn task(answer: &Scanner) -> Verdict {
+    match Id::of(answer, Field::TaskId) {
+        Some(task) => Verdict::Task(task),
+        None => Verdict::Ended(Outcome::Task),
+    }
+}
+
+/// What a message tells about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing.
+    Nothing,
+    /// It goes on.
+    Working,
+    /// It has ended so, but its result will tell more.
+    Settled(Outcome),
+    /// It has ended so.
+    Ended(Outcome),
+}
+
+/// What the answer to `tasks/get` and its like, or a notification, tells about a task.
+pub(super) fn progress(message: &Scanner) -> Progress {
+    if message.has(Field::Error) {
+        return Progress::Nothing;
+    }
+    let Some(status) = message.text_of(Field::TaskStatus) else { return Progress::Nothing };
+    // Since 2026-07-28 the result comes along; before, `tasks/result` fetches it.
+    let with_result = message.has(Field::TaskResult);
+    match &*status {
+        "completed" if with_result => Progress::Ended(result(message, Field::TaskIsError)),
+        "completed" => Progress::Settled(Outcome::Ok),
+        "failed" if message.has(Field::Code) => Progress::Ended(Outcome::RpcError(code(message))),
+        "failed" if with_result => Progress::Ended(Outcome::ToolError),
+        "failed" => Progress::Settled(Outcome::ToolError),
+        "cancelled" => Progress::Ended(Outcome::Cancelled),
+        _ => Progress::Working,
+    }
+}
+
+fn result(message: &Scanner, is_error: Field) -> Outcome {
+    if message.is_true(is_error) { Outcome::ToolError } else { Outcome::Ok }
+}
+
+/// `error.code`; 0, which no peer may use, if it is not an integer.
+pub(super) fn code(message: &Scanner) -> i64 {
+    match Id::of(message, Field::Code) {
+        Some(Id::Number(code)) => code,
+        _ => 0,
+    }
+}
+
+/// What went wrong, in the words of the message.
+pub(super) fn error_text(message: &Scanner, outcome: Outcome) -> Option<Box<str>> {
+    let field = match outcome {
+        Outcome::RpcError(_) => Field::Message,
+        Outcome::ToolError => Field::Text,
+        _ => return None,
+    };
+    message.text_of(field).map(|text| cut(&text, ERROR_TEXT_LIMIT).into())
+}

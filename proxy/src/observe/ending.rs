@@ -1,0 +1,257 @@
+//! What becomes of open requests when a stream ends, breaks or is lost from sight.
+//!
+//! - A client that ends its session (closes stdin, its legacy SSE stream, or sends DELETE)
+//!   withdraws what it still waits for: `cancelled`. A server that goes first: `transport`.
+//! - A modern client that leaves an exchange cancels it; a legacy one does not, but unless the
+//!   events of the answer had ids nobody can see it any more: `transport`.
+//! - Where events had ids, the answer may come on a later stream of the session: the request
+//!   stays open.
+//! - A gap in one direction makes requests doubtful whose answer or withdrawal travels that
+//!   way. They still end normally when the answer is seen; otherwise as `unobserved`, when the
+//!   stream ends or [`DOUBT_FOR`] has passed, instead of whatever else they would end as.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+
+use super::{
+    counters::Oddity,
+    matching::Matcher,
+    pending::{Open, Scope, Ticket, Wait},
+    route::Route,
+};
+use crate::{
+    mcp::method,
+    record::Outcome,
+    traffic::{BodyKind, Direction, End},
+};
+
+/// How long a request waits for an answer that a gap may have swallowed.
+pub(super) const DOUBT_FOR: Duration = Duration::from_mins(1);
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Ends(Outcome),
+    /// The answer may come on another stream of the session.
+    Stays,
+}
+
+impl Matcher {
+    /// A direction of a stream has ended.
+    pub(super) fn ended(&mut self, route: &mut Route, direction: Direction, end: End, at: Instant) {
+        let client_first = route.ended(Direction::ToServer).is_some();
+        route.set_ended(direction, end);
+        let Some(exchange) = route.exchange() else {
+            self.stdio_ended(route, direction, end, at, client_first);
+            return;
+        };
+        if direction == Direction::ToServer {
+            return;
+        }
+        let of_session = |session: Option<u64>| {
+            move |open: &Open| session.is_some_and(|session| open.scope == Scope::Session(session))
+        };
+        if exchange.method == Method::DELETE {
+            let deleted = route.head.is_some_and(|(status, _)| status.is_success());
+            if deleted && !route.is_legacy_sse() {
+                self.session_ended(route, at, Outcome::Cancelled, of_session(route.session));
+            }
+        } else if exchange.method == Method::GET && route.is_legacy_sse() {
+            let outcome = match end {
+                End::ClientGone => Outcome::Cancelled,
+                End::TimedOut => Outcome::Timeout,
+                _ => Outcome::Transport,
+            };
+            self.session_ended(route, at, outcome, of_session(route.session));
+        }
+        for ticket in std::mem::take(&mut route.calls) {
+            let Some(open) = self.pending.get(ticket) else { continue };
+            match fate(route, open, end) {
+                Fate::Ends(outcome) => self.give_up(ticket, at, outcome),
+                Fate::Stays => self.stays(ticket),
+            }
+        }
+    }
+
+    fn stdio_ended(
+        &mut self,
+        route: &mut Route,
+        direction: Direction,
+        end: End,
+        at: Instant,
+        client_first: bool,
+    ) {
+        for ticket in std::mem::take(&mut route.calls) {
+            let Some(open) = self.pending.get(ticket) else { continue };
+            match (direction, open.direction) {
+                // The server may still answer what it was asked.
+                (Direction::ToServer, Direction::ToServer) => route.calls.push(ticket),
+                // The peer that should answer has gone.
+                (Direction::ToServer, Direction::ToClient) => {
+                    self.give_up(ticket, at, Outcome::Transport);
+                }
+                (Direction::ToClient, Direction::ToServer) => {
+                    self.give_up(
+                        ticket,
+                        at,
+                        match end {
+                            End::TimedOut => Outcome::Timeout,
+                            End::ClientGone => Outcome::Cancelled,
+                            _ if client_first => Outcome::Cancelled,
+                            _ => Outcome::Transport,
+                        },
+                    );
+                }
+                // The peer that asked has gone.
+                (Direction::ToClient, Direction::ToClient) => {
+                    self.give_up(ticket, at, Outcome::Cancelled);
+                }
+            }
+        }
+    }
+
+    fn session_ended(
+        &mut self,
+        route: &Route,
+        at: Instant,
+        outcome: Outcome,
+        belongs: impl Fn(&Open) -> bool,
+    ) {
+        for ticket in self.pending.select(belongs) {
+            self.give_up(ticket, at, outcome);
+        }
+        if let Some(session) = route.session {
+            self.sessions.remove(session);
+        }
+    }
+
+    fn stays(&mut self, ticket: Ticket) {
+        if let Some(open) = self.pending.get_mut(ticket)
+            && open.wait == Wait::Answer
+        {
+            open.wait = Wait::Resumed;
+        }
+    }
+
+    /// Something that went `direction` on this stream was lost.
+    pub(super) fn gap(&mut self, route: &mut Route, direction: Direction, at: Instant) {
+        self.counters.count(Oddity::Gap);
+        route.lost |= direction == Direction::ToClient;
+        let asked = direction.reverse();
+        let elsewhere = match (route.exchange(), route.session) {
+            (Some(exchange), Some(session)) => {
+                // On a stream of their own, answers come there; but legacy SSE has but one.
+                let all = route.is_legacy_sse() && exchange.method == Method::GET
+                    || direction == Direction::ToServer;
+                self.pending.select(|open| {
+                    open.scope == Scope::Session(session)
+                        && open.direction == asked
+                        && (all || open.wait == Wait::Resumed)
+                })
+            }
+            _ => Vec::new(),
+        };
+        // An exchange tells by its end what becomes of its own requests.
+        let until = route.exchange().is_none().then_some(at + DOUBT_FOR);
+        for ticket in route.calls.iter().filter(|_| !route.is_legacy_sse()) {
+            self.doubt(*ticket, asked, until);
+        }
+        for ticket in elsewhere {
+            self.doubt(ticket, asked, Some(at + DOUBT_FOR));
+        }
+    }
+
+    /// The answer of a request that went `asked`, or its withdrawal, may have been lost.
+    fn doubt(&mut self, ticket: Ticket, asked: Direction, until: Option<Instant>) {
+        let Some(open) = self.pending.get_mut(ticket) else { return };
+        open.doubtful = true;
+        if let Some(until) = until.filter(|until| open.direction == asked && *until < open.deadline)
+        {
+            self.pending.touch(ticket, until);
+        }
+    }
+
+    /// The relay is done with a stream, but the tap lost how it ended.
+    pub(super) fn lost(&mut self, route: &Route, at: Instant) {
+        self.counters.count(Oddity::LostEnd);
+        // In legacy SSE answers come on the GET stream and on no other.
+        let concerned = match route.exchange() {
+            Some(exchange) if route.is_legacy_sse() => match route.session {
+                Some(session) if exchange.method == Method::GET => {
+                    self.pending.select(|open| open.scope == Scope::Session(session))
+                }
+                _ => return,
+            },
+            _ => route.calls.clone(),
+        };
+        for ticket in concerned {
+            self.give_up(ticket, at, Outcome::Unobserved);
+        }
+    }
+
+    /// Ends what has waited too long; `alive` says whether a stream is still there.
+    pub(super) fn expire(&mut self, now: Instant, alive: impl Fn(Scope) -> bool) {
+        while let Some((due, ticket)) = self.pending.first_due()
+            && due <= now
+            && let Some(open) = self.pending.get(ticket)
+        {
+            if &*open.method == method::LISTEN && !open.doubtful && alive(open.scope) {
+                self.pending.touch(ticket, self.deadline(now));
+                continue;
+            }
+            if !matches!(open.wait, Wait::Result(..)) {
+                self.counters.count(Oddity::Expired);
+            }
+            self.give_up(ticket, now, Outcome::Timeout);
+        }
+    }
+
+    /// The process ends: ends everything that is still open. Requests whose stream has ended
+    /// waited for another one; of the others nobody saw the end.
+    pub(super) fn end_all(&mut self, now: Instant) {
+        for ticket in self.pending.select(|_| true) {
+            let resumed = self.pending.get(ticket).is_some_and(|open| open.wait == Wait::Resumed);
+            let outcome = if resumed { Outcome::Transport } else { Outcome::Unobserved };
+            self.give_up(ticket, now, outcome);
+        }
+    }
+}
+
+/// What becomes of a request when the exchange that it came on has ended.
+fn fate(route: &Route, open: &Open, end: End) -> Fate {
+    let in_session = matches!(open.scope, Scope::Session(_));
+    if !matches!(open.wait, Wait::Answer | Wait::Resumed) {
+        // Tasks outlive the exchange.
+        return Fate::Stays;
+    }
+    if open.direction == Direction::ToClient {
+        // The client answers on an exchange of its own, which only a session ties to this one.
+        return if in_session { Fate::Stays } else { Fate::Ends(Outcome::Unobserved) };
+    }
+    let failed = route.head.map(|(status, _)| status.as_u16()).filter(|status| *status >= 400);
+    if matches!(end, End::Clean | End::ServerGone | End::Refused)
+        && let Some(status) = failed
+        && !route.lost
+    {
+        return Fate::Ends(Outcome::HttpError(status));
+    }
+    let elsewhere = in_session && (route.resumable || route.is_legacy_sse());
+    Fate::Ends(match end {
+        End::Unreachable | End::Refused => Outcome::Transport,
+        End::TimedOut => Outcome::Timeout,
+        End::ServerGone if route.is_legacy_sse() => Outcome::Transport,
+        _ if elsewhere => return Fate::Stays,
+        End::ClientGone if open.modern => Outcome::Cancelled,
+        End::ClientGone | End::ServerGone => Outcome::Transport,
+        End::Clean if route.lost || route.resumable => Outcome::Unobserved,
+        End::Clean => match route.head {
+            // Taken note of, as if it asked for nothing.
+            Some((StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _)) => Outcome::Other,
+            None | Some((_, BodyKind::Opaque)) => Outcome::Unobserved,
+            Some((_, BodyKind::EventStream)) => Outcome::Transport,
+            // A whole answer that does not answer the request.
+            Some((_, BodyKind::Json)) => Outcome::Other,
+        },
+    })
+}

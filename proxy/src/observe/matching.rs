@@ -1,0 +1,468 @@
+//! From messages to calls: opens a call for each request and ends it with its answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    answer::{self, Progress, Verdict},
+    counters::{Counters, Oddity},
+    pending::{Identity, Key, Open, Pending, Role, Scope, Ticket, Wait},
+    route::Route,
+    session::{self, Sessions},
+};
+use crate::{
+    config::Limits,
+    jsonrpc::{Id, Kind},
+    mcp::{Field, method},
+    record::{Call, Client, Outcome, TraceContext},
+    scan::{Form, Scanner},
+    sink::Sinks,
+    traffic::Direction,
+};
+
+/// Most bytes of arguments that requests in flight hold together.
+const MOST_ARGUMENTS: usize = 8 << 20;
+/// What a request may be given to wait at least and at most.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+/// How long a task that has ended waits for its result to be fetched.
+pub(super) const RESULT_WITHIN: Duration = Duration::from_mins(1);
+
+/// Follows all requests from their start to their end.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    sinks: Sinks,
+    limits: Limits,
+    pub(super) counters: Arc<Counters>,
+    pub(super) pending: Pending,
+    pub(super) sessions: Sessions,
+    servers: Vec<Arc<str>>,
+    /// The same moment on both clocks.
+    clocks: (Instant, SystemTime),
+    /// The client of the last modern request: the next one is probably of the same.
+    last_client: Option<Arc<Client>>,
+}
+
+impl Matcher {
+    pub(super) fn new(sinks: Sinks, mut limits: Limits) -> Self {
+        limits.pending_for = limits.pending_for.clamp(SHORTEST, LONGEST);
+        Self {
+            sinks,
+            counters: Arc::default(),
+            pending: Pending::default(),
+            sessions: Sessions::new(limits.sessions),
+            limits,
+            servers: Vec::new(),
+            clocks: (Instant::now(), SystemTime::now()),
+            last_client: None,
+        }
+    }
+
+    /// The place of a server in the list of servers.
+    pub(super) fn server(&mut self, server_id: &Arc<str>) -> usize {
+        self.servers.iter().position(|known| known == server_id).unwrap_or_else(|| {
+            self.servers.push(Arc::clone(server_id));
+            self.servers.len() - 1
+        })
+    }
+
+    /// Compares the clocks again: the system's may have been set.
+    pub(super) fn set_clocks(&mut self) {
+        self.clocks = (Instant::now(), SystemTime::now());
+    }
+
+    /// Tells the sinks how many tool calls are in flight, where that has changed.
+    pub(super) fn publish(&mut self) {
+        let Self { pending, sinks, servers, .. } = self;
+        pending.changed_flights(|server, calls, oldest| {
+            sinks.in_flight(&servers[server], calls, oldest);
+        });
+    }
+
+    /// When a request or task that was heard of at `at` expires.
+    pub(super) fn deadline(&self, at: Instant) -> Instant {
+        at + self.limits.pending_for
+    }
+
+    /// A message has passed.
+    pub(super) fn message(
+        &mut self,
+        route: &mut Route,
+        direction: Direction,
+        at: Instant,
+        message: &Scanner,
+    ) {
+        if message.size() > self.limits.inspect {
+            self.counters.count(Oddity::Oversized);
+        }
+        match Kind::of(message) {
+            Kind::Request(id) => self.request(route, direction, at, id, message),
+            Kind::Notification => self.notification(route, direction, at, message),
+            Kind::Answer(id) => self.answer(route, direction, at, id, message),
+            Kind::Refusal => self.refusal(route, direction, at, message),
+            Kind::Unknown => self.counters.count(Oddity::Unparsed),
+        }
+    }
+
+    fn request(
+        &mut self,
+        route: &mut Route,
+        direction: Direction,
+        at: Instant,
+        id: Id,
+        message: &Scanner,
+    ) {
+        let modern = message.has(Field::StatedVersion);
+        let scope = route.scope(modern);
+        let key = Key { role: Role::Request, scope, direction, name: id };
+        if let Some(earlier) = self.pending.find(&key) {
+            if self.pending.get(earlier).is_some_and(|open| !open.doubtful) {
+                self.counters.count(Oddity::DuplicateId);
+                return;
+            }
+            self.give_up(earlier, at, Outcome::Unobserved);
+        }
+        while self.pending.len() >= self.limits.pending.max(1)
+            && let Some((_, oldest)) = self.pending.first_due()
+        {
+            self.counters.count(Oddity::Evicted);
+            self.give_up(oldest, at, Outcome::Unobserved);
+        }
+        let method: Arc<str> = message.text_of(Field::Method).unwrap_or_default().into();
+        let tool = (&*method == method::TOOLS_CALL && direction == Direction::ToServer)
+            .then(|| message.text_of(Field::Name).unwrap_or_default().into());
+        let identity = self.identity(route, &method, modern, message);
+        let ticket = self.pending.add(Open {
+            server: route.server,
+            scope,
+            direction,
+            id: key.name,
+            modern,
+            started: at,
+            deadline: self.deadline(at),
+            identity,
+            transport: route.transport(),
+            request_size: message.size(),
+            response_size: 0,
+            arguments: tool.as_ref().and_then(|_| self.arguments(message)),
+            trace: trace(message),
+            progress: Id::of(message, Field::ProgressToken),
+            task: method
+                .starts_with(method::TASKS)
+                .then(|| Id::of(message, Field::TaskId))
+                .flatten(),
+            task_scope: route.task_scope(modern),
+            wait: Wait::Answer,
+            doubtful: false,
+            method,
+            tool,
+        });
+        if route.calls.len() == route.calls.capacity() {
+            route.calls.retain(|ticket| self.pending.get(*ticket).is_some());
+            route.calls.reserve(route.calls.len() + 1);
+        }
+        route.calls.push(ticket);
+    }
+
+    /// Who asks.
+    fn identity(
+        &mut self,
+        route: &mut Route,
+        method: &str,
+        modern: bool,
+        message: &Scanner,
+    ) -> Identity {
+        if modern {
+            return Identity {
+                session: None,
+                client: self.client(message),
+                protocol_version: message.text_of(Field::StatedVersion).map(Arc::from),
+            };
+        }
+        if method == method::INITIALIZE {
+            let session = &mut route.identity.session;
+            if session.is_none() && route.stream.kind.is_lines() {
+                *session = Some(Uuid::new_v4().to_string().into());
+            }
+            return Identity {
+                session: session.clone(),
+                client: self.client(message),
+                protocol_version: message.text_of(Field::NegotiatedVersion).map(Arc::from),
+            };
+        }
+        let Some(exchange) = route.exchange() else { return route.identity.clone() };
+        let known = route.session.and_then(|session| self.sessions.identity(session));
+        let mut identity = known.cloned().unwrap_or_default();
+        if identity.session.is_none() {
+            identity.session = route.session.map(session::name);
+        }
+        if identity.protocol_version.is_none() {
+            let stated = exchange.protocol_version.as_ref().and_then(|value| value.to_str().ok());
+            identity.protocol_version = stated.map(Arc::from);
+        }
+        identity
+    }
+
+    fn client(&mut self, message: &Scanner) -> Option<Arc<Client>> {
+        let name = message.text_of(Field::ClientName)?;
+        let version = message.text_of(Field::ClientVersion).unwrap_or_default();
+        if let Some(last) = &self.last_client
+            && (&*last.name, &*last.version) == (&*name, &*version)
+        {
+            return Some(Arc::clone(last));
+        }
+        let client = Arc::new(Client { name: name.into(), version: version.into() });
+        self.last_client = Some(Arc::clone(&client));
+        Some(client)
+    }
+
+    fn arguments(&self, message: &Scanner) -> Option<Bytes> {
+        let (raw, whole) = message.raw(Field::Arguments);
+        if message.form(Field::Arguments) != Form::Nested || !whole {
+            return None;
+        }
+        if self.pending.held() + raw.len() > MOST_ARGUMENTS {
+            self.counters.count(Oddity::ArgumentsDropped);
+            return None;
+        }
+        // A copy: a slice would keep the whole read buffer in memory.
+        Some(Bytes::copy_from_slice(raw))
+    }
+
+    fn notification(
+        &mut self,
+        route: &Route,
+        direction: Direction,
+        at: Instant,
+        message: &Scanner,
+    ) {
+        let method = message.text_of(Field::Method).unwrap_or_default();
+        match &*method {
+            method::CANCELLED => self.cancelled(route, direction, at, message),
+            method::PROGRESS => {
+                let asked = direction.reverse();
+                let token = Id::of(message, Field::ProgressToken);
+                if let Some(ticket) = self.find(route, Role::Progress, asked, token) {
+                    self.pending.touch(ticket, self.deadline(at));
+                }
+            }
+            about if about.starts_with(method::TASK_NOTIFICATIONS) => {
+                let asked = direction.reverse();
+                if let Some(task) = Id::of(message, Field::TaskId) {
+                    let told = answer::progress(message);
+                    for modern in [false, true] {
+                        let scope = route.task_scope(modern);
+                        self.task_told(scope, asked, &task, at, told, message);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The sender withdraws a request of its own; a server may end a subscription that way.
+    fn cancelled(&mut self, route: &Route, direction: Direction, at: Instant, message: &Scanner) {
+        let id = Id::of(message, Field::RequestId);
+        let own = self.find(route, Role::Request, direction, id.clone());
+        let other = self.find(route, Role::Request, direction.reverse(), id);
+        let may_end = |ticket: &Ticket, allowed: fn(&str) -> bool| {
+            self.pending.get(*ticket).is_some_and(|open| allowed(&open.method))
+        };
+        let ended = own
+            .filter(|own| may_end(own, |method| method != method::INITIALIZE))
+            .or_else(|| other.filter(|other| may_end(other, |method| method == method::LISTEN)));
+        if let Some(ticket) = ended {
+            self.end(ticket, at, Outcome::Cancelled, None);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        route: &mut Route,
+        direction: Direction,
+        at: Instant,
+        id: Id,
+        message: &Scanner,
+    ) {
+        let Some(ticket) = self.find(route, Role::Request, direction.reverse(), Some(id)) else {
+            self.counters.count(Oddity::UnmatchedAnswer);
+            return;
+        };
+        let Some(open) = self.pending.get(ticket) else { return };
+        let about_tasks = open.method.starts_with(method::TASKS);
+        match (&*open.method, message.has(Field::Result)) {
+            (method::INITIALIZE, true) => self.initialized(route, ticket, message),
+            (method::TOOLS_LIST, true) => {
+                let names: Vec<_> = message.tools().collect();
+                let names: Vec<_> = names.iter().map(|name| &**name).collect();
+                self.sinks.tools(&self.servers[open.server], &names);
+            }
+            (about, _) if about_tasks => {
+                let told = match answer::verdict(message) {
+                    Verdict::Ended(outcome) if about == method::TASKS_RESULT => {
+                        Progress::Ended(outcome)
+                    }
+                    _ => answer::progress(message),
+                };
+                if let Some(task) = open.task.clone() {
+                    let (scope, direction) = (open.task_scope, open.direction);
+                    self.task_told(scope, direction, &task, at, told, message);
+                }
+            }
+            _ => {}
+        }
+        match answer::verdict(message) {
+            Verdict::Task(_) if about_tasks => self.end(ticket, at, Outcome::Ok, Some(message)),
+            Verdict::Ended(outcome) => self.end(ticket, at, outcome, Some(message)),
+            Verdict::Task(task) => {
+                if let Some(open) = self.pending.get_mut(ticket) {
+                    open.response_size = message.size();
+                }
+                self.pending.touch(ticket, self.deadline(at));
+                if !self.pending.become_task(ticket, task) {
+                    self.counters.count(Oddity::DuplicateId);
+                    self.give_up(ticket, at, Outcome::Task);
+                }
+            }
+        }
+    }
+
+    /// The answer to `initialize` tells the version; over HTTP its head told the session.
+    fn initialized(&mut self, route: &mut Route, ticket: Ticket, message: &Scanner) {
+        let Some(open) = self.pending.get_mut(ticket) else { return };
+        let identity = &mut open.identity;
+        if let Some(version) = message.text_of(Field::NegotiatedVersion) {
+            identity.protocol_version = Some(version.into());
+        }
+        if route.exchange().is_none() {
+            route.identity = identity.clone();
+        } else if let Some(session) = route.session.filter(|_| !open.modern) {
+            identity.session = Some(session::name(session));
+            if self.sessions.insert(session, identity.clone()) {
+                self.counters.count(Oddity::SessionEvicted);
+            }
+        }
+    }
+
+    /// An error without an id: over HTTP it answers all that the exchange asked.
+    fn refusal(&mut self, route: &Route, direction: Direction, at: Instant, message: &Scanner) {
+        let asked: Vec<_> = route
+            .calls
+            .iter()
+            .filter(|_| route.exchange().is_some() && !message.in_batch())
+            .filter(|ticket| {
+                self.pending
+                    .get(**ticket)
+                    .is_some_and(|open| open.direction != direction && open.wait == Wait::Answer)
+            })
+            .copied()
+            .collect();
+        if asked.is_empty() {
+            self.counters.count(Oddity::UnmatchedAnswer);
+        }
+        for ticket in asked {
+            self.end(ticket, at, Outcome::RpcError(answer::code(message)), Some(message));
+        }
+    }
+
+    /// The open request that something on this stream is about.
+    fn find(
+        &self,
+        route: &Route,
+        role: Role,
+        direction: Direction,
+        name: Option<Id>,
+    ) -> Option<Ticket> {
+        let mut key = Key { role, scope: route.own_scope(), direction, name: name? };
+        self.pending.find(&key).or_else(|| {
+            key.scope = Scope::Session(route.session?);
+            self.pending.find(&key)
+        })
+    }
+
+    fn task_told(
+        &mut self,
+        scope: Scope,
+        direction: Direction,
+        task: &Id,
+        at: Instant,
+        told: Progress,
+        message: &Scanner,
+    ) {
+        let key = Key { role: Role::Task, scope, direction, name: task.clone() };
+        let Some(ticket) = self.pending.find(&key) else { return };
+        let Some(open) = self.pending.get_mut(ticket) else { return };
+        match told {
+            Progress::Nothing => {}
+            Progress::Working => self.pending.touch(ticket, self.deadline(at)),
+            Progress::Settled(_) if open.wait != Wait::Task => {}
+            Progress::Settled(outcome) => {
+                open.wait = Wait::Result(outcome, at);
+                self.pending.touch(ticket, at + RESULT_WITHIN);
+            }
+            Progress::Ended(outcome) => {
+                let ended = match open.wait {
+                    Wait::Result(_, ended) => ended,
+                    _ => at,
+                };
+                self.end(ticket, ended, outcome, Some(message));
+            }
+        }
+    }
+
+    /// Ends a request without an answer: `outcome` holds unless more is known.
+    pub(super) fn give_up(&mut self, ticket: Ticket, at: Instant, outcome: Outcome) {
+        let Some(open) = self.pending.get(ticket) else { return };
+        let (outcome, at) = match open.wait {
+            Wait::Result(outcome, ended) => (outcome, ended),
+            Wait::Task => (Outcome::Task, at),
+            _ if open.doubtful => (Outcome::Unobserved, at),
+            _ => (outcome, at),
+        };
+        self.end(ticket, at, outcome, None);
+    }
+
+    /// Ends a request, with the message that says how if there is one.
+    pub(super) fn end(
+        &mut self,
+        ticket: Ticket,
+        at: Instant,
+        outcome: Outcome,
+        message: Option<&Scanner>,
+    ) {
+        let Some(open) = self.pending.remove(ticket) else { return };
+        let since = open.started.saturating_duration_since(self.clocks.0);
+        let before = self.clocks.0.saturating_duration_since(open.started);
+        self.sinks.call(Call {
+            id: Uuid::new_v4(),
+            server_id: Arc::clone(&self.servers[open.server]),
+            method: open.method,
+            direction: open.direction,
+            tool: open.tool,
+            request_id: open.id.to_string().into(),
+            started: self.clocks.1 + since - before,
+            duration: at.saturating_duration_since(open.started),
+            outcome,
+            error_message: message.and_then(|message| answer::error_text(message, outcome)),
+            session: open.identity.session,
+            client: open.identity.client,
+            protocol_version: open.identity.protocol_version,
+            request_size: open.request_size,
+            response_size: message.map_or(open.response_size, Scanner::size),
+            arguments: open.arguments,
+            trace: open.trace,
+            transport: open.transport,
+        });
+    }
+}
+
+fn trace(message: &Scanner) -> Option<Arc<TraceContext>> {
+    let parent = message.text_of(Field::TraceParent)?.into();
+    let state = message.text_of(Field::TraceState).map(Into::into);
+    Some(Arc::new(TraceContext { parent, state }))
+}

@@ -1,0 +1,268 @@
+//! The table of requests that have no outcome yet: bounded, and each leaves it exactly once.
+
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    jsonrpc::Id,
+    record::{Client, Outcome, TraceContext, Transport},
+    traffic::Direction,
+};
+
+/// Within what an id, a progress token or the name of a task is unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Scope {
+    /// One stream: a stdio session, or an HTTP exchange that is all there is to a request.
+    Stream(u64),
+    /// A legacy session over HTTP; the number is the hash of its id.
+    Session(u64),
+    /// Everything that one server does; the number is its place in the list of servers.
+    Server(usize),
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    /// The id that the answer will bear.
+    Request,
+    /// The token of notifications about its progress.
+    Progress,
+    /// The task that it became.
+    Task,
+}
+
+/// What finds an open request: the direction is that of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) role: Role,
+    pub(super) scope: Scope,
+    pub(super) direction: Direction,
+    pub(super) name: Id,
+}
+
+/// Names a request as long as it is open; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// Who is at the client's end, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    pub(super) session: Option<Arc<str>>,
+    pub(super) client: Option<Arc<Client>>,
+    pub(super) protocol_version: Option<Arc<str>>,
+}
+
+/// What an open request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Its answer, on the exchange that it came on or on its stdio stream.
+    Answer,
+    /// Its answer, on another stream of its session: its own has ended.
+    Resumed,
+    /// The end of the task that it became.
+    Task,
+    /// The result of that task, which ended so at that time; its result may tell more.
+    Result(Outcome, Instant),
+}
+
+/// A request that has no outcome yet.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) server: usize,
+    pub(super) scope: Scope,
+    pub(super) direction: Direction,
+    pub(super) id: Id,
+    pub(super) method: Arc<str>,
+    pub(super) tool: Option<Arc<str>>,
+    /// Stated by the request itself: it follows the rules of 2026-07-28.
+    pub(super) modern: bool,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    pub(super) identity: Identity,
+    pub(super) transport: Transport,
+    pub(super) request_size: u64,
+    /// Of the answer that made it a task or ended that task.
+    pub(super) response_size: u64,
+    pub(super) arguments: Option<Bytes>,
+    pub(super) trace: Option<Arc<TraceContext>>,
+    pub(super) progress: Option<Id>,
+    /// The task that it asks about, or that it became.
+    pub(super) task: Option<Id>,
+    /// Within what the names of its tasks are unique.
+    pub(super) task_scope: Scope,
+    pub(super) wait: Wait,
+    /// Its answer or withdrawal may have passed while the observer was blind.
+    pub(super) doubtful: bool,
+}
+
+impl Open {
+    fn key(&self, role: Role) -> Option<Key> {
+        let (scope, name) = match role {
+            Role::Request => (self.scope, Some(&self.id)),
+            Role::Progress => (self.scope, self.progress.as_ref()),
+            Role::Task => (self.task_scope, self.task.as_ref()),
+        };
+        Some(Key { role, scope, direction: self.direction, name: name?.clone() })
+    }
+
+    /// Whether it counts as in flight: a call of a tool that waits for its answer.
+    fn in_flight(&self) -> bool {
+        self.tool.is_some() && matches!(self.wait, Wait::Answer | Wait::Resumed)
+    }
+}
+
+/// Tool calls in flight at one server, oldest first.
+#[derive(Debug, Default)]
+struct Flight {
+    calls: BTreeSet<(Instant, Ticket)>,
+    changed: bool,
+}
+
+/// All open requests.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    open: HashMap<Ticket, Open>,
+    index: HashMap<Key, Ticket>,
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    flights: Vec<Flight>,
+    issued: u64,
+    /// Bytes of arguments that open requests hold.
+    held: usize,
+}
+
+impl Pending {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Bytes of arguments that open requests hold.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Adds a request; its id must not be in flight.
+    pub(super) fn add(&mut self, open: Open) -> Ticket {
+        self.issued += 1;
+        let ticket = Ticket(self.issued);
+        for role in [Role::Request, Role::Progress] {
+            if let Some(key) = open.key(role) {
+                self.index.entry(key).or_insert(ticket);
+            }
+        }
+        self.deadlines.insert((open.deadline, ticket));
+        self.held += open.arguments.as_ref().map_or(0, Bytes::len);
+        if open.in_flight() {
+            let flight = self.flight(open.server);
+            flight.calls.insert((open.started, ticket));
+            flight.changed = true;
+        }
+        self.open.insert(ticket, open);
+        ticket
+    }
+
+    /// The open request of this name.
+    pub(super) fn find(&self, key: &Key) -> Option<Ticket> {
+        self.index.get(key).copied()
+    }
+
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Open> {
+        self.open.get(&ticket)
+    }
+
+    /// For changes that no index depends on.
+    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Open> {
+        self.open.get_mut(&ticket)
+    }
+
+    /// Takes a request out for good.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Open> {
+        let open = self.open.remove(&ticket)?;
+        for role in [Role::Request, Role::Progress, Role::Task] {
+            self.unindex(&open, role, ticket);
+        }
+        self.deadlines.remove(&(open.deadline, ticket));
+        self.held -= open.arguments.as_ref().map_or(0, Bytes::len);
+        self.land(&open, ticket);
+        Some(open)
+    }
+
+    /// Gives a request until `deadline`.
+    pub(super) fn touch(&mut self, ticket: Ticket, deadline: Instant) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            self.deadlines.remove(&(open.deadline, ticket));
+            open.deadline = deadline;
+            self.deadlines.insert((deadline, ticket));
+        }
+    }
+
+    /// The request was answered with a task: its id is free again, the task's name finds it.
+    /// False if another request has become that task before.
+    pub(super) fn become_task(&mut self, ticket: Ticket, task: Id) -> bool {
+        let Some(mut open) = self.open.remove(&ticket) else { return false };
+        self.unindex(&open, Role::Request, ticket);
+        self.land(&open, ticket);
+        open.wait = Wait::Task;
+        open.task = Some(task);
+        let free = match open.key(Role::Task).map(|key| self.index.entry(key)) {
+            Some(Entry::Vacant(vacant)) => {
+                vacant.insert(ticket);
+                true
+            }
+            _ => false,
+        };
+        self.open.insert(ticket, open);
+        free
+    }
+
+    /// The request that is due first, and when.
+    pub(super) fn first_due(&self) -> Option<(Instant, Ticket)> {
+        self.deadlines.first().copied()
+    }
+
+    /// The open requests of which `choose` is true, oldest first.
+    pub(super) fn select(&self, choose: impl Fn(&Open) -> bool) -> Vec<Ticket> {
+        let chosen = self.open.iter().filter(|(_, open)| choose(open));
+        let mut tickets: Vec<_> = chosen.map(|(ticket, _)| *ticket).collect();
+        tickets.sort_unstable();
+        tickets
+    }
+
+    /// Says of each server whose tool calls in flight changed how many they are, and since
+    /// when the oldest.
+    pub(super) fn changed_flights(&mut self, mut say: impl FnMut(usize, usize, Option<Instant>)) {
+        for (server, flight) in self.flights.iter_mut().enumerate() {
+            if std::mem::take(&mut flight.changed) {
+                say(server, flight.calls.len(), flight.calls.first().map(|(since, _)| *since));
+            }
+        }
+    }
+
+    fn flight(&mut self, server: usize) -> &mut Flight {
+        if self.flights.len() <= server {
+            self.flights.resize_with(server + 1, Flight::default);
+        }
+        &mut self.flights[server]
+    }
+
+    fn land(&mut self, open: &Open, ticket: Ticket) {
+        if open.in_flight() {
+            let flight = self.flight(open.server);
+            flight.calls.remove(&(open.started, ticket));
+            flight.changed = true;
+        }
+    }
+
+    fn unindex(&mut self, open: &Open, role: Role, ticket: Ticket) {
+        let Some(key) = open.key(role) else { return };
+        if let Entry::Occupied(entry) = self.index.entry(key)
+            && *entry.get() == ticket
+        {
+            entry.remove();
+        }
+    }
+}
