@@ -97,11 +97,11 @@ impl Observer {
             }
         };
         if gap {
-            track.gap(matcher, direction, at);
+            track.gap(matcher, direction, at, partial);
         }
         match what {
             What::Data(bytes) => track.data(matcher, direction, at, &bytes, partial),
-            What::Head(head) => track.head(&head, *bounds),
+            What::Head(head) => track.head(&head, *bounds, partial),
             What::End(end) => {
                 track.end(matcher, direction, at, end, partial);
                 if track.is_over() {
@@ -181,22 +181,30 @@ impl Track {
             .all(|direction| self.route.ended(*direction).is_some())
     }
 
-    fn gap(&mut self, matcher: &mut Matcher, direction: Direction, at: Instant) {
+    fn gap(
+        &mut self,
+        matcher: &mut Matcher,
+        direction: Direction,
+        at: Instant,
+        partial: &mut usize,
+    ) {
         if let Some(reader) = &mut self.readers[direction as usize] {
+            *partial -= reader.held();
             reader.gap();
+            *partial += reader.held();
         }
         matcher.gap(&mut self.route, direction, at);
     }
 
-    fn head(&mut self, head: &ResponseHead, bounds: Bounds) {
+    fn head(&mut self, head: &ResponseHead, bounds: Bounds, partial: &mut usize) {
         self.route.head = Some((head.status, head.body));
         if let Some(session) = &head.session {
             self.route.learn_session(session.as_bytes());
         }
-        if head.body != BodyKind::Opaque {
-            let reader = Reader::body(head.body, Scanner::new(bounds));
-            self.readers[Direction::ToClient as usize] = Some(Box::new(reader));
-        }
+        let reader = (head.body != BodyKind::Opaque)
+            .then(|| Box::new(Reader::body(head.body, Scanner::new(bounds))));
+        let before = std::mem::replace(&mut self.readers[Direction::ToClient as usize], reader);
+        *partial -= before.map_or(0, |reader| reader.held());
     }
 
     fn data(

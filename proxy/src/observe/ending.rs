@@ -246,12 +246,12 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
         End::ClientGone | End::ServerGone => Outcome::Transport,
         End::Clean if route.lost || route.resumable => Outcome::Unobserved,
         End::Clean => match route.head {
-            // Taken note of, as if it asked for nothing.
-            Some((StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _)) => Outcome::Other,
-            None | Some((_, BodyKind::Opaque)) => Outcome::Unobserved,
+            // Nothing but a nod, or a whole answer that does not answer the request.
+            Some((StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _) | (_, BodyKind::Json)) => {
+                Outcome::Other
+            }
             Some((_, BodyKind::EventStream)) => Outcome::Transport,
-            // A whole answer that does not answer the request.
-            Some((_, BodyKind::Json)) => Outcome::Other,
+            None | Some((_, BodyKind::Opaque)) => Outcome::Unobserved,
         },
     })
 }

@@ -23,9 +23,12 @@ use crate::{
     },
 };
 
+mod chunks;
 mod http_streams;
+mod legacy_sse;
 mod loss;
 mod stdio;
+mod tasks;
 
 /// An observer, its sinks, and a clock that only the script moves.
 struct Script {
