@@ -3,4 +3,6 @@
 
 mod conformance;
 mod layering;
+mod mcpulse;
+mod proto;
 mod real;
