@@ -97,6 +97,12 @@ fn exporters(
         let exporter = sink::mcpulse::start(&config.mcpulse, account, shutdown.clone());
         exporters.push(exporter.context("report to MCPulse")?);
     }
+    if config.otel.endpoint.is_some() {
+        let account = ledger.account("otel");
+        let exporter =
+            sink::otel::start(&config.otel, &config.server_id, account, shutdown.clone());
+        exporters.push(exporter.context("report to the OpenTelemetry collector")?);
+    }
     Ok(exporters)
 }
 
