@@ -52,6 +52,7 @@ impl Reporting {
         let observer = Observer::new(sinks, config.limits.clone());
         let (tap, drain) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
         figures::show_tap(&metrics, &tap)?;
+        figures::show_observer(&metrics, observer.counters())?;
         let observing = tokio::spawn(drain.run(observer));
         let admin = admin(config, &metrics, ready, shutdown).await?;
         Ok(Self { tap, metrics, observing, exporting, admin })
