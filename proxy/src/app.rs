@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     bind::bind,
-    config::{Command, Config, Listen, Remote, Upstream},
+    config::{Command, Config, Listen, Remote, Upstream, secret::without_query},
     platform,
     ready::Ready,
     relay::{
@@ -94,7 +94,7 @@ impl Running<'_> {
             format!("listen on {}; is another process using it?", listen.address)
         })?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, upstream = remote.url, "listening");
+        tracing::info!(%address, upstream = without_query(&remote.url), "listening");
         let stop = platform::stop_signal().context("listen for signals")?;
         let gate = self.ready.gate("upstream");
         let serving =

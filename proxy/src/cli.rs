@@ -6,24 +6,36 @@ use std::{ffi::OsString, path::Path};
 use crate::config::{Config, Mode, Problem, problem::Refusal, setting::Setting};
 
 mod args;
+mod demands;
 mod environment;
 mod layer;
 mod mcp_json;
+mod nearest;
 mod print;
+mod veil;
 mod yaml;
 
 pub use environment::Environment;
 use layer::{Given, Layers, Source};
 
 /// What the command line asks for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Request {
     /// Print this on standard output and end well: help, version, `--print-config`.
     Show(String),
     /// Forward and observe.
-    Serve(Box<Config>),
+    Serve(Start),
     /// Say whether [`Request::Serve`] would work.
-    Check(Box<Config>),
+    Check(Start),
+}
+
+/// All that a start needs.
+#[derive(Debug, PartialEq)]
+pub struct Start {
+    /// The effective configuration.
+    pub config: Box<Config>,
+    /// What was passed over, for the log.
+    pub notices: Vec<String>,
 }
 
 /// Reads the command line, the variables and the files that they name.
@@ -39,28 +51,20 @@ pub fn read(
         Err(args::Stop::Show(text)) => return Ok(Request::Show(text)),
         Err(args::Stop::Refuse(problem)) => return Err(problem.into()),
     };
-    let flag_or_variable = |flag: &str, typed: Option<String>| {
-        let variable = format!("MCPULSE_PROXY_{}", flag.to_uppercase());
-        let inherited = environment.get(&variable).map(str::to_owned);
-        typed
-            .map(|text| (text, Source::Flag(format!("--{flag}"))))
-            .or_else(|| Some((inherited?, Source::Variable(variable))))
-    };
-    let file = flag_or_variable("config", typed.config);
-    let server = flag_or_variable("server", typed.server);
-
-    let mut givens = environment.givens();
+    let (mut givens, notices) = environment.givens();
     givens.extend(typed.givens);
-    let mut problems = Vec::new();
-    let path = file.as_ref().map(|(path, _)| Path::new(path));
-    let name = server.as_ref().map(|(name, _)| name.as_str());
-    let from_file = match typed.mode {
-        Some(mode) => from_mcp_json(path, name, mode, environment),
-        None => path
-            .ok_or_else(|| vec![Problem::usage("run needs --config FILE.yaml")])
-            .and_then(yaml::read),
+    let own = |flag: &str, typed: Option<String>| {
+        let typed = typed.map(|text| (text, Source::Flag(format!("--{flag}"))));
+        typed.or_else(|| environment.own(flag))
     };
-    let (mode, more) = match from_file {
+    let file = own("config", typed.config);
+    let path = file.as_ref().map(|(path, _)| Path::new(path));
+    let mut problems = Vec::new();
+    let found = match typed.mode {
+        Some(mode) => of_mode(mode, path, own("server", typed.server), environment),
+        None => of_file(path, typed.server.is_some()),
+    };
+    let (mode, more) = match found {
         Ok(found) => found,
         Err(found) => {
             problems.extend(found);
@@ -70,53 +74,52 @@ pub fn read(
             return Err(problems.into());
         }
     };
-    givens.extend(more);
-    if let Some((name, source)) = server {
-        default_server_id(&mut givens, name, source);
-    }
+    let id_is_given = givens.iter().any(|given| given.setting.key == "serverId");
+    givens.extend(more.into_iter().filter(|given| given.setting.key != "serverId" || !id_is_given));
     let layers = Layers::new(mode, givens, &mut problems);
-    let (config, origins) = match layers.settle() {
-        Ok(settled) => settled,
-        Err(found) => {
-            problems.extend(found);
-            return Err(problems.into());
-        }
-    };
-    Refusal::of(problems)?;
-    Ok(if typed.print {
-        Request::Show(print::config(&config, &origins))
-    } else if typed.check {
-        Request::Check(Box::new(config))
-    } else {
-        Request::Serve(Box::new(config))
+    let (config, origins) = layers.settle(problems)?;
+    let config = Box::new(config);
+    Ok(match (typed.print, typed.check) {
+        (true, _) => Request::Show(print::config(&config, &origins)),
+        (false, true) => Request::Check(Start { config, notices }),
+        (false, false) => Request::Serve(Start { config, notices }),
     })
 }
 
-fn from_mcp_json(
-    path: Option<&Path>,
-    name: Option<&str>,
+/// What `mcp.json` says, and the server's name there as its id.
+fn of_mode(
     mode: Mode,
+    path: Option<&Path>,
+    server: Option<(String, Source)>,
     environment: &Environment,
 ) -> Result<(Mode, Vec<Given>), Vec<Problem>> {
-    let Some(path) = path else { return Ok((mode, Vec::new())) };
-    let (name, mut givens) = mcp_json::read(path, name, mode, environment)?;
-    let file = Source::File(path.display().to_string(), None);
-    givens.extend(server_id(name, file));
+    let mut givens = Vec::new();
+    let mut named = server;
+    if let Some(path) = path {
+        let name = named.as_ref().map(|(name, _)| name.as_str());
+        let (name, found) = mcp_json::read(path, name, mode, environment)?;
+        givens = found;
+        named = named.or_else(|| Some((name, Source::File(path.display().to_string(), None))));
+    }
+    if let (Some((name, source)), Some(setting)) = (named, Setting::with_flag("server-id")) {
+        givens.push(Given { setting, value: setting.kind.parse(&name), source });
+    }
     Ok((mode, givens))
 }
 
-/// `--server NAME` is the server id unless somebody says another.
-fn default_server_id(givens: &mut Vec<Given>, name: String, source: Source) {
-    if !givens
-        .iter()
-        .any(|given| given.setting.key == "serverId" && !matches!(given.source, Source::File(..)))
-    {
-        givens.retain(|given| given.setting.key != "serverId");
-        givens.extend(server_id(name, source));
+/// What the YAML file of `run` says.
+fn of_file(path: Option<&Path>, server: bool) -> Result<(Mode, Vec<Given>), Vec<Problem>> {
+    if server {
+        let text = "--server does not apply to run; write serverId in the file, or --server-id";
+        return Err(vec![Problem::usage(text)]);
+    }
+    match path {
+        Some(path) => yaml::read(path),
+        None => Err(vec![Problem::usage(
+            "--config is missing; write run --config FILE.yaml, or set MCPULSE_PROXY_CONFIG",
+        )]),
     }
 }
 
-fn server_id(name: String, source: Source) -> Option<Given> {
-    let setting = Setting::flagged("server-id")?;
-    Some(Given { setting, value: Ok(name.into()), source })
-}
+#[cfg(test)]
+mod tests;

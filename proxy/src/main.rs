@@ -1,41 +1,43 @@
 //! `mcpulse-proxy`: parse, then telemetry, then the runtime, then the proxy, then an exit code.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use mcpulse_proxy::{
     app,
-    cli::{self, Environment, Request},
-    config::Config,
+    cli::{self, Environment, Request, Start},
+    config::problem::Refusal,
     telemetry,
 };
 
 fn main() -> ExitCode {
-    let request = cli::read(std::env::args_os(), &Environment::of_process());
-    let result = match request {
+    let result = match cli::read(std::env::args_os(), &Environment::of_process()) {
         Ok(Request::Show(text)) => show(&text),
-        Ok(Request::Serve(config) | Request::Check(config)) => serve(*config),
-        Err(refusal) => {
-            eprintln!("mcpulse-proxy: {refusal}");
-            return ExitCode::from(refusal.exit_code());
-        }
+        Ok(Request::Serve(start) | Request::Check(start)) => serve(start),
+        Err(refusal) => Err(refusal.into()),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("mcpulse-proxy: {error:#}");
-        ExitCode::FAILURE
+        // Nobody may be listening.
+        let _ = writeln!(io::stderr(), "mcpulse-proxy: {error:#}");
+        error.downcast_ref().map_or(ExitCode::FAILURE, Refusal::exit_code)
     })
 }
 
 fn show(text: &str) -> anyhow::Result<ExitCode> {
-    std::io::stdout().write_all(text.as_bytes())?;
+    io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    telemetry::init(&config.log)?;
+fn serve(start: Start) -> anyhow::Result<ExitCode> {
+    let _log = telemetry::init(&start.config.log)?;
+    start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(config.workers).enable_all().build()?;
-    let result = runtime.block_on(app::run(config, std::env::vars_os().collect()));
-    // A thread that still waits for standard input must not hold up the exit.
+    let runtime = runtime.worker_threads(start.config.workers).enable_all().build()?;
+    let inherited = std::env::vars_os().collect();
+    let result = runtime.block_on(app::run(*start.config, inherited));
+    // A thread that waits for standard input must not hold up the exit.
     runtime.shutdown_background();
     result
 }

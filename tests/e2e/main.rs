@@ -3,6 +3,4 @@
 
 mod conformance;
 mod layering;
-mod mcpulse;
-mod proto;
 mod real;

@@ -2,14 +2,20 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::layer::{Given, Source};
+use super::{
+    layer::{Given, Source},
+    nearest::nearest,
+};
 use crate::config::{
     kind::Kind,
     setting::{ALL, Setting},
 };
 
+/// The prefix of the variables that are only for the proxy.
+const PREFIX: &str = "MCPULSE_PROXY_";
+
 /// What the process inherited.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     /// Its variables. Those that are not UTF-8 are none of ours.
     pub variables: BTreeMap<String, String>,
@@ -17,14 +23,20 @@ pub struct Environment {
     pub program: Option<PathBuf>,
 }
 
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
 impl Environment {
     /// Of this process.
     pub fn of_process() -> Self {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Self {
-            variables: std::env::vars_os().filter_map(text).collect(),
+            variables: std::env::vars_os().filter_map(utf8).collect(),
             program: std::env::current_exe().ok(),
         }
     }
@@ -34,37 +46,143 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// What the variables say, one given for every setting that one of them names.
-    pub(super) fn givens(&self) -> Vec<Given> {
-        let flagged = ALL.iter().filter(|setting| !setting.flag.is_empty());
-        flagged.filter_map(|setting| self.given(setting)).collect()
+    /// `MCPULSE_PROXY_<FLAG>`, for flags that are no settings.
+    pub(super) fn own(&self, flag: &str) -> Option<(String, Source)> {
+        let name = format!("{PREFIX}{}", flag.to_uppercase());
+        Some((self.get(&name)?.to_owned(), Source::Variable(name)))
+    }
+
+    /// What the variables say, at most one given for a setting; and what is passed over.
+    pub(super) fn givens(&self) -> (Vec<Given>, Vec<String>) {
+        let mut notices = self.strangers();
+        if self.get("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol != "grpc") {
+            notices.push(
+                "OTEL_EXPORTER_OTLP_PROTOCOL is passed over: spans leave over gRPC only; \
+                 name the collector's gRPC port with --otel-endpoint"
+                    .to_owned(),
+            );
+        }
+        let mut givens = Vec::new();
+        for given in Setting::flagged().filter_map(|setting| self.given(setting)) {
+            match (&given.source, &given.value) {
+                // Set for all programs of this machine: no reason for one of them to stop.
+                (Source::Variable(name), Err(wrong)) if !name.starts_with("MCPULSE_") => {
+                    notices.push(format!("{name} is passed over: it {wrong}"));
+                }
+                _ => givens.push(given),
+            }
+        }
+        (givens, notices)
     }
 
     fn given(&self, setting: &'static Setting) -> Option<Given> {
         let own = setting.variable();
         let names = std::iter::once(own.as_str()).chain(setting.variables.iter().copied());
         let (name, text) = names
-            .filter(|name| self.otel_applies(name))
+            .filter(|name| !self.is_void(name))
             .find_map(|name| Some((name, self.get(name)?)))?;
-        let value = kind_in(setting, name).parse(text);
-        Some(Given { setting, value, source: Source::Variable(name.to_owned()) })
+        let kind = match setting.kind {
+            Kind::Wait if name.starts_with("OTEL_") => Kind::Millis,
+            kind => kind,
+        };
+        Some(Given { setting, value: kind.parse(text), source: Source::Variable(name.to_owned()) })
     }
 
-    /// Standard variables that others take away again.
-    fn otel_applies(&self, name: &str) -> bool {
-        let is = |name: &str, value: &str| self.get(name).is_some_and(|text| text == value);
-        if name == "OTEL_TRACES_SAMPLER_ARG" {
-            return self.get("OTEL_TRACES_SAMPLER").is_some_and(|name| name.ends_with("ratio"));
-        }
+    /// Whether OpenTelemetry's variables take the meaning from this one of them.
+    fn is_void(&self, name: &str) -> bool {
+        let is = |name, value| self.get(name) == Some(value);
         let off = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
-        !(name.starts_with("OTEL_") && name.ends_with("_ENDPOINT") && off)
+        match name {
+            "OTEL_TRACES_SAMPLER_ARG" => {
+                !self.get("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler.ends_with("ratio"))
+            }
+            name => off && name.starts_with("OTEL_") && name.ends_with("_ENDPOINT"),
+        }
+    }
+
+    /// Variables with our prefix that mean nothing: misspelled ones.
+    fn strangers(&self) -> Vec<String> {
+        let settings = Setting::flagged().map(Setting::variable);
+        let aliases = ALL.iter().flat_map(|setting| setting.variables).map(|&name| name.to_owned());
+        let others = ["CONFIG", "SERVER"].map(|name| format!("{PREFIX}{name}"));
+        let known: Vec<String> = settings.chain(aliases).chain(others).collect();
+        let ours = self.variables.keys().filter(|name| name.starts_with(PREFIX));
+        ours.filter(|name| !known.contains(name))
+            .map(|name| match nearest(name, known.iter().map(|known| (known.as_str(), known))) {
+                Some(known) => format!("{name} is passed over: did you mean {known}?"),
+                None => format!("{name} is passed over: no such setting"),
+            })
+            .collect()
     }
 }
 
-/// OpenTelemetry's own variables give time spans in milliseconds.
-fn kind_in(setting: &Setting, variable: &str) -> Kind {
-    match setting.kind {
-        Kind::Duration if variable.starts_with("OTEL_") => Kind::Millis,
-        kind => kind,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Environment { variables: variables.collect(), program: None }
+    }
+
+    fn values(variables: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+        let (givens, notices) = environment(variables).givens();
+        assert_eq!(notices, Vec::<String>::new());
+        let text = |given: Given| {
+            let value = serde_yaml::to_string(&given.value.unwrap()).unwrap();
+            (given.setting.key, value.trim().to_owned())
+        };
+        givens.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_first_variable_of_a_setting_that_is_set_counts() {
+        let (url, server) = (("MCPULSE_URL", "a:1"), ("MCPULSE_SERVER", "b:2"));
+        let own = ("MCPULSE_PROXY_MCPULSE_URL", "c:3");
+        assert_eq!(values(&[server]), [("mcpulse.url", "b:2".to_owned())]);
+        assert_eq!(values(&[server, url]), [("mcpulse.url", "a:1".to_owned())]);
+        assert_eq!(values(&[server, url, own]), [("mcpulse.url", "c:3".to_owned())]);
+        assert_eq!(values(&[server, ("MCPULSE_URL", "")]), [("mcpulse.url", "b:2".to_owned())]);
+    }
+
+    #[test]
+    fn the_standard_variables_of_opentelemetry_count() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+        assert_eq!(
+            values(&[
+                endpoint,
+                ("OTEL_EXPORTER_OTLP_HEADERS", "k=a%2Cb"),
+                ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
+                ("OTEL_SERVICE_NAME", "n"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b=2"),
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ]),
+            [
+                ("otel.endpoint", "http://c:4317".to_owned()),
+                ("otel.headers", "- name: k\n  value: a,b".to_owned()),
+                ("otel.timeout", "1s 500ms".to_owned()),
+                ("otel.serviceName", "n".to_owned()),
+                ("otel.resourceAttributes", "a: '1'\nb: '2'".to_owned()),
+                ("otel.sample", "0.25".to_owned()),
+            ]
+        );
+        assert_eq!(values(&[endpoint, ("OTEL_SDK_DISABLED", "true")]), []);
+        assert_eq!(values(&[("OTEL_TRACES_SAMPLER_ARG", "0.25")]), []);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_said() {
+        let stray = [
+            ("MCPULSE_PROXY_SERVR_ID", "x"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+            ("SSL_CERT_FILE", "/no/such/file"),
+        ];
+        let (givens, notices) = environment(&stray).givens();
+        assert!(givens.is_empty());
+        let all = notices.join("\n");
+        for part in ["MCPULSE_PROXY_SERVER_ID?", "OTEL_EXPORTER_OTLP_TIMEOUT", "/no/such/file"] {
+            assert!(all.contains(part), "{all}");
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_yaml::{Mapping, Value};
 
+use super::demands;
 use crate::config::{
     Config, Mode, Problem,
     kind::Kind,
     setting::{ALL, Setting},
 };
 
-/// Where a value came from; the order is the precedence, weakest first.
+/// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// A file, and the line where that is known.
@@ -23,6 +24,7 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// The precedence, weakest first.
     fn rank(&self) -> u8 {
         match self {
             Self::File(..) => 0,
@@ -54,10 +56,44 @@ pub(super) struct Given {
     pub source: Source,
 }
 
+impl Given {
+    /// How the person who gave it knows it.
+    fn name(&self) -> String {
+        match &self.source {
+            Source::File(..) => format!("{} ({})", self.setting.key, self.source),
+            Source::Variable(name) | Source::Flag(name) => name.clone(),
+        }
+    }
+
+    /// A problem with it: its name, then what is wrong.
+    fn problem(&self, wrong: &str) -> Problem {
+        let text = format!("{} {wrong}", self.name());
+        Problem { usage: matches!(self.source, Source::Flag(_)), text }
+    }
+
+    /// `--command` says both the program and its arguments.
+    fn split(self) -> Vec<Self> {
+        let arguments = ALL.iter().find(|setting| setting.kind == Kind::Args);
+        match (self.value, arguments) {
+            (Ok(Value::Sequence(words)), Some(arguments)) if self.setting.kind == Kind::Words => {
+                let mut words = words.into_iter();
+                let program = words.next().unwrap_or_default();
+                let of = |setting, value| Self {
+                    setting,
+                    value: Ok(value),
+                    source: self.source.clone(),
+                };
+                vec![of(self.setting, program), of(arguments, words.collect())]
+            }
+            (value, _) => vec![Self { value, ..self }],
+        }
+    }
+}
+
 /// Where the values of a configuration came from, by their place in it.
 pub(super) type Origins = BTreeMap<String, String>;
 
-/// The strongest givens of every place in a configuration.
+/// The strongest givens for every place in a configuration; several where they add up.
 #[derive(Debug)]
 pub(super) struct Layers {
     mode: Mode,
@@ -66,28 +102,23 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Lays the givens over each other. What does not apply to the mode is a problem when a
-    /// flag says it, and nothing otherwise.
+    /// Lays the givens over each other. One that does not apply to the mode is a problem, but
+    /// for a variable: it may be there for another.
     pub(super) fn new(mode: Mode, givens: Vec<Given>, problems: &mut Vec<Problem>) -> Self {
         let listens = givens.iter().any(|given| given.setting.key == "listen.address");
-        let mut givens: Vec<Given> = givens.into_iter().flat_map(split_command).collect();
+        let mut givens: Vec<Given> = givens.into_iter().flat_map(Given::split).collect();
         givens.sort_by_key(|given| given.source.rank());
         let mut layers = Self { mode, listens, chosen: BTreeMap::new() };
         for given in givens {
             if given.setting.scope.covers(mode, listens) {
                 problems.extend(layers.lay(given));
-            } else if matches!(given.source, Source::Flag(_)) {
-                let scope = given.setting.scope.words();
-                let (name, mode) = (given.name(), mode.name());
-                let text = format!("{name} does not apply to {mode}; it is for {scope}");
-                problems.push(Problem::usage(text));
+            } else if !matches!(given.source, Source::Variable(_)) {
+                problems.push(given.problem(&given.setting.scope.objection(mode)));
             }
         }
-        let values = layers.chosen.values().flatten();
-        problems.extend(values.filter_map(|given| {
-            let text = format!("{} {}", given.name(), given.value.as_ref().err()?);
-            Some(given.problem(text))
-        }));
+        for given in layers.chosen.values().flatten() {
+            problems.extend(given.value.as_ref().err().map(|wrong| given.problem(wrong)));
+        }
         layers
     }
 
@@ -99,120 +130,47 @@ impl Layers {
             return None;
         }
         let equal = at.iter().find(|other| other.source.rank() == given.source.rank());
-        let problem = equal.map(|other| {
-            given.problem(format!("{} and {} are both given; keep one", other.name(), given.name()))
-        });
+        let beside = equal
+            .map(|other| given.problem(&format!("is given beside {}; keep one", other.name())));
         *at = vec![given];
-        problem
+        beside
     }
 
     /// The whole configuration, and where its values came from.
     ///
     /// # Errors
-    /// Everything that is missing.
-    pub(super) fn settle(self) -> Result<(Config, Origins), Vec<Problem>> {
-        let missing = missing(self.mode, &self.chosen).into_iter();
-        let problems: Vec<Problem> =
-            missing.chain(bridge(self.mode, self.listens)).map(Problem::configuration).collect();
+    /// The problems found before, what is missing and what contradicts itself.
+    pub(super) fn settle(
+        self,
+        mut problems: Vec<Problem>,
+    ) -> Result<(Config, Origins), Vec<Problem>> {
+        let is_given = |path: &str| self.chosen.contains_key(path);
+        problems.extend(demands::missing(self.mode, is_given));
+        problems.extend(demands::bridge(self.mode, self.listens));
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut tree = Value::Mapping(Mapping::new());
+        let mut tree = Mapping::new();
         let mut origins = Origins::new();
         for (path, givens) in self.chosen {
             let sources: Vec<_> = givens.iter().map(|given| given.source.to_string()).collect();
-            origins.insert(path.clone(), sources.join(", "));
             let values = givens.into_iter().filter_map(|given| given.value.ok());
             place(&mut tree, &path, values.reduce(added).unwrap_or_default());
+            origins.insert(path, sources.join(", "));
         }
-        let config = serde_yaml::from_value(tree)
+        let config: Config = serde_yaml::from_value(Value::Mapping(tree))
             .map_err(|error| vec![Problem::configuration(format!("read the settings: {error}"))])?;
-        Ok((config, origins))
+        let problems = demands::contradictions(&config);
+        if problems.is_empty() { Ok((config, origins)) } else { Err(problems) }
     }
 }
 
-impl Given {
-    /// How the person who gave it knows it.
-    pub(super) fn name(&self) -> String {
-        match &self.source {
-            Source::File(..) => format!("{} ({})", self.setting.key, self.source),
-            Source::Variable(name) | Source::Flag(name) => name.clone(),
-        }
-    }
-
-    fn problem(&self, text: String) -> Problem {
-        Problem { usage: matches!(self.source, Source::Flag(_)), text }
-    }
-}
-
-/// `--command` says both the program and its arguments.
-fn split_command(given: Given) -> Vec<Given> {
-    let arguments = ALL.iter().find(|setting| setting.kind == Kind::Args);
-    match (given.value, arguments) {
-        (Ok(Value::Sequence(words)), Some(arguments)) if given.setting.kind == Kind::Words => {
-            let mut words = words.into_iter();
-            let program = words.next().unwrap_or_default();
-            let source = given.source;
-            let args = words.collect();
-            vec![
-                Given { setting: given.setting, value: Ok(program), source: source.clone() },
-                Given { setting: arguments, value: Ok(args), source },
-            ]
-        }
-        (value, _) => vec![Given { value, ..given }],
-    }
-}
-
-fn missing(mode: Mode, chosen: &BTreeMap<String, Vec<Given>>) -> Vec<String> {
-    let mut missing = Vec::new();
-    let mut demand = |flag: &str, example: &str| {
-        let Some(setting) = Setting::flagged(flag) else { return };
-        if !chosen.contains_key(&setting.path(mode)) {
-            let variable = setting.variable();
-            missing
-                .push(format!("--{flag} is missing: write --{flag} {example}, or set {variable}"));
-        }
-    };
-    demand("server-id", "NAME");
-    match mode {
-        Mode::Stdio => demand("command", "\"python server.py\""),
-        Mode::Http => demand("remote-url", "https://api.example.com/mcp"),
-        Mode::Sse => demand("remote-url", "https://api.example.com/sse"),
-    }
-    match (chosen.contains_key("listen.tls.cert"), chosen.contains_key("listen.tls.key")) {
-        (true, false) => demand("tls-key", "FILE"),
-        (false, true) => demand("tls-cert", "FILE"),
-        _ => {}
-    }
-    missing
-}
-
-/// Pairs of transports that only a bridge can join.
-fn bridge(mode: Mode, listens: bool) -> Option<String> {
-    let (lacks, instead) = match (mode, listens) {
-        (Mode::Stdio, true) => (
-            "clients over HTTP (--listen) in front of a stdio server",
-            "leave out --listen (and MCPULSE_PROXY_LISTEN)",
-        ),
-        (Mode::Http | Mode::Sse, false) => (
-            "clients over stdio in front of a remote server",
-            "add --listen 127.0.0.1:8080 and let clients connect there",
-        ),
-        _ => return None,
-    };
-    Some(format!(
-        "this needs a bridge between stdio and HTTP, which this version does not have yet: {lacks}; {instead}"
-    ))
-}
-
-/// Lists one after the other, a later entry of the same name in place of an earlier one.
+/// Both lists or mappings as one, a stronger entry in place of a weaker one of its name.
 fn added(weaker: Value, stronger: Value) -> Value {
     match (weaker, stronger) {
         (Value::Sequence(mut all), Value::Sequence(more)) => {
-            let name = |entry: &Value| {
-                entry.get("name").and_then(Value::as_str).map(str::to_ascii_lowercase)
-            };
-            all.retain(|entry| !more.iter().any(|other| name(other) == name(entry)));
+            let name = |entry: &Value| Some(entry.get("name")?.as_str()?.to_ascii_lowercase());
+            all.retain(|entry| more.iter().all(|other| name(other) != name(entry)));
             all.extend(more);
             Value::Sequence(all)
         }
@@ -224,19 +182,16 @@ fn added(weaker: Value, stronger: Value) -> Value {
     }
 }
 
-fn place(tree: &mut Value, path: &str, value: Value) {
+fn place(tree: &mut Mapping, path: &str, value: Value) {
     match path.split_once('.') {
         Some((first, rest)) => {
-            if let Value::Mapping(map) = tree {
-                let inner =
-                    map.entry(first.into()).or_insert_with(|| Value::Mapping(Mapping::new()));
-                place(inner, rest, value);
+            let section = tree.entry(first.into());
+            if let Value::Mapping(section) = section.or_insert_with(|| Mapping::new().into()) {
+                place(section, rest, value);
             }
         }
         None => {
-            if let Value::Mapping(map) = tree {
-                map.insert(path.into(), value);
-            }
+            tree.insert(path.into(), value);
         }
     }
 }

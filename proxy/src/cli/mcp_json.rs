@@ -1,12 +1,9 @@
 //! `--config mcp.json`: the files in which MCP clients keep their servers.
 //!
 //! Read are `mcpServers` (Claude Desktop, Claude Code, Cursor) and `servers` (VS Code), with
-//! comments and trailing commas; keys that only a client needs are ignored.
+//! comments and trailing commas; keys that only a client needs are passed over.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use jsonc_parser::ParseOptions;
 use serde::Deserialize;
@@ -17,6 +14,11 @@ use super::{
     layer::{Given, Source},
 };
 use crate::config::{Mode, Problem, setting::Setting};
+
+mod expand;
+mod itself;
+
+use expand::Expander;
 
 #[derive(Deserialize)]
 struct File {
@@ -50,25 +52,67 @@ pub(super) fn read(
     environment: &Environment,
 ) -> Result<(String, Vec<Given>), Vec<Problem>> {
     let (name, entry) = choose(path, name).map_err(|text| vec![Problem::configuration(text)])?;
-    let at = format!("server '{name}' of {}", path.display());
-    let one = |text: String| vec![Problem::configuration(format!("{at} {text}"))];
-    fits(&entry, mode).map_err(one)?;
-    if starts_itself(&entry, path, environment) {
-        return Err(one("starts mcpulse-proxy on this same file, which would start itself for \
-                        ever; write the server's own command there, or name another file"
-            .into()));
+    let problem = |text: String| {
+        Problem::configuration(format!("server '{name}' of {} {text}", path.display()))
+    };
+    fits(&entry, mode).map_err(|text| vec![problem(text)])?;
+    if itself::started_by(&entry, path, environment) {
+        let text = "starts mcpulse-proxy on this same file, which would start itself for ever; \
+                    give --config a copy of the file that has the server's own command";
+        return Err(vec![problem(text.to_owned())]);
     }
-    let mut expander = Expander { environment, unresolved: Vec::new() };
-    let givens = givens(entry, mode, path, &mut expander);
-    let problems: Vec<Problem> = expander.unresolved.into_iter().flat_map(one).collect();
-    if problems.is_empty() { Ok((name, givens)) } else { Err(problems) }
+    let mut expander = Expander::new(environment);
+    let values = match mode {
+        Mode::Stdio => local(&entry, &mut expander),
+        Mode::Http | Mode::Sse => remote(&entry, mode, &mut expander),
+    };
+    let unresolved: Vec<Problem> = expander.unresolved.into_iter().map(problem).collect();
+    if !unresolved.is_empty() {
+        return Err(unresolved);
+    }
+    let given = |(key, value): (String, Value)| {
+        let setting = Setting::at(&key, mode)?;
+        let source = Source::File(path.display().to_string(), None);
+        Some(Given { setting, value: setting.kind.check(&value), source })
+    };
+    Ok((name, values.into_iter().filter_map(given).collect()))
 }
 
 fn choose(path: &Path, name: Option<&str>) -> Result<(String, Entry), String> {
-    let shown = path.display();
+    let file = path.display();
     let text =
-        std::fs::read_to_string(path).map_err(|error| format!("read --config {shown}: {error}"))?;
-    let options = ParseOptions {
+        std::fs::read_to_string(path).map_err(|error| format!("read --config {file}: {error}"))?;
+    let json: serde_json::Value = jsonc_parser::parse_to_serde_value(&text, &options())
+        .map_err(|error| format!("{file} is not JSON: {error}{}", yaml_hint(path)))?;
+    // What serde says is not passed on: it may show a value.
+    let found: File = serde_json::from_value(json)
+        .map_err(|_| format!("{file} has no mapping of servers under mcpServers or servers"))?;
+    let mut servers = found.mcp_servers;
+    servers.extend(found.servers);
+    let names = servers.keys().cloned().collect::<Vec<_>>().join(", ");
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None if servers.len() == 1 => names.clone(),
+        None if servers.is_empty() => {
+            return Err(format!("{file} has no server under mcpServers or servers"));
+        }
+        None => {
+            return Err(format!("{file} has several servers; choose one with --server: {names}"));
+        }
+    };
+    let entry = servers.remove(&name);
+    let entry = entry.ok_or_else(|| format!("{file} has no server '{name}'; it has: {names}"))?;
+    let entry = serde_json::from_value(entry).map_err(|_| {
+        format!(
+            "server '{name}' of {file} is misshapen: command, url, type and cwd are texts, \
+             args is a list of texts, env and headers are mappings of texts"
+        )
+    })?;
+    Ok((name, entry))
+}
+
+fn options() -> ParseOptions {
+    ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
         allow_loose_object_property_names: false,
@@ -79,192 +123,90 @@ fn choose(path: &Path, name: Option<&str>) -> Result<(String, Entry), String> {
         allow_bare_decimal_point_numbers: false,
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
-    };
-    let value: serde_json::Value = jsonc_parser::parse_to_serde_value(&text, &options)
-        .map_err(|error| format!("{shown} is not JSON: {error}"))?;
-    let mut file: File = serde_json::from_value(value)
-        .map_err(|error| format!("{shown} is no mcp.json: {error}"))?;
-    file.mcp_servers.append(&mut file.servers);
-    let mut servers = file.mcp_servers;
-    let names = servers.keys().cloned().collect::<Vec<_>>().join(", ");
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None if servers.len() == 1 => names.clone(),
-        None if servers.is_empty() => {
-            return Err(format!("{shown} has no server under mcpServers or servers"));
-        }
-        None => {
-            return Err(format!("{shown} has several servers; choose one with --server: {names}"));
-        }
-    };
-    let entry = servers
-        .remove(&name)
-        .ok_or_else(|| format!("{shown} has no server '{name}'; it has: {names}"))?;
-    let entry = serde_json::from_value(entry)
-        .map_err(|error| format!("server '{name}' of {shown} cannot be read: {error}"))?;
-    Ok((name, entry))
+    }
 }
 
-/// Whether the entry is of this mode; else which command it is for.
+fn yaml_hint(path: &Path) -> &'static str {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => "; for YAML, write mcpulse-proxy run --config",
+        _ => "",
+    }
+}
+
+/// Whether the entry is of this mode; else, which command it is for.
 fn fits(entry: &Entry, mode: Mode) -> Result<(), String> {
-    let kind = entry.kind.as_deref().map(|kind| match kind {
-        "stdio" => Ok(Mode::Stdio),
-        "sse" => Ok(Mode::Sse),
-        "http" | "streamable-http" | "streamableHttp" | "streamable_http" => Ok(Mode::Http),
-        other => Err(format!("has the unknown type '{other}'; write stdio, http or sse")),
-    });
-    let (is, fits) = match (kind.transpose()?, &entry.command, &entry.url) {
-        (Some(kind), ..) => (kind, kind == mode),
-        (None, Some(_), _) => (Mode::Stdio, mode == Mode::Stdio),
-        (None, None, Some(_)) => (Mode::Http, mode != Mode::Stdio),
-        (None, None, None) => return Err("has neither a command nor a url".to_owned()),
+    let kind = match entry.kind.as_deref() {
+        None => None,
+        Some("stdio") => Some(Mode::Stdio),
+        Some("sse") => Some(Mode::Sse),
+        Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => Some(Mode::Http),
+        Some(other) => {
+            return Err(format!("has the unknown type '{other}'; write stdio, http or sse"));
+        }
     };
-    if fits {
+    let is = match (kind, &entry.command, &entry.url) {
+        (_, None, None) => return Err("has neither a command nor a url".to_owned()),
+        (Some(Mode::Stdio), None, _) => return Err("is of type stdio without a command".to_owned()),
+        (Some(Mode::Http | Mode::Sse), _, None) => {
+            return Err("is of a remote type without a url".to_owned());
+        }
+        (Some(kind), ..) => kind,
+        (None, Some(_), _) => Mode::Stdio,
+        // The file does not say which; the command line does.
+        (None, None, Some(_)) if mode == Mode::Sse => Mode::Sse,
+        (None, None, Some(_)) => Mode::Http,
+    };
+    if is == mode {
         return Ok(());
     }
-    let what = if is == Mode::Stdio { "a command" } else { "a remote server" };
-    Err(format!(
-        "is {what}; observe it with 'mcpulse-proxy {}' instead of '{}'",
-        is.name(),
-        mode.name()
-    ))
+    let what = if is == Mode::Stdio { "has a command" } else { "is remote" };
+    let (is, mode) = (is.name(), mode.name());
+    Err(format!("{what}; observe it with 'mcpulse-proxy {is}', not '{mode}'"))
 }
 
-fn givens(entry: Entry, mode: Mode, path: &Path, expander: &mut Expander<'_>) -> Vec<Given> {
-    let mut values: Vec<(String, Value)> = Vec::new();
-    if mode == Mode::Stdio {
-        if let Some(command) = entry.command {
-            values.push(("upstream.stdio.program".into(), expander.expand(&command).into()));
-            let args = entry.args.iter().map(|arg| Value::from(expander.expand(arg))).collect();
-            values.push(("upstream.stdio.args".into(), args));
-        }
-        let env: Mapping = entry
-            .env
-            .iter()
-            .filter_map(|(name, value)| {
-                let value = match value {
-                    serde_json::Value::String(text) => text.clone(),
-                    serde_json::Value::Null => return None,
-                    other => other.to_string(),
-                };
-                Some((Value::from(name.as_str()), expander.expand(&value).into()))
-            })
-            .collect();
-        if !env.is_empty() {
-            values.push(("upstream.stdio.env".into(), Value::Mapping(env)));
-        }
-        if let Some(cwd) = entry.cwd {
-            values.push(("upstream.stdio.cwd".into(), expander.expand(&cwd).into()));
-        }
-    } else {
-        let key = |key: &str| format!("upstream.{}.{key}", mode.name());
-        if let Some(url) = entry.url {
-            values.push((key("url"), expander.expand(&url).into()));
-        }
-        let headers: Vec<Value> = entry
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let header = [("name", name.clone()), ("value", expander.expand(value))];
-                let header = header.map(|(name, value)| (name.into(), value.into()));
-                Value::Mapping(header.into_iter().collect())
-            })
-            .collect();
-        if !headers.is_empty() {
-            values.push((key("headers"), Value::Sequence(headers)));
-        }
+fn local(entry: &Entry, expander: &mut Expander<'_>) -> Vec<(String, Value)> {
+    let key = |key: &str| format!("upstream.stdio.{key}");
+    let mut values = Vec::new();
+    if let Some(command) = &entry.command {
+        values.push((key("program"), expander.expand(command).into()));
+        let args = entry.args.iter().map(|arg| Value::from(expander.expand(arg))).collect();
+        values.push((key("args"), args));
     }
-    let given = |(key, value): (String, Value)| {
-        let setting = Setting::at(&key, mode)?;
-        let source = Source::File(path.display().to_string(), None);
-        Some(Given { setting, value: setting.kind.check(&value), source })
+    let mut env = Mapping::new();
+    for (name, value) in &entry.env {
+        let value = match value {
+            serde_json::Value::String(text) => expander.expand(text),
+            serde_json::Value::Null => continue,
+            other => other.to_string(),
+        };
+        env.insert(name.as_str().into(), value.into());
+    }
+    if !env.is_empty() {
+        values.push((key("env"), Value::Mapping(env)));
+    }
+    if let Some(cwd) = &entry.cwd {
+        values.push((key("cwd"), expander.expand(cwd).into()));
+    }
+    values
+}
+
+fn remote(entry: &Entry, mode: Mode, expander: &mut Expander<'_>) -> Vec<(String, Value)> {
+    let key = |key: &str| format!("upstream.{}.{key}", mode.name());
+    let mut values = Vec::new();
+    if let Some(url) = &entry.url {
+        values.push((key("url"), expander.expand(url).into()));
+    }
+    let header = |(name, value): (&String, &String)| -> Value {
+        let header = [("name", name.clone()), ("value", expander.expand(value))];
+        let header = header.into_iter().map(|(key, text)| (key.into(), text.into()));
+        Value::Mapping(header.collect())
     };
-    values.into_iter().filter_map(given).collect()
-}
-
-/// Whether the entry starts this program with this same file as its `--config`.
-fn starts_itself(entry: &Entry, file: &Path, environment: &Environment) -> bool {
-    let Some(command) = &entry.command else { return false };
-    let base = entry.cwd.as_deref().map(PathBuf::from).unwrap_or_default();
-    let same = |other: &str| match (base.join(other).canonicalize(), file.canonicalize()) {
-        (Ok(other), Ok(file)) => other == file,
-        _ => false,
-    };
-    let mut named = Vec::new();
-    let mut words = entry.args.iter();
-    while let Some(word) = words.next() {
-        if word == "--config" {
-            named.extend(words.next().map(String::as_str));
-        } else {
-            named.extend(word.strip_prefix("--config="));
-        }
+    let headers: Vec<Value> = entry.headers.iter().map(header).collect();
+    if !headers.is_empty() {
+        values.push((key("headers"), Value::Sequence(headers)));
     }
-    named.extend(entry.env.get("MCPULSE_PROXY_CONFIG").and_then(serde_json::Value::as_str));
-    is_this_program(command, environment) && named.into_iter().any(same)
+    values
 }
 
-fn is_this_program(command: &str, environment: &Environment) -> bool {
-    let command = Path::new(command);
-    if command.file_stem().is_some_and(|stem| stem == "mcpulse-proxy") {
-        return true;
-    }
-    let found = if command.components().count() > 1 {
-        command.canonicalize().ok()
-    } else {
-        let path = environment.get("PATH").unwrap_or_default();
-        std::env::split_paths(path).find_map(|folder| folder.join(command).canonicalize().ok())
-    };
-    let own = environment.program.as_ref().and_then(|program| program.canonicalize().ok());
-    found.is_some() && found == own
-}
-
-/// Replaces `${env:X}`, `${X}`, `${X:-default}` and `${userHome}`, and keeps what is unknown.
-struct Expander<'a> {
-    environment: &'a Environment,
-    unresolved: Vec<String>,
-}
-
-impl Expander<'_> {
-    fn expand(&mut self, text: &str) -> String {
-        let mut expanded = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            expanded.push_str(before);
-            let Some((reference, tail)) = after.split_once('}') else {
-                rest = &rest[before.len()..];
-                break;
-            };
-            match self.resolve(reference) {
-                Some(value) => expanded.push_str(&value),
-                None => self.unresolved.push(remedy(reference)),
-            }
-            rest = tail;
-        }
-        expanded.push_str(rest);
-        expanded
-    }
-
-    fn resolve(&self, reference: &str) -> Option<String> {
-        let variable = |name: &str| self.environment.get(name).map(str::to_owned);
-        match reference.split_once(':') {
-            Some(("env", name)) => variable(name),
-            Some((name, default)) if default.starts_with('-') => {
-                variable(name).or_else(|| Some(default[1..].to_owned()))
-            }
-            Some(_) => None,
-            None if reference == "userHome" => variable("HOME").or_else(|| variable("USERPROFILE")),
-            None => variable(reference),
-        }
-    }
-}
-
-fn remedy(reference: &str) -> String {
-    match reference.split_once(':') {
-        Some(("env", name)) => format!("needs the variable {name}, which is not set"),
-        Some(("input", name)) => format!(
-            "asks for ${{input:{name}}}, which only the editor can ask for; \
-             write ${{env:NAME}} there and set that variable"
-        ),
-        _ => format!("has ${{{reference}}}, which is neither a set variable nor known here"),
-    }
-}
+#[cfg(test)]
+mod tests;

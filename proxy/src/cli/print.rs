@@ -1,64 +1,57 @@
 //! `--print-config`: the effective configuration as the YAML that `run --config` reads, each
 //! value with where it came from. Secrets are `***`.
 
-use std::fmt::Write;
+use std::fmt::{Result, Write};
 
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
-use super::layer::Origins;
+use super::{layer::Origins, veil};
 use crate::config::Config;
 
 /// The configuration and its origins.
 pub(super) fn config(config: &Config, origins: &Origins) -> String {
-    let mut text = String::new();
-    if let Ok(Value::Mapping(map)) = serde_yaml::to_value(config) {
-        for (key, value) in &map {
-            entry(&mut text, "", key.as_str().unwrap_or_default(), value, origins, 0);
-        }
+    let mut printer = Printer { text: String::new(), origins };
+    if let Ok(Value::Mapping(map)) = serde_yaml::to_value(veil::config(config.clone())) {
+        // Writing to a String cannot fail.
+        let _ = printer.section("", &map, 0);
     }
-    text
+    printer.text
 }
 
-fn entry(
-    text: &mut String,
-    parent: &str,
-    key: &str,
-    value: &Value,
-    origins: &Origins,
-    depth: usize,
-) {
-    let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
-    let indent = "  ".repeat(depth);
-    let origin = origins.get(&path);
-    match value {
-        Value::Mapping(map) if origin.is_none() && !map.is_empty() => {
-            let _ = writeln!(text, "{indent}{key}:");
-            for (key, value) in map {
-                entry(text, &path, key.as_str().unwrap_or_default(), value, origins, depth + 1);
-            }
-        }
-        value => {
-            let origin = origin.map_or("default", String::as_str);
-            let value = shown(value);
-            if value.contains('\n') {
-                let _ = writeln!(text, "{indent}{key}:  # {origin}");
-                for line in value.lines() {
-                    let _ = writeln!(text, "{indent}  {line}");
+struct Printer<'a> {
+    text: String,
+    origins: &'a Origins,
+}
+
+impl Printer<'_> {
+    fn section(&mut self, above: &str, map: &Mapping, depth: usize) -> Result {
+        let indent = "  ".repeat(depth);
+        for (key, value) in map {
+            let key = key.as_str().unwrap_or_default();
+            let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+            let origin = self.origins.get(&path).map(String::as_str);
+            match (value, origin) {
+                (Value::Mapping(inner), None) => {
+                    writeln!(self.text, "{indent}{key}:")?;
+                    self.section(&path, inner, depth + 1)?;
                 }
-            } else {
-                let _ = writeln!(text, "{indent}{key}: {value}  # {origin}");
+                (value, origin) => self.value(&indent, key, value, origin.unwrap_or("default"))?,
             }
         }
+        Ok(())
     }
-}
 
-fn shown(value: &Value) -> String {
-    let text = serde_yaml::to_string(value).unwrap_or_default();
-    let text = text.trim_end();
-    match value {
-        Value::Sequence(items) if !items.is_empty() => {
-            format!("\n{text}").trim_start_matches('\n').to_owned()
+    fn value(&mut self, indent: &str, key: &str, value: &Value, origin: &str) -> Result {
+        let text = serde_yaml::to_string(value).unwrap_or_default();
+        let lines = match value {
+            Value::Mapping(map) => !map.is_empty(),
+            Value::Sequence(list) => !list.is_empty(),
+            _ => false,
+        };
+        if lines {
+            writeln!(self.text, "{indent}{key}:  # {origin}")?;
+            return text.lines().try_for_each(|line| writeln!(self.text, "{indent}  {line}"));
         }
-        _ => text.to_owned(),
+        writeln!(self.text, "{indent}{key}: {}  # {origin}", text.trim_end())
     }
 }

@@ -1,6 +1,6 @@
 //! What stands in the way of a start, in words that say what to write instead.
 
-use std::fmt;
+use std::{fmt, process::ExitCode};
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,10 @@ impl Refusal {
     const USAGE: u8 = 64;
     const CONFIGURATION: u8 = 78;
 
-    /// Nothing when there are no problems.
-    pub fn of(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
-    }
-
     /// 64 when the command line itself is at fault, else 78.
-    pub fn exit_code(&self) -> u8 {
-        if self.0.iter().any(|problem| problem.usage) { Self::USAGE } else { Self::CONFIGURATION }
+    pub fn exit_code(&self) -> ExitCode {
+        let usage = self.0.iter().any(|problem| problem.usage);
+        ExitCode::from(if usage { Self::USAGE } else { Self::CONFIGURATION })
     }
 }
 

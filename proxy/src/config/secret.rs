@@ -47,6 +47,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A URL as it may be shown: its query often is a key.
+pub fn without_query(url: &str) -> String {
+    match url.split_once('?') {
+        Some((before, _)) => format!("{before}?***"),
+        None => url.to_owned(),
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InFile {

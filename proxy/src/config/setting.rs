@@ -2,7 +2,9 @@
 //! Help, README, the search for unknown keys and `--print-config` all come from here; a test
 //! holds the table against [`super::Config`].
 
-use super::{Mode, kind::Kind};
+use serde_yaml::Value;
+
+use super::{Config, Listen, Mode, Upstream, kind::Kind};
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +52,17 @@ impl Scope {
         }
     }
 
-    /// What it asks for, to end a sentence with.
-    pub fn words(self) -> &'static str {
+    /// Why it covers no proxy of this mode, to follow the setting's name.
+    pub fn objection(self, mode: Mode) -> String {
+        let mode = mode.name();
         match self {
-            Self::Any => "any mode",
-            Self::Stdio => "stdio",
-            Self::Remote => "http and sse",
-            Self::Listener => "a proxy with --listen",
-            Self::RemoteOrListener => "http, sse, and a proxy with --listen",
+            Self::Any => format!("does not apply to {mode}"),
+            Self::Stdio => format!("does not apply to {mode}; it is for stdio"),
+            Self::Remote => format!("does not apply to {mode}; it is for http and sse"),
+            Self::Listener => "needs --listen".to_owned(),
+            Self::RemoteOrListener => {
+                format!("does not apply to {mode} without --listen; it is for http and sse")
+            }
         }
     }
 }
@@ -92,13 +97,38 @@ impl Setting {
         format!("MCPULSE_PROXY_{}", self.flag.replace('-', "_").to_uppercase())
     }
 
-    /// Its flag with the dashes, or its key where it has none.
-    pub fn name(&self) -> String {
-        if self.flag.is_empty() { self.key.to_owned() } else { format!("--{}", self.flag) }
+    /// Those that have a flag.
+    pub fn flagged() -> impl Iterator<Item = &'static Self> {
+        ALL.iter().filter(|setting| !setting.flag.is_empty())
+    }
+
+    /// Its value among the [`defaults`], if it has one.
+    pub fn default(&self, defaults: &Value) -> Option<String> {
+        let path = self.path(Mode::Http);
+        let value = path.split('.').try_fold(defaults, |tree, key| tree.get(key))?;
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(switch) => switch.to_string(),
+            _ => return None,
+        };
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The heading under which help lists it.
+    pub fn heading(&self) -> &'static str {
+        match self.key.split('.').next() {
+            Some("serverId" | "upstream") => "Server",
+            Some("listen") => "Clients",
+            Some("mcpulse") => "MCPulse",
+            Some("metricsListen" | "callLog" | "otel") => "Metrics, call log and traces",
+            Some("limits") => "Limits of observing",
+            _ => "Process",
+        }
     }
 
     /// The setting with this flag, without the dashes.
-    pub fn flagged(flag: &str) -> Option<&'static Self> {
+    pub fn with_flag(flag: &str) -> Option<&'static Self> {
         ALL.iter().find(|setting| setting.flag == flag)
     }
 
@@ -108,9 +138,17 @@ impl Setting {
     }
 }
 
+/// What holds when nobody says anything, as a file would have it.
+pub fn defaults() -> Value {
+    let mut config = Config::new("", Upstream::Http(super::Remote::new("")));
+    config.listen = Some(Listen::new(""));
+    serde_yaml::to_value(config).unwrap_or_default()
+}
+
 use Kind::{
-    Address, Args, Count, Duration, Endpoint, Header, HeaderPairs, Headers, OneOf, Origin, Pairs,
-    Path, Secret, SecretFile, Share, Size, Switch, Text, Texts, Url, Variables, Words,
+    Address, Args, Collector, Count, Directory, Duration, Endpoint, File, Header, HeaderPairs,
+    Headers, Level, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text,
+    Texts, Url, Variables, Wait, Words,
 };
 use Scope::{Listener, Remote, RemoteOrListener, Stdio};
 
@@ -124,67 +162,173 @@ pub static ALL: &[Setting] = &[
     Setting::new("command", "upstream.stdio.program", Words, "Command that starts the server; no shell takes part").within(Stdio),
     Setting::new("", "upstream.stdio.args", Args, "Its arguments").within(Stdio),
     Setting::new("", "upstream.stdio.env", Variables, "Variables that it gets besides the inherited ones").within(Stdio),
-    Setting::new("cwd", "upstream.stdio.cwd", Path, "Its working directory").within(Stdio),
+    Setting::new("cwd", "upstream.stdio.cwd", Directory, "Its working directory").within(Stdio),
     Setting::new("remote-url", "upstream.$.url", Url, "URL of the remote server").within(Remote),
     Setting::new("bearer-token", "upstream.$.bearerToken", Secret, "Token sent upstream and demanded from clients of --listen").alias("auth-token").within(RemoteOrListener).or(&["MCPULSE_PROXY_AUTH_TOKEN"]),
     Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
     Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream").within(Remote),
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
-    Setting::new("ca-file", "upstream.$.caFile", Path, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
+    Setting::new("ca-file", "upstream.$.caFile", File, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
     Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),
     Setting::new("accept-encoding", "upstream.$.acceptEncoding", OneOf(&["identity", "preserve"]), "Accept-Encoding that it sees: identity, so that answers can be read, or the client's").within(Remote),
-    Setting::new("connect-timeout", "upstream.$.connectTimeout", Duration, "Longest wait for a connection upstream").within(Remote),
-    Setting::new("response-timeout", "upstream.$.responseTimeout", Duration, "Longest wait for the head of an answer to a POST; for ever unless given").within(Remote),
+    Setting::new("connect-timeout", "upstream.$.connectTimeout", Wait, "Longest wait for a connection upstream").within(Remote),
+    Setting::new("response-timeout", "upstream.$.responseTimeout", Wait, "Longest wait for the head of an answer to a POST; for ever unless given").within(Remote),
     Setting::new("idle-timeout", "upstream.$.idleTimeout", Duration, "How long an unused connection upstream is kept").within(Remote),
     Setting::new("upstream-error-status", "upstream.$.errorStatus", OneOf(&["gateway", "200"]), "Status of answers for an upstream that is down: 502 to 504, or 200").within(Remote),
 
     Setting::new("listen", "listen.address", Address, "Address for clients; standard input and output unless given"),
     Setting::new("allowed-host", "listen.allowedHosts", Texts("HOST"), "Host that passes besides loopback names; repeatable").within(Listener),
     Setting::new("allowed-origin", "listen.allowedOrigins", Texts("ORIGIN"), "Origin that passes besides the listener's own; repeatable").within(Listener),
-    Setting::new("tls-cert", "listen.tls.cert", Path, "PEM file with the listener's certificate chain").within(Listener),
-    Setting::new("tls-key", "listen.tls.key", Path, "PEM file with its private key").within(Listener),
+    Setting::new("tls-cert", "listen.tls.cert", File, "PEM file with the listener's certificate chain").within(Listener),
+    Setting::new("tls-key", "listen.tls.key", File, "PEM file with its private key").within(Listener),
     Setting::new("public-url", "listen.publicUrl", Origin, "URL that clients use; rewrites OAuth metadata").within(Listener),
-    Setting::new("max-body", "listen.maxBody", Size, "Largest request body; 413 beyond").within(Listener),
-    Setting::new("max-header", "listen.maxHeader", Size, "Largest request head; 431 beyond").within(Listener),
-    Setting::new("read-timeout", "listen.readTimeout", Duration, "Longest wait for a request head, and between reads of a body").within(Listener),
+    Setting::new("max-body", "listen.maxBody", Size(1), "Largest request body; 413 beyond").within(Listener),
+    Setting::new("max-header", "listen.maxHeader", Size(8 << 10), "Largest request head; 431 beyond").within(Listener),
+    Setting::new("read-timeout", "listen.readTimeout", Wait, "Longest wait for a request head, and between reads of a body").within(Listener),
     Setting::new("drain-timeout", "listen.drainTimeout", Duration, "Longest wait at the end for calls in flight").within(Listener),
 
     Setting::new("mcpulse-url", "mcpulse.url", Endpoint, "MCPulse; TLS for https and port 443; none turns it off").or(&["MCPULSE_URL", "MCPULSE_SERVER"]),
     Setting::new("mcpulse-api-key", "mcpulse.apiKey", Secret, "Key that MCPulse knows the sender by").or(&["MCPULSE_API_KEY"]),
     Setting::new("mcpulse-api-key-file", "mcpulse.apiKey", SecretFile, "File that holds it, read again when it changes"),
     Setting::new("mcpulse-tls", "mcpulse.tls", Switch, "TLS to MCPulse, whatever the URL says"),
-    Setting::new("mcpulse-ca-file", "mcpulse.caFile", Path, "PEM file of authorities to trust there besides the built-in ones").or(&["SSL_CERT_FILE"]),
-    Setting::new("mcpulse-timeout", "mcpulse.timeout", Duration, "Longest wait for the answer to a batch"),
+    Setting::new("mcpulse-ca-file", "mcpulse.caFile", File, "PEM file of authorities to trust there besides the built-in ones").or(&["SSL_CERT_FILE"]),
+    Setting::new("mcpulse-timeout", "mcpulse.timeout", Wait, "Longest wait for the answer to a batch"),
     Setting::new("capture", "mcpulse.capture", OneOf(&["none", "redacted", "full"]), "What of arguments and error texts is reported"),
     Setting::new("batch-size", "mcpulse.batchSize", Count(1, 1_000_000), "Calls that are sent together without waiting longer"),
     Setting::new("batch-max", "mcpulse.batchMax", Count(1, 1_000_000), "Most calls in one request, when there is a backlog"),
-    Setting::new("flush-interval", "mcpulse.flushInterval", Duration, "Longest wait for a batch to fill up"),
+    Setting::new("flush-interval", "mcpulse.flushInterval", Wait, "Longest wait for a batch to fill up"),
     Setting::new("mcpulse-queue-calls", "mcpulse.queueCalls", Count(1, MOST), "Calls kept in memory while MCPulse is away"),
-    Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size, "Bytes kept in memory while MCPulse is away"),
+    Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size(64 << 10), "Bytes kept in memory while MCPulse is away"),
     Setting::new("spool-dir", "mcpulse.spoolDir", Path, "Directory in which calls wait for MCPulse across restarts"),
-    Setting::new("spool-limit", "mcpulse.spoolLimit", Size, "Most bytes in that directory"),
+    Setting::new("spool-limit", "mcpulse.spoolLimit", Size(64 << 10), "Most bytes in that directory"),
 
     Setting::new("metrics-listen", "metricsListen", Address, "Address of /metrics, /healthz and /readyz; off unless given"),
     Setting::new("call-log", "callLog", Path, "File for one JSON object a call; - for standard error"),
-    Setting::new("otel-endpoint", "otel.endpoint", Url, "OpenTelemetry collector (OTLP/gRPC); off unless given").or(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]),
-    Setting::new("otel-ca-file", "otel.caFile", Path, "PEM file of authorities to trust there besides the built-in ones").or(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"]),
+    Setting::new("otel-endpoint", "otel.endpoint", Collector, "OpenTelemetry collector (OTLP/gRPC); off unless given").or(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]),
+    Setting::new("otel-ca-file", "otel.caFile", File, "PEM file of authorities to trust there besides the built-in ones").or(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"]),
     Setting::new("otel-headers", "otel.headers", HeaderPairs, "Metadata of every export").or(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]),
-    Setting::new("otel-timeout", "otel.timeout", Duration, "Longest wait for one export").or(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
+    Setting::new("otel-timeout", "otel.timeout", Wait, "Longest wait for one export").or(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
     Setting::new("otel-service-name", "otel.serviceName", Text("NAME"), "service.name; the server id unless given").or(&["OTEL_SERVICE_NAME"]),
     Setting::new("otel-resource-attributes", "otel.resourceAttributes", Pairs, "Further resource attributes").or(&["OTEL_RESOURCE_ATTRIBUTES"]),
     Setting::new("trace-sample", "otel.sample", Share, "Share of calls without a sampled parent that become spans; failed calls always do").or(&["OTEL_TRACES_SAMPLER_ARG"]),
     Setting::new("otel-own-spans", "otel.ownSpans", Switch, "Export the proxy's own spans as well"),
     Setting::new("otel-queue-calls", "otel.queueCalls", Count(1, MOST), "Spans kept in memory while the collector is away"),
 
-    Setting::new("tap-bytes", "limits.tapBytes", Size, "Bytes that wait to be observed; beyond it they are forwarded unobserved"),
-    Setting::new("inspect-limit", "limits.inspect", Size, "Bytes up to which a message is read whole; beyond it only its top-level members"),
-    Setting::new("arguments-limit", "limits.arguments", Size, "Bytes of a call's arguments kept for reporting; larger ones are left out"),
+    Setting::new("tap-bytes", "limits.tapBytes", Size(64 << 10), "Bytes that wait to be observed; beyond it they are forwarded unobserved"),
+    Setting::new("inspect-limit", "limits.inspect", Size(1 << 10), "Bytes up to which a message is read whole; beyond it only its top-level members"),
+    Setting::new("arguments-limit", "limits.arguments", Size(0), "Bytes of a call's arguments kept for reporting; larger ones are left out"),
     Setting::new("pending-limit", "limits.pending", Count(1, MOST), "Requests that wait for an answer, over all sessions"),
-    Setting::new("pending-timeout", "limits.pendingFor", Duration, "How long a request waits before it counts as timed out"),
+    Setting::new("pending-timeout", "limits.pendingFor", Wait, "How long a request waits before it counts as timed out"),
     Setting::new("session-limit", "limits.sessions", Count(1, MOST), "Sessions remembered for their client and protocol version"),
     Setting::new("tool-series-limit", "limits.tools", Count(1, 100_000), "Tools with series of their own; the others share __other__"),
 
-    Setting::new("log-level", "log.level", Text("LEVEL"), "error, warn, info, debug or trace, or directives as RUST_LOG takes them").or(&["RUST_LOG"]),
+    Setting::new("log-level", "log.level", Level, "error, warn, info, debug or trace, or directives as RUST_LOG takes them").or(&["RUST_LOG"]),
     Setting::new("log-format", "log.format", OneOf(&["text", "json"]), "How a line of the log looks"),
     Setting::new("workers", "workers", Count(1, 1024), "Worker threads"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::{Command, Header, Remote, ServerTls};
+
+    /// A configuration in which everything is there.
+    fn whole(upstream: Upstream) -> Config {
+        let header = Header { name: "x".to_owned(), value: "y".into() };
+        let mut config = Config::new("x", upstream);
+        let mut listen = Listen::new(":0");
+        listen.allowed_hosts = vec!["a".to_owned()];
+        listen.allowed_origins = vec!["a".to_owned()];
+        listen.tls = Some(ServerTls { cert: "c".into(), key: "k".into() });
+        listen.public_url = Some("https://a".to_owned());
+        config.listen = Some(listen);
+        config.metrics_listen = Some(":0".to_owned());
+        config.call_log = Some("-".to_owned());
+        config.mcpulse.api_key = Some("k".into());
+        config.mcpulse.tls = Some(true);
+        config.mcpulse.ca_file = Some("c".into());
+        config.mcpulse.spool_dir = Some("s".into());
+        config.otel.endpoint = Some("http://a".to_owned());
+        config.otel.ca_file = Some("c".into());
+        config.otel.headers = vec![header];
+        config.otel.service_name = Some("s".to_owned());
+        config.otel.resource_attributes = [("a".to_owned(), "b".to_owned())].into();
+        config
+    }
+
+    fn remote() -> Remote {
+        let mut remote = Remote::new("https://a");
+        remote.bearer_token = Some("t".into());
+        remote.headers = vec![Header { name: "x".to_owned(), value: "y".into() }];
+        remote.ca_file = Some("c".into());
+        remote.response_timeout = Some(std::time::Duration::from_secs(1));
+        remote
+    }
+
+    fn leaves(value: &Value, path: &str, mode: Mode, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Mapping(map) if Setting::at(path, mode).is_none() => {
+                for (key, value) in map {
+                    let key = key.as_str().unwrap();
+                    let path =
+                        if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                    leaves(value, &path, mode, found);
+                }
+            }
+            _ => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_is_the_configuration() {
+        let program = Command {
+            program: "p".to_owned(),
+            args: vec!["a".to_owned()],
+            env: [("a".to_owned(), "b".into())].into(),
+            cwd: Some("/".into()),
+        };
+        for (mode, upstream) in [
+            (Mode::Stdio, Upstream::Stdio(program)),
+            (Mode::Http, Upstream::Http(remote())),
+            (Mode::Sse, Upstream::Sse(remote())),
+        ] {
+            let mut held = BTreeSet::new();
+            leaves(&serde_yaml::to_value(whole(upstream)).unwrap(), "", mode, &mut held);
+            let told = ALL.iter().filter(|setting| setting.scope.covers(mode, mode != Mode::Stdio));
+            let mut told: BTreeSet<String> = told.map(|setting| setting.path(mode)).collect();
+            let listen = |path: &String| path.starts_with("listen.");
+            if mode == Mode::Stdio {
+                held.retain(|path| !listen(path));
+                told.retain(|path| !listen(path));
+            }
+            assert_eq!(told, held, "{}", mode.name());
+        }
+    }
+
+    #[test]
+    fn every_flag_is_there_once_and_says_what_it_does() {
+        let mut flags = BTreeSet::new();
+        for setting in Setting::flagged() {
+            assert!(flags.insert(setting.flag), "--{} is there twice", setting.flag);
+            assert!(!setting.help.ends_with('.') && setting.help.len() < 100, "{}", setting.help);
+        }
+    }
+
+    #[test]
+    fn every_word_of_a_choice_is_one_that_the_configuration_reads() {
+        for setting in ALL {
+            let Kind::OneOf(words) = setting.kind else { continue };
+            for word in words {
+                let mut tree = serde_yaml::to_value(whole(Upstream::Http(remote()))).unwrap();
+                let place = setting.path(Mode::Http);
+                let place = place.split('.').fold(&mut tree, |tree, key| &mut tree[key]);
+                *place = setting.kind.parse(word).unwrap();
+                assert!(serde_yaml::from_value::<Config>(tree).is_ok(), "{} {word}", setting.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::*;
+use crate::config::{
+    AcceptEncoding, Capture, Command, ErrorStatus, Header, HostHeader, Listen, Log, LogFormat,
+    Remote, Secret, ServerTls, Upstream,
+};
+
+mod page;
+mod readme;
+
+/// What the proxy makes of a command line as a shell would split it, with these variables.
+fn ask(line: &str, variables: &[(&str, &str)]) -> Result<Request, Refusal> {
+    let words = shlex::split(line).unwrap();
+    let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = Environment { variables: variables.collect(), program: None };
+    read(words.into_iter().map(OsString::from), &environment)
+}
+
+fn config(line: &str, variables: &[(&str, &str)]) -> Config {
+    match ask(line, variables) {
+        Ok(Request::Serve(start)) => *start.config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn refused(line: &str, variables: &[(&str, &str)]) -> (bool, String) {
+    let refusal = ask(line, variables).unwrap_err();
+    let usage =
+        format!("{:?}", refusal.exit_code()) == format!("{:?}", std::process::ExitCode::from(64));
+    (usage, refusal.to_string())
+}
+
+fn shown(line: &str, variables: &[(&str, &str)]) -> String {
+    match ask(line, variables) {
+        Ok(Request::Show(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// A directory with files in it.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_files() {
+    let files = Files::new(&[(
+        "p.yaml",
+        "serverId: of-file\nupstream: {http: {url: https://file.example/mcp}}\n\
+         listen: {address: ':1'}\nworkers: 3\nmcpulse: {url: 'file:1'}\n",
+    )]);
+    let run = format!("mcpulse-proxy run --config {}", files.text("p.yaml"));
+    let of_file = config(&run, &[]);
+    assert_eq!((of_file.server_id.as_str(), of_file.workers), ("of-file", 3));
+    let variables = [("MCPULSE_PROXY_SERVER_ID", "of-variable"), ("MCPULSE_URL", "variable:1")];
+    let of_variable = config(&run, &variables);
+    assert_eq!(of_variable.server_id, "of-variable");
+    assert_eq!((of_variable.mcpulse.url.as_str(), of_variable.workers), ("variable:1", 3));
+    let of_flag = config(&format!("{run} --server-id of-flag --mcpulse-url none"), &variables);
+    assert_eq!(of_flag.server_id, "of-flag");
+    assert!(!of_flag.mcpulse.enabled());
+}
+
+#[test]
+fn headers_of_all_sources_add_up_by_name() {
+    let files = Files::new(&[(
+        "mcp.json",
+        r#"{"servers": {"a": {"url": "https://a/mcp", "headers": {"A": "file", "B": "file"}}}}"#,
+    )]);
+    let line = format!(
+        "mcpulse-proxy http --config {} --listen :1 --header 'a: flag, too' --header 'D: flag'",
+        files.text("mcp.json")
+    );
+    let config = config(&line, &[("MCPULSE_PROXY_HEADERS", "C:variable,A:variable")]);
+    let Upstream::Http(remote) = config.upstream else { panic!() };
+    let headers: Vec<String> = remote
+        .headers
+        .iter()
+        .map(|header| format!("{}={}", header.name, header.value.reveal().unwrap()))
+        .collect();
+    assert_eq!(headers, ["B=file", "C=variable", "a=flag, too", "D=flag"]);
+}
+
+#[test]
+fn the_server_name_is_the_default_id_and_mcpulse_server_is_not_it() {
+    let variables = [("MCPULSE_SERVER", "host:1"), ("MCPULSE_PROXY_SERVER", "named")];
+    let line = "mcpulse-proxy stdio --command x";
+    let config_of = |line: &str, variables| {
+        let config = config(line, variables);
+        (config.server_id, config.mcpulse.url)
+    };
+    assert_eq!(config_of(line, &variables), ("named".to_owned(), "host:1".to_owned()));
+    let flag = format!("{line} --server other");
+    assert_eq!(config_of(&flag, &variables).0, "other");
+    let id = format!("{flag} --server-id id");
+    assert_eq!(config_of(&id, &variables).0, "id");
+    assert!(refused(line, &variables[..1]).1.contains("--server-id is missing"));
+}
+
+#[test]
+fn a_variable_for_another_mode_is_ignored_and_a_flag_is_not() {
+    let variables = [
+        ("MCPULSE_PROXY_REMOTE_URL", "nonsense"),
+        ("MCPULSE_PROXY_BEARER_TOKEN", "t"),
+        ("MCPULSE_PROXY_HEADERS", "nonsense"),
+        ("MCPULSE_PROXY_TLS_CERT", "/no/such/file"),
+    ];
+    config("mcpulse-proxy stdio --server-id x --command y", &variables);
+    for (line, part) in [
+        ("stdio --command y --remote-url https://a", "--remote-url does not apply to stdio"),
+        ("stdio --command y --bearer-token t", "--bearer-token does not apply to stdio without"),
+        ("stdio --command y --drain-timeout 1s", "--drain-timeout needs --listen"),
+        ("http --listen :1 --remote-url https://a --command y", "--command does not apply to http"),
+        ("http --listen :1 --remote-url https://a -- y", "after -- does not apply to http"),
+    ] {
+        let (usage, text) = refused(&format!("mcpulse-proxy {line} --server-id x"), &[]);
+        assert!(usage && text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_command_is_split_as_a_shell_would_or_given_as_words() {
+    let command = |line: &str| {
+        let config = config(&format!("mcpulse-proxy stdio --server-id x {line}"), &[]);
+        let Upstream::Stdio(command) = config.upstream else { panic!() };
+        [vec![command.program], command.args].concat()
+    };
+    assert_eq!(command(r#"--command "a 'b c' \"d\" \$E *""#), ["a", "b c", "d", "$E", "*"]);
+    assert_eq!(command("-- a --server-id 'b c' -- d"), ["a", "--server-id", "b c", "--", "d"]);
+    let (usage, text) = refused("mcpulse-proxy stdio --server-id x --command y -- z", &[]);
+    assert!(usage && text.contains("keep one"), "{text}");
+    let (_, text) = refused("mcpulse-proxy stdio --server-id x --command \"y 'z\"", &[]);
+    assert!(text.contains("--command has a quote that is not closed"), "{text}");
+}
+
+#[test]
+fn every_problem_is_said_at_once() {
+    let variables = [("MCPULSE_PROXY_WORKERS", "many")];
+    let line = "mcpulse-proxy http --listen 8080 --capture some --remote-url ftp://a \
+                --mcpulse-ca-file /no/such/file";
+    let (usage, text) = refused(line, &variables);
+    assert!(usage);
+    for part in [
+        "6 problems:",
+        "--listen is no address",
+        "--capture 'some' is none of none, redacted, full",
+        "--remote-url is no http:// or https:// URL",
+        "--mcpulse-ca-file names the file /no/such/file",
+        "MCPULSE_PROXY_WORKERS 'many' is no whole number",
+        "--server-id is missing; write --server-id NAME, or set MCPULSE_PROXY_SERVER_ID",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configuration() {
+    for (line, part) in [
+        ("", "the command is missing; write mcpulse-proxy stdio"),
+        ("sdtio", "did you mean stdio?"),
+        ("stdio --sever-id x", "there is no flag --sever-id; did you mean --server-id?"),
+        ("stdio --server-id", "--server-id"),
+        ("stdio --server-id x --server-id y", "--server-id <NAME> is given more than once"),
+        ("stdio python server.py", "write the server's program after --"),
+        ("run", "--config is missing; write run --config FILE.yaml"),
+        ("run --server x", "--server does not apply to run"),
+    ] {
+        let (usage, text) = refused(&format!("mcpulse-proxy {line}"), &[]);
+        assert!(usage && text.contains(part) && !text.contains('\n'), "{line}: {text}");
+    }
+    for (line, part) in [
+        ("stdio --server-id x", "--command is missing"),
+        ("http --server-id x --listen :1", "--remote-url is missing"),
+        ("run --config /no/such/file", "read --config /no/such/file"),
+        ("stdio --config /no/such/file", "read --config /no/such/file"),
+        ("stdio --server-id x --command y --batch-size 5000", "is above --batch-max"),
+        ("stdio --server-id x --command y --listen :1", "needs a bridge"),
+        ("http --server-id x --remote-url https://a", "add --listen"),
+    ] {
+        let (usage, text) = refused(&format!("mcpulse-proxy {line}"), &[]);
+        assert!(!usage && text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    const SECRET: &str = "hunter2";
+    let files = Files::new(&[
+        (
+            "mcp.json",
+            r#"{"mcpServers": {"a": {"command": "p", "args": ["--api-key", "hunter2"],
+                "env": {"KEY": "hunter2"}}, "b": {"url": "hunter2://", "headers": {"A": "hunter2\n"}}}}"#,
+        ),
+        (
+            "p.yaml",
+            "serverId: x\nupstream:\n  http:\n    url: https://a/?key=hunter2\n    \
+             bearerToken: hunter2\n    headers: [{name: A, value: hunter2}]\n\
+             listen: {address: ':1'}\nmcpulse: {apiKey: hunter2}\n\
+             otel: {headers: [{name: A, value: hunter2}]}\n",
+        ),
+        (
+            "bad.yaml",
+            "upstream: {http: {bearerToken: [hunter2], headers: hunter2}}\nmcpulse: hunter2\n",
+        ),
+    ]);
+    let (json, yaml, bad) = (files.text("mcp.json"), files.text("p.yaml"), files.text("bad.yaml"));
+    let http = "http --server-id x --remote-url https://a --listen :1";
+    let variables = [
+        ("MCPULSE_API_KEY", SECRET),
+        ("MCPULSE_PROXY_BEARER_TOKEN", SECRET),
+        ("MCPULSE_PROXY_HEADERS", "A:hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=hunter2"),
+    ];
+    let bad_variables = [
+        ("MCPULSE_API_KEY", "hunter2\u{7f}"),
+        ("MCPULSE_PROXY_BEARER_TOKEN", "hunter2\u{7f}"),
+        ("MCPULSE_PROXY_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+        ("MCPULSE_PROXY_HUNTER", SECRET),
+    ];
+    for line in [
+        format!("{http} --bearer-token hunter2 --headers A:hunter2 --header 'B: hunter2'"),
+        format!("{http} --mcpulse-api-key hunter2 --remote-url2=hunter2"),
+        format!("{http} --bearer-tokn hunter2"),
+        format!("{http} --bearer-tokn=hunter2"),
+        format!("{http} hunter2"),
+        format!("{http} -hunter2"),
+        format!("{http} --bearer-token hunter2 --bearer-token hunter2"),
+        format!("{http} --bearer-token hunter2 --bearer-token-file /no/such/file"),
+        format!("{http} --bearer-token 'hunter2\u{7f}' --mcpulse-url https://u:hunter2@a"),
+        format!("{http} --headers hunter2 --header 'A: hunter2\u{7f}' --otel-headers hunter2"),
+        "stdio --server-id x --command 'p --api-key hunter2'".to_owned(),
+        "stdio --server-id x --command \"p 'hunter2\"".to_owned(),
+        "stdio --server-id x -- p TOKEN=hunter2".to_owned(),
+        format!("stdio --config {json} --server a"),
+        format!("http --config {json} --server b --listen :1"),
+        format!("run --config {yaml}"),
+        format!("run --config {bad}"),
+        http.to_owned(),
+        "stdio --help".to_owned(),
+    ] {
+        for variables in [&variables[..], &bad_variables] {
+            for print in ["", " --print-config"] {
+                // What comes after -- belongs to the server.
+                let line = match line.split_once(" -- ") {
+                    Some((flags, program)) => format!("{flags}{print} -- {program}"),
+                    None => format!("{line}{print}"),
+                };
+                let output = match ask(&format!("mcpulse-proxy {line}"), variables) {
+                    Ok(Request::Show(text)) => text,
+                    Ok(Request::Serve(start)) => {
+                        // The arguments of the server are its own affair.
+                        format!("{:?} {:?}", veil::config(*start.config), start.notices)
+                    }
+                    Ok(Request::Check(_)) => unreachable!(),
+                    Err(refusal) => format!("{refusal} {refusal:?}"),
+                };
+                assert!(!output.contains(SECRET), "{line}: {output}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_effective_configuration_says_where_each_value_came_from() {
+    let files = Files::new(&[("mcp.json", r#"{"servers": {"a": {"command": "p", "cwd": "/"}}}"#)]);
+    let path = files.text("mcp.json");
+    let line = format!("mcpulse-proxy stdio --config {path} --workers 7 --print-config");
+    let text = shown(&line, &[("MCPULSE_API_KEY", "k"), ("MCPULSE_PROXY_CAPTURE", "full")]);
+    for expected in [
+        format!("serverId: a  # file {path}\n"),
+        format!("    program: p  # file {path}\n"),
+        "  apiKey: '***'  # variable MCPULSE_API_KEY\n".to_owned(),
+        "  capture: full  # variable MCPULSE_PROXY_CAPTURE\n".to_owned(),
+        "  url: localhost:50051  # default\n".to_owned(),
+        "workers: 7  # flag --workers\n".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "{text}");
+    }
+}
+
+/// A configuration in which no value is the default, and the files that it names.
+fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
+    let secret = || Secret::File(files.path("secret"));
+    let file = || Some(files.path("file"));
+    let mut config = Config::new("x y", upstream);
+    config.listen = listens.then(|| Listen {
+        address: "[::1]:0".to_owned(),
+        allowed_hosts: vec!["a".to_owned(), "b:1".to_owned()],
+        allowed_origins: vec!["https://a".to_owned()],
+        tls: Some(ServerTls { cert: files.path("file"), key: files.path("file") }),
+        public_url: Some("https://a".to_owned()),
+        max_body: 1000,
+        max_header: 9 << 10,
+        read_timeout: std::time::Duration::from_millis(1500),
+        drain_timeout: std::time::Duration::ZERO,
+    });
+    let mcpulse = &mut config.mcpulse;
+    mcpulse.url = "https://a:1".to_owned();
+    mcpulse.api_key = Some(secret());
+    mcpulse.tls = Some(false);
+    mcpulse.ca_file = file();
+    mcpulse.capture = Capture::Full;
+    mcpulse.batch_size = 7;
+    mcpulse.batch_max = 8;
+    mcpulse.queue_calls = 9;
+    mcpulse.queue_bytes = 100_000;
+    mcpulse.spool_dir = Some("/spool".into());
+    mcpulse.spool_limit = 1 << 30;
+    let otel = &mut config.otel;
+    otel.endpoint = Some("http://c:4317".to_owned());
+    otel.ca_file = file();
+    otel.headers = vec![Header { name: "k".to_owned(), value: secret() }];
+    otel.service_name = Some("true".to_owned());
+    otel.resource_attributes = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    otel.sample = 0.1;
+    otel.own_spans = true;
+    config.metrics_listen = Some(":0".to_owned());
+    config.call_log = Some("-".to_owned());
+    config.limits.tap_bytes = 1 << 20;
+    config.limits.pending_for = std::time::Duration::from_secs(90);
+    config.limits.tools = 1;
+    config.log = Log { level: "warn,mcpulse_proxy=debug".to_owned(), format: LogFormat::Json };
+    config.workers = 9;
+    config
+}
+
+#[test]
+fn every_field_comes_back_from_yaml() {
+    let files = Files::new(&[("file", "f"), ("secret", "s")]);
+    let remote = Remote {
+        bearer_token: Some(Secret::File(files.path("secret"))),
+        headers: vec![Header { name: "A".to_owned(), value: Secret::File(files.path("secret")) }],
+        ca_file: Some(files.path("file")),
+        host_header: HostHeader::Preserve,
+        accept_encoding: AcceptEncoding::Preserve,
+        connect_timeout: std::time::Duration::from_millis(1),
+        response_timeout: Some(std::time::Duration::from_secs(61)),
+        idle_timeout: std::time::Duration::ZERO,
+        error_status: ErrorStatus::Ok,
+        ..Remote::new("https://a/mcp")
+    };
+    let command = Command {
+        program: "p q".to_owned(),
+        args: vec!["a b".to_owned(), "1".to_owned(), String::new(), "null".to_owned()],
+        env: BTreeMap::from([("K".to_owned(), Secret::File(files.path("secret")))]),
+        cwd: Some("/".into()),
+    };
+    for (upstream, listens) in [
+        (Upstream::Stdio(command), false),
+        (Upstream::Http(remote.clone()), true),
+        (Upstream::Sse(remote), true),
+    ] {
+        let written = unusual(&files, upstream, listens);
+        std::fs::write(files.path("p.yaml"), serde_yaml::to_string(&written).unwrap()).unwrap();
+        let run = format!("mcpulse-proxy run --config {}", files.text("p.yaml"));
+        assert_eq!(config(&run, &[]), written);
+        std::fs::write(files.path("p.yaml"), shown(&format!("{run} --print-config"), &[])).unwrap();
+        assert_eq!(config(&run, &[]), written);
+    }
+}
+
+#[test]
+fn check_takes_what_the_mode_takes() {
+    let request = ask("mcpulse-proxy check stdio --server-id x --command y", &[]).unwrap();
+    let Request::Check(start) = request else { panic!() };
+    assert_eq!(*start.config, config("mcpulse-proxy stdio --server-id x --command y", &[]));
+}

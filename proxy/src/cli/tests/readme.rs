@@ -1,0 +1,65 @@
+//! README's table of flags and the example file say what there is.
+
+use std::{fmt::Write, path::Path};
+
+use super::*;
+use crate::config::setting::{ALL, defaults};
+
+fn file(path: &str) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = std::fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+fn table() -> String {
+    let mut table =
+        "| flag | variables | key in YAML | default | meaning |\n|---|---|---|---|---|\n"
+            .to_owned();
+    let defaults = defaults();
+    for setting in Setting::flagged() {
+        let alias = setting.alias.map(|alias| format!(", `--{alias}`")).unwrap_or_default();
+        let own = setting.variable();
+        let variables = std::iter::once(own.as_str()).chain(setting.variables.iter().copied());
+        let variables: Vec<String> = variables.map(|name| format!("`{name}`")).collect();
+        writeln!(
+            table,
+            "| `--{} {}`{alias} | {} | `{}` | {} | {} |",
+            setting.flag,
+            setting.kind.placeholder().replace('|', "\\|"),
+            variables.join(", "),
+            setting.key.replace('$', "*"),
+            setting.default(&defaults).map(|default| format!("`{default}`")).unwrap_or_default(),
+            setting.help,
+        )
+        .unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_table_of_flags_is_the_one_in_readme() {
+    let (path, readme) = file("../README.md");
+    let start = readme.find("| flag | variables |").expect("README has the table of flags");
+    let end = readme[start..].find("\n\n").map_or(readme.len(), |end| start + end + 1);
+    let expected = table();
+    if std::env::var_os("MCPULSE_BLESS").is_some() {
+        let blessed = format!("{}{expected}{}", &readme[..start], &readme[end..]);
+        std::fs::write(&path, blessed).unwrap();
+    } else {
+        assert!(readme[start..end] == expected, "MCPULSE_BLESS=1 writes README's table of flags");
+    }
+}
+
+#[test]
+fn the_example_file_has_every_key_and_says_the_defaults() {
+    let (path, text) = file("mcpulse-proxy.example.yaml");
+    let run = format!("mcpulse-proxy run --config {}", path.display());
+    let mut plain =
+        Config::new("my-server", Upstream::Http(Remote::new("https://api.example.com/mcp")));
+    plain.listen = Some(Listen::new("127.0.0.1:8080"));
+    assert_eq!(config(&run, &[]), plain);
+    for setting in ALL {
+        let key = setting.key.rsplit('.').next().unwrap();
+        assert!(text.contains(&format!("{key}:")), "the example lacks {}", setting.key);
+    }
+}

@@ -1,0 +1,106 @@
+//! Addresses and URLs. A URL is never shown in a message: its query may be a key.
+
+/// A URL with scheme `http` or `https`, without credentials.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|error| format!("is no URL ({error})"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("is no http:// or https:// URL; write e.g. https://api.example.com/mcp".into());
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("has credentials in it; send them with --bearer-token or --header".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Scheme and authority, nothing else.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let url = url(text)?;
+    let bare = url.strip_suffix('/').unwrap_or(&url);
+    if bare.matches('/').count() == 2 && !bare.contains(['?', '#']) {
+        Ok(bare.to_owned())
+    } else {
+        Err("has a path; write scheme and host only, e.g. https://mcp.example.com".into())
+    }
+}
+
+/// `HOST:PORT` or a URL, or the word that turns reporting off.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    if text == crate::config::Mcpulse::OFF {
+        return Ok(text.to_owned());
+    }
+    if text.contains("://") {
+        return url(text);
+    }
+    let spelled = "is neither HOST:PORT nor a URL; write e.g. localhost:50051, or none";
+    listener(text).ok().filter(|text| !text.starts_with(':')).ok_or_else(|| spelled.to_owned())
+}
+
+/// A URL, or `HOST:PORT` for one without TLS.
+pub(super) fn collector(text: &str) -> Result<String, String> {
+    if text.contains("://") {
+        return url(text);
+    }
+    match listener(text) {
+        Ok(text) if !text.starts_with(':') => Ok(format!("http://{text}")),
+        _ => Err("is no URL; write e.g. http://localhost:4317".to_owned()),
+    }
+}
+
+/// `HOST:PORT`, or `:PORT` for every interface.
+pub(super) fn listener(text: &str) -> Result<String, String> {
+    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_is_valid = match in_brackets {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.contains([':', '/', '@', '[', ']', '?', '#']),
+        };
+        port.parse::<u16>().is_ok() && host_is_valid && !host.contains(char::is_whitespace)
+    });
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("is no address; write e.g. :8080, 127.0.0.1:8080 or [::1]:8080".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_as_people_write_them() {
+        for good in [":8080", "127.0.0.1:0", "localhost:80", "[::1]:8080", "0.0.0.0:65535"] {
+            assert_eq!(listener(good).as_deref(), Ok(good));
+        }
+        for bad in ["8080", "localhost", "::1:8080", ":65536", "http://a:80", "[a]:1", "a b:1"] {
+            assert!(listener(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mcpulse_may_be_an_address_a_url_or_nothing() {
+        for good in ["localhost:50051", "analytics.example.com:443", "https://a.example", "none"] {
+            assert_eq!(endpoint(good).as_deref(), Ok(good));
+        }
+        for bad in [":50051", "localhost", "ftp://a:1", "https://user:pass@a"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+        assert_eq!(collector("localhost:4317").as_deref(), Ok("http://localhost:4317"));
+    }
+
+    #[test]
+    fn no_message_shows_a_url() {
+        for secret in ["https://user:hunter2@a/mcp", "ftp://a/?key=hunter2", "a b?hunter2"] {
+            for read in [url, origin, endpoint, collector] {
+                assert!(!read(secret).unwrap_err().contains("hunter2"), "{secret}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_public_url_has_no_path() {
+        assert_eq!(origin("https://a.example/").as_deref(), Ok("https://a.example"));
+        assert!(origin("https://a.example/mcp").is_err());
+        assert!(origin("https://a.example?x").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! Headers and lists of `name=value`. No message shows a value.
+
+use http::{HeaderName, HeaderValue};
+use serde_yaml::{Mapping, Value};
+
+use super::Kind;
+
+/// The parts of a list that has commas between them.
+pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// `Name: value`.
+pub(super) fn spelled(text: &str) -> Result<Value, String> {
+    let (name, value) = text.split_once(':').ok_or(
+        "has a part without a colon; write Name:value, and values that have commas with --header",
+    )?;
+    entry(name.trim(), value.trim())
+}
+
+/// `{name: …, value: …}`, where the value may be in a file.
+pub(super) fn listed(value: &Value) -> Result<Value, String> {
+    let parts = value.as_mapping().filter(|map| map.len() == 2);
+    let parts = parts.and_then(|map| Some((map.get("name")?.as_str()?, map.get("value")?)));
+    let (name, value) = parts.ok_or("has an entry that is not {name: …, value: …}")?;
+    match Kind::Secret.check(value)? {
+        Value::String(text) => entry(name, &text),
+        file => with_name(name, file),
+    }
+}
+
+/// One header as the configuration has it.
+fn entry(name: &str, value: &str) -> Result<Value, String> {
+    sendable(value)?;
+    with_name(name, value.into())
+}
+
+fn with_name(name: &str, value: Value) -> Result<Value, String> {
+    HeaderName::try_from(name).map_err(|_| "has a name that no HTTP header can have")?;
+    let entry = [("name", name.into()), ("value", value)];
+    let entry: Mapping = entry.into_iter().map(|(name, value)| (name.into(), value)).collect();
+    Ok(Value::Mapping(entry))
+}
+
+/// Whether a text can be the value of a header.
+pub(super) fn sendable(value: &str) -> Result<(), String> {
+    match HeaderValue::from_str(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("has a character that no HTTP header can have, such as a line end".into()),
+    }
+}
+
+/// The halves of `name=value`, percent-decoded as OpenTelemetry's variables are.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("has a part without '='; write name=value")?;
+    let decoded = |text: &str| {
+        let text = percent_encoding::percent_decode_str(text.trim()).decode_utf8();
+        text.map(String::from).map_err(|_| "is not UTF-8 once decoded".to_owned())
+    };
+    Ok((decoded(name)?, decoded(value)?))
+}
+
+/// A header from such a pair.
+pub(super) fn from_pair(text: &str) -> Result<Value, String> {
+    let (name, value) = pair(text)?;
+    entry(&name, &value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_listed_as_on_the_original_page() {
+        let all = Kind::Headers.parse("X-API-Key:abc123,X-Client-ID:myapp").unwrap();
+        let text = serde_yaml::to_string(&all).unwrap();
+        assert_eq!(
+            text,
+            "- name: X-API-Key\n  value: abc123\n- name: X-Client-ID\n  value: myapp\n"
+        );
+    }
+
+    #[test]
+    fn commas_survive_in_a_single_header() {
+        let one = Kind::Header.parse("Accept: a, b:c").unwrap();
+        assert_eq!(one[0]["value"], "a, b:c");
+    }
+
+    #[test]
+    fn no_message_shows_a_value() {
+        for wrong in ["X: hunter2\u{7f}", "bad name: hunter2", "hunter2"] {
+            assert!(!Kind::Headers.parse(wrong).unwrap_err().contains("hunter2"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_percent_decoded() {
+        assert_eq!(pair("a%20b = c%3Dd"), Ok(("a b".to_owned(), "c=d".to_owned())));
+        assert!(pair("a").is_err());
+        assert!(pair("a=%ff").is_err());
+    }
+}
