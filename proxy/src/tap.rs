@@ -296,3 +296,6 @@ fn size(seen: &Seen) -> usize {
         What::Head(_) | What::End(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;
