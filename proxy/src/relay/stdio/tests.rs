@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use proptest::prelude::*;
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
@@ -102,6 +103,30 @@ async fn every_byte_arrives_both_ways_with_a_stuck_observer() {
     talk.say(said.clone());
     assert!(talk.hear().await == said);
     assert_eq!(talk.code().await.0, 0);
+}
+
+proptest! {
+    // Each case is a process.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_bytes_in_any_chunks_arrive_identical(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20_000), 0..20),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let heard = runtime.block_on(async {
+            let mut talk = Talk::begin(program("cat", &[]));
+            let mut to_proxy = talk.to_proxy.take().expect("still open");
+            let said = chunks.clone();
+            spawn_blocking(move || {
+                for chunk in said {
+                    to_proxy.write_all(&chunk).expect("the relay reads all");
+                }
+            });
+            talk.hear().await
+        });
+        prop_assert!(heard == chunks.concat());
+    }
 }
 
 #[tokio::test]
