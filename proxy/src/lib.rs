@@ -14,7 +14,8 @@
 //! - [`traffic`] is the vocabulary in which relays describe what they saw.
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
-//! - [`bind`], [`config`], [`ready`], [`shutdown`] and [`telemetry`] know none of the parts above.
+//! - [`telemetry`] starts the program's own log.
+//! - [`bind`], [`config`], [`ready`] and [`shutdown`] know none of the parts above.
 //! - [`platform`] has what differs between operating systems.
 
 pub mod app;
@@ -42,10 +43,11 @@ pub mod sse;
 
 pub mod tls;
 
+pub mod telemetry;
+
 pub mod bind;
 pub mod config;
 pub mod ready;
 pub mod shutdown;
-pub mod telemetry;
 
 pub mod platform;

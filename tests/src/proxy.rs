@@ -122,9 +122,9 @@ impl Drop for Proxy {
 }
 
 /// How the proxy announces its listeners.
-pub const CLIENTS: &str = "clients connect to";
+pub const CLIENTS: &str = "listening address=";
 /// See [`CLIENTS`].
-pub const METRICS: &str = "metrics on";
+pub const METRICS: &str = "metrics address=";
 
 /// What a process says on standard error, collected while it runs.
 #[derive(Clone, Debug, Default)]
@@ -176,10 +176,10 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_what_was_said() {
-        let said =
-            "INFO metrics on http://127.0.0.1:19464/metrics\nINFO clients connect to [::1]:8080\n";
+        let said = "INFO app: metrics address=127.0.0.1:19464\n\
+                    INFO app: listening address=[::1]:8080 upstream=a\n";
         assert_eq!(announced(said, METRICS), Some(([127, 0, 0, 1], 19464).into()));
         assert_eq!(announced(said, CLIENTS), "[::1]:8080".parse().ok());
-        assert_eq!(announced("metrics on 127.0.0.1:194", METRICS), None);
+        assert_eq!(announced("metrics address=127.0.0.1:194", METRICS), None);
     }
 }

@@ -43,10 +43,8 @@ async fn main() -> anyhow::Result<()> {
     let session = client.serve(transport).await.with_context(|| said.text())?;
 
     println!("A client calls {} through mcpulse-proxy.", server.as_deref().unwrap_or("a server"));
-    let plan = match &server {
-        Some(_) => calls::generic(&session.list_all_tools().await?),
-        None => calls::example(),
-    };
+    let tools = session.list_all_tools().await?;
+    let plan = if server.is_some() { calls::generic(&tools) } else { calls::example() };
     for call in plan {
         calls::make(&session, call).await;
     }
@@ -58,7 +56,10 @@ async fn main() -> anyhow::Result<()> {
         (queued < 0.5).then(|| receiver.metrics())
     })
     .await;
-    println!("\nWhat MCPulse received:\n{}", table::of(&reported, &fs::read_to_string(&log)?));
+    println!(
+        "\nWhat MCPulse received:\n{}",
+        table::of(&reported, &fs::read_to_string(&log).unwrap_or_default())
+    );
     println!("Prometheus scrapes http://{metrics}/metrics, for example:");
     let (_, text) = mcpulse_tests::scrape::get(metrics, "/metrics").await;
     for line in text.lines().filter(|line| line.starts_with("mcpulse_calls_total")) {
