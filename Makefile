@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench check deny doc fmt lint run static test
+.PHONY: bench check deny doc fmt fuzz lint run static test
 
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -35,6 +35,12 @@ test:
 bench:
 	cargo build --release --locked -p mcpulse-proxy -p mcpulse-bench
 	$(RELEASE)/mcpulse-bench run --proxy $(RELEASE)/mcpulse-proxy --json $(RELEASE)/bench.json $(ARGS)
+
+# Each target for TIME seconds; needs the nightly compiler and `cargo install cargo-fuzz`.
+TIME ?= 600
+fuzz:
+	for target in envelope events lines observer; do \
+	cargo +nightly fuzz run $$target -- -max_total_time=$(TIME) -max_len=4096 || exit 1; done
 
 # One file without libc; the explicit target keeps build scripts and macros dynamic.
 static:

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     mcp::Field,
-    scan::{Bounds, Form, Scanner},
+    scan::{Bounds, Form, Message, Scanner},
 };
 
 /// An id, a progress token or the like, with its JSON type: `1` and `"1"` differ.
@@ -23,12 +23,12 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Id {
     /// The value of `field`; none if it is not there.
-    pub fn of(message: &Scanner, field: Field) -> Option<Self> {
+    pub fn of(message: &Message, field: Field) -> Option<Self> {
         let (raw, whole) = message.raw(field);
         match message.form(field) {
             Form::Absent => None,
             Form::Text => {
-                let text = message.text_of(field)?;
+                let text = message.text(field)?;
                 let quoted = if raw.contains(&b'\\') {
                     serde_json::to_string(&*text).unwrap_or_default()
                 } else {
@@ -90,7 +90,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind of a scanned message.
-    pub fn of(message: &Scanner) -> Self {
+    pub fn of(message: &Message) -> Self {
         let id = Id::of(message, Field::Id);
         if message.form(Field::Method) == Form::Text {
             return id.map_or(Self::Notification, Self::Request);
@@ -111,12 +111,13 @@ impl Kind {
 pub fn request_id(bytes: &[u8]) -> Option<Box<str>> {
     let mut scanner = Scanner::new(Bounds { inspect: u64::MAX, arguments: 0, text: 0 });
     scanner.feed(bytes);
-    if scanner.in_batch() || scanner.has(Field::Result) || scanner.has(Field::Error) {
+    let message = scanner.message();
+    if message.in_batch() || message.has(Field::Result) || message.has(Field::Error) {
         return None;
     }
-    let (raw, whole) = scanner.raw(Field::Id);
+    let (raw, whole) = message.raw(Field::Id);
     let text = str::from_utf8(raw).ok().filter(|_| whole)?;
-    match scanner.form(Field::Id) {
+    match message.form(Field::Id) {
         Form::Text => Some(format!("\"{text}\"").into()),
         Form::Scalar => Some(text.into()),
         Form::Absent | Form::Nested => None,
@@ -130,7 +131,7 @@ mod tests {
     fn kind(message: &str) -> Kind {
         let mut scanner = Scanner::new(Bounds { inspect: 100, arguments: 10, text: 10 });
         assert_eq!(scanner.feed(message.as_bytes()), Some(message.len()));
-        Kind::of(&scanner)
+        Kind::of(scanner.message())
     }
 
     fn id(json: &str) -> Id {

@@ -19,7 +19,7 @@ use crate::{
     traffic::{BodyKind, Direction, End, ResponseHead, Seen, StreamKind, What},
 };
 
-mod answer;
+mod answering;
 mod counters;
 mod ending;
 mod matching;
@@ -27,6 +27,7 @@ mod pending;
 mod reader;
 mod route;
 mod session;
+mod verdict;
 
 pub use counters::{Counters, Oddity};
 
@@ -105,6 +106,7 @@ impl Observer {
             What::End(end) => {
                 track.end(matcher, direction, at, end, partial);
                 if track.is_over() {
+                    *partial -= track.held();
                     streams.remove(&id);
                 }
             }

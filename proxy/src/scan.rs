@@ -3,16 +3,16 @@
 //! Memory is bounded whatever comes; nothing recurses. Every byte is looked at, but only the
 //! objects of [`Place`] are held to the grammar: what lies in other values is skipped by its
 //! strings and brackets, for peers differ in what they take for JSON (Python sends `NaN`).
-//! Of members with one name the last counts, as for the parsers of JavaScript and Python.
-
-use std::borrow::Cow;
+//! Of two values for one field the last counts, as for the parsers of JavaScript and Python.
 
 use memchr::memchr2;
 
 use crate::mcp::{Field, Place, Want};
 
+mod message;
 mod text;
 
+pub use message::{Form, Message};
 pub use text::cut;
 
 /// Bounds of what is kept of one message, in bytes.
@@ -26,16 +26,8 @@ pub struct Bounds {
     pub text: usize,
 }
 
-/// Most bytes that names, ids and the like of one message may take together.
-const SMALL: usize = 64 << 10;
-/// Longest id or token.
-const LONGEST_ID: usize = 1 << 10;
-/// Longest name of any kind.
-const LONGEST_NAME: usize = 256;
 /// Longest key that may mean anything: each character of the longest known one escaped.
 const LONGEST_KEY: usize = 40 * 6;
-/// Most tools of one page.
-const MOST_TOOLS: usize = 1000;
 /// Deepest nesting of places: message, result, result of a task, content, item.
 const DEEPEST: usize = 6;
 
@@ -48,30 +40,6 @@ pub enum Frame {
     Whole,
     /// Something else; messages of a batch before the fault were handed out.
     Broken,
-}
-
-/// How a kept value was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
-    /// It was not there.
-    #[default]
-    Absent,
-    /// A string; what is kept lies between the quotes.
-    Text,
-    /// A number, `true`, `false` or `null`.
-    Scalar,
-    /// An object or array, kept with its brackets.
-    Nested,
-}
-
-/// A kept value in the buffer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Kept {
-    start: u32,
-    len: u32,
-    form: Form,
-    /// It was longer than what is kept.
-    cut: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +91,6 @@ pub struct Scanner {
     emitted: bool,
     /// What to do with the coming value.
     want: Want,
-    /// The field that the current value goes to.
-    keeping: Option<Field>,
     /// Brackets open within [`State::Nested`].
     brackets: u64,
     /// Within a string of [`State::Nested`].
@@ -136,11 +102,7 @@ pub struct Scanner {
     key_len: usize,
     /// Memory is short: only what decides is kept.
     sparing: bool,
-    /// Bytes of the current message up to here.
-    size: u64,
-    kept: [Kept; Field::COUNT],
-    tools: Vec<Kept>,
-    buffer: Vec<u8>,
+    message: Message,
 }
 
 impl Scanner {
@@ -155,17 +117,13 @@ impl Scanner {
             stray: false,
             emitted: false,
             want: Want::Nothing,
-            keeping: None,
             brackets: 0,
             quoted: false,
             escaped: false,
             key: [0; LONGEST_KEY + 1],
             key_len: 0,
             sparing: false,
-            size: 0,
-            kept: [Kept::default(); Field::COUNT],
-            tools: Vec::new(),
-            buffer: Vec::new(),
+            message: Message::new(bounds),
         }
     }
 
@@ -193,7 +151,7 @@ impl Scanner {
                 }
                 State::After if byte == b'}' && self.depth == 1 => {
                     at += 1;
-                    self.size += 1;
+                    self.message.size += 1;
                     self.depth = 0;
                     self.emitted = true;
                     self.state = if self.batch { State::AfterItem } else { State::Done };
@@ -209,7 +167,7 @@ impl Scanner {
                 }
             }
             // Counted step by step, so that no decision depends on the chunking.
-            self.size += (at - from) as u64;
+            self.message.size += (at - from) as u64;
         }
         None
     }
@@ -224,11 +182,7 @@ impl Scanner {
         self.state = State::Start;
         self.depth = 0;
         (self.batch, self.stray, self.emitted, self.sparing) = (false, false, false, false);
-        self.keeping = None;
-        if self.buffer.capacity() > 4 * LONGEST_ID {
-            self.buffer = Vec::new();
-            self.tools = Vec::new();
-        }
+        self.message.release();
         frame
     }
 
@@ -237,9 +191,14 @@ impl Scanner {
         self.end();
     }
 
+    /// The message that [`Self::feed`] has read to its end; before that, as far as it was read.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
     /// Bytes of memory that the current message takes beside the scanner itself.
     pub fn held(&self) -> usize {
-        self.buffer.capacity() + self.tools.capacity() * size_of::<Kept>()
+        self.message.held()
     }
 
     /// Whether a frame has begun.
@@ -251,53 +210,6 @@ impl Scanner {
     /// that is news.
     pub fn keep_less(&mut self) -> bool {
         !std::mem::replace(&mut self.sparing, true)
-    }
-
-    /// Bytes of the message, from its opening to its closing brace.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Whether the message is an item of a batch.
-    pub fn in_batch(&self) -> bool {
-        self.batch
-    }
-
-    /// How the field was written.
-    pub fn form(&self, field: Field) -> Form {
-        self.kept[field as usize].form
-    }
-
-    /// Whether the field is there.
-    pub fn has(&self, field: Field) -> bool {
-        self.form(field) != Form::Absent
-    }
-
-    /// What is kept of a field, as it was written, and whether that is all of it.
-    pub fn raw(&self, field: Field) -> (&[u8], bool) {
-        let kept = self.kept[field as usize];
-        (self.slice(kept), !kept.cut && self.keeping != Some(field))
-    }
-
-    /// The text of a field that is a string.
-    pub fn text_of(&self, field: Field) -> Option<Cow<'_, str>> {
-        let kept = self.kept[field as usize];
-        (kept.form == Form::Text).then(|| text::unescape(self.slice(kept)))
-    }
-
-    /// Whether the field is `true`.
-    pub fn is_true(&self, field: Field) -> bool {
-        let kept = self.kept[field as usize];
-        kept.form == Form::Scalar && self.slice(kept) == b"true"
-    }
-
-    /// The names in `result.tools`, as far as they were kept.
-    pub fn tools(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.tools.iter().filter(|kept| !kept.cut).map(|kept| text::unescape(self.slice(*kept)))
-    }
-
-    fn slice(&self, kept: Kept) -> &[u8] {
-        &self.buffer[kept.start as usize..(kept.start + kept.len) as usize]
     }
 
     fn begin_frame(&mut self, byte: u8) {
@@ -313,10 +225,7 @@ impl Scanner {
     }
 
     fn begin_message(&mut self) {
-        self.kept = [Kept::default(); Field::COUNT];
-        self.tools.clear();
-        self.buffer.clear();
-        self.size = 0;
+        self.message.clear(self.batch);
         self.depth = 0;
         self.enter(Place::Message);
     }
@@ -373,15 +282,15 @@ impl Scanner {
             State::Element { .. } => self.place().item(),
             _ => self.want,
         };
-        self.keeping = None;
         match (want, byte) {
             (Want::Enter(place, note), b'{' | b'[') if place.is_array() == (byte == b'[') => {
-                self.note(note, Form::Nested);
+                self.note(note, byte);
                 self.enter(place);
                 return true;
             }
-            (Want::Enter(_, note), _) => self.note(note, Form::Scalar),
-            (Want::Keep(field), _) => self.keep(field, byte),
+            (Want::Enter(_, note), _) => self.note(note, byte),
+            (Want::Keep(field), _) if field.is_detail() && self.spares() => {}
+            (Want::Keep(field), _) => self.message.begin(field, byte),
             (Want::Nothing, _) => {}
         }
         match byte {
@@ -405,15 +314,13 @@ impl Scanner {
     }
 
     fn after_value(&mut self) {
-        if self.keeping.take() == Some(Field::ToolName) && self.tools.len() < MOST_TOOLS {
-            self.tools.push(self.kept[Field::ToolName as usize]);
-        }
+        self.message.finish();
         self.state = if self.depth == 0 { State::AfterItem } else { State::After };
     }
 
     fn text(&mut self, bytes: &[u8]) -> usize {
         let end = self.closing_quote(bytes);
-        self.push(&bytes[..end.unwrap_or(bytes.len())]);
+        self.message.push(&bytes[..end.unwrap_or(bytes.len())]);
         let Some(end) = end else { return bytes.len() };
         self.after_value();
         end + 1
@@ -423,7 +330,7 @@ impl Scanner {
         let end = bytes
             .iter()
             .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')));
-        self.push(&bytes[..end.unwrap_or(bytes.len())]);
+        self.message.push(&bytes[..end.unwrap_or(bytes.len())]);
         let Some(end) = end else { return bytes.len() };
         self.after_value();
         end
@@ -453,7 +360,7 @@ impl Scanner {
             }
             at += 1;
         }
-        self.push(&bytes[..at]);
+        self.message.push(&bytes[..at]);
         if over {
             self.after_value();
         }
@@ -499,46 +406,13 @@ impl Scanner {
     }
 
     fn spares(&self) -> bool {
-        self.sparing || self.size > self.bounds.inspect
+        self.sparing || self.message.size > self.bounds.inspect
     }
 
-    fn note(&mut self, field: Option<Field>, form: Form) {
+    fn note(&mut self, field: Option<Field>, byte: u8) {
         if let Some(field) = field {
-            self.kept[field as usize] = Kept { form, ..Kept::default() };
+            self.message.note(field, byte);
         }
-    }
-
-    /// Makes ready to keep the value that begins with `byte`.
-    fn keep(&mut self, field: Field, byte: u8) {
-        let form = match byte {
-            b'"' => Form::Text,
-            b'{' | b'[' => Form::Nested,
-            _ => Form::Scalar,
-        };
-        // Of several texts the first says what went wrong.
-        if field == Field::Text && self.has(field) || field.is_detail() && self.spares() {
-            return;
-        }
-        let start = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
-        self.kept[field as usize] = Kept { start, len: 0, form, cut: false };
-        self.keeping = Some(field);
-    }
-
-    fn push(&mut self, part: &[u8]) {
-        let Some(field) = self.keeping else { return };
-        let limit = match field {
-            Field::Arguments => self.bounds.arguments,
-            Field::Text | Field::Message => self.bounds.text,
-            Field::Id | Field::RequestId | Field::ProgressToken | Field::TaskId => LONGEST_ID,
-            _ => LONGEST_NAME,
-        };
-        let most = (self.bounds.arguments + self.bounds.text + SMALL).min(1 << 30);
-        let kept = &mut self.kept[field as usize];
-        let room = (limit - kept.len as usize).min(most.saturating_sub(self.buffer.len()));
-        let taken = &part[..part.len().min(room)];
-        self.buffer.extend_from_slice(taken);
-        kept.len += u32::try_from(taken.len()).unwrap_or(0);
-        kept.cut |= taken.len() < part.len();
     }
 }
 

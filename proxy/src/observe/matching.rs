@@ -1,4 +1,4 @@
-//! From messages to calls: opens a call for each request and ends it with its answer.
+//! From messages to calls: a request opens one, and whatever ends it makes the record.
 
 use std::{
     sync::Arc,
@@ -9,18 +9,18 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
-    answer::{self, Progress, Verdict},
     counters::{Counters, Oddity},
     pending::{Identity, Key, Open, Pending, Role, Scope, Ticket, Wait},
     route::Route,
     session::{self, Sessions},
+    verdict,
 };
 use crate::{
     config::Limits,
     jsonrpc::{Id, Kind},
     mcp::{Field, method},
     record::{Call, Client, Outcome, TraceContext},
-    scan::{Form, Scanner},
+    scan::{Form, Message},
     sink::Sinks,
     traffic::Direction,
 };
@@ -30,18 +30,15 @@ const MOST_ARGUMENTS: usize = 8 << 20;
 /// What a request may be given to wait at least and at most.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_hours(24 * 365);
-/// How long a task that has ended waits for its result to be fetched.
-pub(super) const RESULT_WITHIN: Duration = Duration::from_mins(1);
-
 /// Follows all requests from their start to their end.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    sinks: Sinks,
+    pub(super) sinks: Sinks,
     limits: Limits,
     pub(super) counters: Arc<Counters>,
     pub(super) pending: Pending,
     pub(super) sessions: Sessions,
-    servers: Vec<Arc<str>>,
+    pub(super) servers: Vec<Arc<str>>,
     /// The same moment on both clocks.
     clocks: (Instant, SystemTime),
     /// The client of the last modern request: the next one is probably of the same.
@@ -95,7 +92,7 @@ impl Matcher {
         route: &mut Route,
         direction: Direction,
         at: Instant,
-        message: &Scanner,
+        message: &Message,
     ) {
         if message.size() > self.limits.inspect {
             self.counters.count(Oddity::Oversized);
@@ -115,7 +112,7 @@ impl Matcher {
         direction: Direction,
         at: Instant,
         id: Id,
-        message: &Scanner,
+        message: &Message,
     ) {
         let modern = message.has(Field::StatedVersion);
         let scope = route.scope(modern);
@@ -133,9 +130,9 @@ impl Matcher {
             self.counters.count(Oddity::Evicted);
             self.give_up(oldest, at, Outcome::Unobserved);
         }
-        let method: Arc<str> = message.text_of(Field::Method).unwrap_or_default().into();
+        let method: Arc<str> = message.text(Field::Method).unwrap_or_default().into();
         let tool = (&*method == method::TOOLS_CALL && direction == Direction::ToServer)
-            .then(|| message.text_of(Field::Name).unwrap_or_default().into());
+            .then(|| message.text(Field::Name).unwrap_or_default().into());
         let identity = self.identity(route, &method, modern, message);
         let ticket = self.pending.add(Open {
             server: route.server,
@@ -175,13 +172,13 @@ impl Matcher {
         route: &mut Route,
         method: &str,
         modern: bool,
-        message: &Scanner,
+        message: &Message,
     ) -> Identity {
         if modern {
             return Identity {
                 session: None,
                 client: self.client(message),
-                protocol_version: message.text_of(Field::StatedVersion).map(Arc::from),
+                protocol_version: message.text(Field::StatedVersion).map(Arc::from),
             };
         }
         if method == method::INITIALIZE {
@@ -192,7 +189,7 @@ impl Matcher {
             return Identity {
                 session: session.clone(),
                 client: self.client(message),
-                protocol_version: message.text_of(Field::NegotiatedVersion).map(Arc::from),
+                protocol_version: message.text(Field::NegotiatedVersion).map(Arc::from),
             };
         }
         let Some(exchange) = route.exchange() else { return route.identity.clone() };
@@ -208,9 +205,9 @@ impl Matcher {
         identity
     }
 
-    fn client(&mut self, message: &Scanner) -> Option<Arc<Client>> {
-        let name = message.text_of(Field::ClientName)?;
-        let version = message.text_of(Field::ClientVersion).unwrap_or_default();
+    fn client(&mut self, message: &Message) -> Option<Arc<Client>> {
+        let name = message.text(Field::ClientName)?;
+        let version = message.text(Field::ClientVersion).unwrap_or_default();
         if let Some(last) = &self.last_client
             && (&*last.name, &*last.version) == (&*name, &*version)
         {
@@ -221,7 +218,7 @@ impl Matcher {
         Some(client)
     }
 
-    fn arguments(&self, message: &Scanner) -> Option<Bytes> {
+    fn arguments(&self, message: &Message) -> Option<Bytes> {
         let (raw, whole) = message.raw(Field::Arguments);
         if message.form(Field::Arguments) != Form::Nested || !whole {
             return None;
@@ -239,9 +236,9 @@ impl Matcher {
         route: &Route,
         direction: Direction,
         at: Instant,
-        message: &Scanner,
+        message: &Message,
     ) {
-        let method = message.text_of(Field::Method).unwrap_or_default();
+        let method = message.text(Field::Method).unwrap_or_default();
         match &*method {
             method::CANCELLED => self.cancelled(route, direction, at, message),
             method::PROGRESS => {
@@ -254,7 +251,7 @@ impl Matcher {
             about if about.starts_with(method::TASK_NOTIFICATIONS) => {
                 let asked = direction.reverse();
                 if let Some(task) = Id::of(message, Field::TaskId) {
-                    let told = answer::progress(message);
+                    let told = verdict::progress(message);
                     for modern in [false, true] {
                         let scope = route.task_scope(modern);
                         self.task_told(scope, asked, &task, at, told, message);
@@ -266,7 +263,7 @@ impl Matcher {
     }
 
     /// The sender withdraws a request of its own; a server may end a subscription that way.
-    fn cancelled(&mut self, route: &Route, direction: Direction, at: Instant, message: &Scanner) {
+    fn cancelled(&mut self, route: &Route, direction: Direction, at: Instant, message: &Message) {
         let id = Id::of(message, Field::RequestId);
         let own = self.find(route, Role::Request, direction, id.clone());
         let other = self.find(route, Role::Request, direction.reverse(), id);
@@ -281,97 +278,8 @@ impl Matcher {
         }
     }
 
-    fn answer(
-        &mut self,
-        route: &mut Route,
-        direction: Direction,
-        at: Instant,
-        id: Id,
-        message: &Scanner,
-    ) {
-        let Some(ticket) = self.find(route, Role::Request, direction.reverse(), Some(id)) else {
-            self.counters.count(Oddity::UnmatchedAnswer);
-            return;
-        };
-        let Some(open) = self.pending.get(ticket) else { return };
-        let about_tasks = open.method.starts_with(method::TASKS);
-        match (&*open.method, message.has(Field::Result)) {
-            (method::INITIALIZE, true) => self.initialized(route, ticket, message),
-            (method::TOOLS_LIST, true) => {
-                let names: Vec<_> = message.tools().collect();
-                let names: Vec<_> = names.iter().map(|name| &**name).collect();
-                self.sinks.tools(&self.servers[open.server], &names);
-            }
-            (about, _) if about_tasks => {
-                let told = match answer::verdict(message) {
-                    Verdict::Ended(outcome) if about == method::TASKS_RESULT => {
-                        Progress::Ended(outcome)
-                    }
-                    _ => answer::progress(message),
-                };
-                if let Some(task) = open.task.clone() {
-                    let (scope, direction) = (open.task_scope, open.direction);
-                    self.task_told(scope, direction, &task, at, told, message);
-                }
-            }
-            _ => {}
-        }
-        match answer::verdict(message) {
-            Verdict::Task(_) if about_tasks => self.end(ticket, at, Outcome::Ok, Some(message)),
-            Verdict::Ended(outcome) => self.end(ticket, at, outcome, Some(message)),
-            Verdict::Task(task) => {
-                if let Some(open) = self.pending.get_mut(ticket) {
-                    open.response_size = message.size();
-                }
-                self.pending.touch(ticket, self.deadline(at));
-                if !self.pending.become_task(ticket, task) {
-                    self.counters.count(Oddity::DuplicateId);
-                    self.give_up(ticket, at, Outcome::Task);
-                }
-            }
-        }
-    }
-
-    /// The answer to `initialize` tells the version; over HTTP its head told the session.
-    fn initialized(&mut self, route: &mut Route, ticket: Ticket, message: &Scanner) {
-        let Some(open) = self.pending.get_mut(ticket) else { return };
-        let identity = &mut open.identity;
-        if let Some(version) = message.text_of(Field::NegotiatedVersion) {
-            identity.protocol_version = Some(version.into());
-        }
-        if route.exchange().is_none() {
-            route.identity = identity.clone();
-        } else if let Some(session) = route.session.filter(|_| !open.modern) {
-            identity.session = Some(session::name(session));
-            if self.sessions.insert(session, identity.clone()) {
-                self.counters.count(Oddity::SessionEvicted);
-            }
-        }
-    }
-
-    /// An error without an id: over HTTP it answers all that the exchange asked.
-    fn refusal(&mut self, route: &Route, direction: Direction, at: Instant, message: &Scanner) {
-        let asked: Vec<_> = route
-            .calls
-            .iter()
-            .filter(|_| route.exchange().is_some() && !message.in_batch())
-            .filter(|ticket| {
-                self.pending
-                    .get(**ticket)
-                    .is_some_and(|open| open.direction != direction && open.wait == Wait::Answer)
-            })
-            .copied()
-            .collect();
-        if asked.is_empty() {
-            self.counters.count(Oddity::UnmatchedAnswer);
-        }
-        for ticket in asked {
-            self.end(ticket, at, Outcome::RpcError(answer::code(message)), Some(message));
-        }
-    }
-
     /// The open request that something on this stream is about.
-    fn find(
+    pub(super) fn find(
         &self,
         route: &Route,
         role: Role,
@@ -383,36 +291,6 @@ impl Matcher {
             key.scope = Scope::Session(route.session?);
             self.pending.find(&key)
         })
-    }
-
-    fn task_told(
-        &mut self,
-        scope: Scope,
-        direction: Direction,
-        task: &Id,
-        at: Instant,
-        told: Progress,
-        message: &Scanner,
-    ) {
-        let key = Key { role: Role::Task, scope, direction, name: task.clone() };
-        let Some(ticket) = self.pending.find(&key) else { return };
-        let Some(open) = self.pending.get_mut(ticket) else { return };
-        match told {
-            Progress::Nothing => {}
-            Progress::Working => self.pending.touch(ticket, self.deadline(at)),
-            Progress::Settled(_) if open.wait != Wait::Task => {}
-            Progress::Settled(outcome) => {
-                open.wait = Wait::Result(outcome, at);
-                self.pending.touch(ticket, at + RESULT_WITHIN);
-            }
-            Progress::Ended(outcome) => {
-                let ended = match open.wait {
-                    Wait::Result(_, ended) => ended,
-                    _ => at,
-                };
-                self.end(ticket, ended, outcome, Some(message));
-            }
-        }
     }
 
     /// Ends a request without an answer: `outcome` holds unless more is known.
@@ -433,7 +311,7 @@ impl Matcher {
         ticket: Ticket,
         at: Instant,
         outcome: Outcome,
-        message: Option<&Scanner>,
+        message: Option<&Message>,
     ) {
         let Some(open) = self.pending.remove(ticket) else { return };
         let since = open.started.saturating_duration_since(self.clocks.0);
@@ -448,12 +326,12 @@ impl Matcher {
             started: self.clocks.1 + since - before,
             duration: at.saturating_duration_since(open.started),
             outcome,
-            error_message: message.and_then(|message| answer::error_text(message, outcome)),
+            error_message: message.and_then(|message| verdict::error_text(message, outcome)),
             session: open.identity.session,
             client: open.identity.client,
             protocol_version: open.identity.protocol_version,
             request_size: open.request_size,
-            response_size: message.map_or(open.response_size, Scanner::size),
+            response_size: message.map_or(open.response_size, Message::size),
             arguments: open.arguments,
             trace: open.trace,
             transport: open.transport,
@@ -461,8 +339,8 @@ impl Matcher {
     }
 }
 
-fn trace(message: &Scanner) -> Option<Arc<TraceContext>> {
-    let parent = message.text_of(Field::TraceParent)?.into();
-    let state = message.text_of(Field::TraceState).map(Into::into);
+fn trace(message: &Message) -> Option<Arc<TraceContext>> {
+    let parent = message.text(Field::TraceParent)?.into();
+    let state = message.text(Field::TraceState).map(Into::into);
     Some(Arc::new(TraceContext { parent, state }))
 }

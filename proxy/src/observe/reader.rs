@@ -2,7 +2,7 @@
 
 use crate::{
     lines,
-    scan::{Frame, Scanner},
+    scan::{Frame, Message, Scanner},
     sse::{self, Event, Events},
     traffic::BodyKind,
 };
@@ -27,7 +27,7 @@ enum Framing {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found<'a> {
     /// A message.
-    Message(&'a Scanner),
+    Message(&'a Message),
     /// A line, event or body that is not JSON.
     Garbage,
     /// The URI of the legacy `endpoint` event.
@@ -129,7 +129,7 @@ impl Reader {
 
 fn scan(scanner: &mut Scanner, mut part: &[u8], take: &mut impl FnMut(Found<'_>)) {
     while let Some(read) = scanner.feed(part) {
-        take(Found::Message(scanner));
+        take(Found::Message(scanner.message()));
         part = &part[read..];
     }
 }

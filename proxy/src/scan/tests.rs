@@ -10,16 +10,16 @@ fn scan(frame: &[u8], chunk: usize, bounds: Bounds) -> (Vec<String>, Frame) {
     let mut messages = Vec::new();
     for mut rest in frame.chunks(chunk.max(1)) {
         while let Some(read) = scanner.feed(rest) {
-            messages.push(describe(&scanner));
+            messages.push(describe(scanner.message()));
             rest = &rest[read..];
         }
     }
     (messages, scanner.end())
 }
 
-fn describe(scanner: &Scanner) -> String {
+fn describe(message: &Message) -> String {
     use std::fmt::Write;
-    let mut text = format!("{}:", scanner.size());
+    let mut text = format!("{}:", message.size());
     for (name, field) in [
         ("id", Field::Id),
         ("method", Field::Method),
@@ -35,14 +35,14 @@ fn describe(scanner: &Scanner) -> String {
         ("client", Field::ClientName),
         ("taskId", Field::TaskId),
     ] {
-        if scanner.has(field) {
-            let (raw, whole) = scanner.raw(field);
+        if message.has(field) {
+            let (raw, whole) = message.raw(field);
             let raw = String::from_utf8_lossy(raw);
             let more = if whole { "" } else { "..." };
             write!(text, " {name}={raw}{more}").unwrap();
         }
     }
-    for tool in scanner.tools() {
+    for tool in message.tools() {
         write!(text, " tool={tool}").unwrap();
     }
     text
@@ -191,7 +191,7 @@ fn the_next_frame_knows_nothing_of_the_last() {
         scanner.feed(broken.as_bytes());
         assert_eq!(scanner.end(), Frame::Broken);
         assert_eq!(scanner.feed(b"{\"method\":\"m\"}"), Some(14));
-        assert_eq!(describe(&scanner), "14: method=m");
+        assert_eq!(describe(scanner.message()), "14: method=m");
         assert_eq!(scanner.end(), Frame::Whole);
     }
 }

@@ -1,10 +1,10 @@
-//! How a request ended, read from its answer.
+//! What a message says: how a request ended, how a task goes on.
 
 use crate::{
     jsonrpc::Id,
     mcp::Field,
     record::{ERROR_TEXT_LIMIT, Outcome},
-    scan::{Form, Scanner, cut},
+    scan::{Form, Message, cut},
 };
 
 /// What an answer says.
@@ -17,11 +17,11 @@ pub(super) enum Verdict {
 }
 
 /// What the answer to anything but a request about tasks says.
-pub(super) fn verdict(answer: &Scanner) -> Verdict {
+pub(super) fn verdict(answer: &Message) -> Verdict {
     if answer.has(Field::Error) {
         return Verdict::Ended(Outcome::RpcError(code(answer)));
     }
-    let kind = answer.text_of(Field::ResultType);
+    let kind = answer.text(Field::ResultType);
     match kind.as_deref() {
         Some("input_required") => Verdict::Ended(Outcome::InputRequired),
         Some("task") => task(answer),
@@ -31,7 +31,7 @@ pub(super) fn verdict(answer: &Scanner) -> Verdict {
     }
 }
 
-fn task(answer: &Scanner) -> Verdict {
+fn task(answer: &Message) -> Verdict {
     match Id::of(answer, Field::TaskId) {
         Some(task) => Verdict::Task(task),
         None => Verdict::Ended(Outcome::Task),
@@ -52,11 +52,11 @@ pub(super) enum Progress {
 }
 
 /// What the answer to `tasks/get` and its like, or a notification, tells about a task.
-pub(super) fn progress(message: &Scanner) -> Progress {
+pub(super) fn progress(message: &Message) -> Progress {
     if message.has(Field::Error) {
         return Progress::Nothing;
     }
-    let Some(status) = message.text_of(Field::TaskStatus) else { return Progress::Nothing };
+    let Some(status) = message.text(Field::TaskStatus) else { return Progress::Nothing };
     // Since 2026-07-28 the result comes along; before, `tasks/result` fetches it.
     let with_result = message.has(Field::TaskResult);
     match &*status {
@@ -70,12 +70,12 @@ pub(super) fn progress(message: &Scanner) -> Progress {
     }
 }
 
-fn result(message: &Scanner, is_error: Field) -> Outcome {
+fn result(message: &Message, is_error: Field) -> Outcome {
     if message.is_true(is_error) { Outcome::ToolError } else { Outcome::Ok }
 }
 
 /// `error.code`; 0, which no peer may use, if it is not an integer.
-pub(super) fn code(message: &Scanner) -> i64 {
+pub(super) fn code(message: &Message) -> i64 {
     match Id::of(message, Field::Code) {
         Some(Id::Number(code)) => code,
         _ => 0,
@@ -83,11 +83,11 @@ pub(super) fn code(message: &Scanner) -> i64 {
 }
 
 /// What went wrong, in the words of the message.
-pub(super) fn error_text(message: &Scanner, outcome: Outcome) -> Option<Box<str>> {
+pub(super) fn error_text(message: &Message, outcome: Outcome) -> Option<Box<str>> {
     let field = match outcome {
         Outcome::RpcError(_) => Field::Message,
         Outcome::ToolError => Field::Text,
         _ => return None,
     };
-    message.text_of(field).map(|text| cut(&text, ERROR_TEXT_LIMIT).into())
+    message.text(field).map(|text| cut(&text, ERROR_TEXT_LIMIT).into())
 }
