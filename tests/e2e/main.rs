@@ -3,5 +3,7 @@
 
 mod conformance;
 mod layering;
+mod mcpulse;
+mod proto;
 mod real;
 mod stdio;

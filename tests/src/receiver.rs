@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,10 @@ use mcpulse_proto::{
         analytics_service_server::AnalyticsServiceServer,
     },
 };
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, Server, ServerTlsConfig},
+};
 
 use crate::{Mood, eventually, mood::Moods, served::Served};
 
@@ -42,7 +48,10 @@ pub type Judge = fn(&ToolCallMetric) -> Option<&'static str>;
 struct State {
     moods: Moods,
     judge: Mutex<Option<Judge>>,
+    /// Refuses whole requests for one of their items.
+    poison: Mutex<Option<Judge>>,
     batches: Mutex<Vec<Batch>>,
+    attempts: AtomicUsize,
 }
 
 impl Receiver {
@@ -53,12 +62,24 @@ impl Receiver {
 
     /// A receiver at an address that an earlier one had.
     pub async fn start_at(address: SocketAddr) -> Self {
+        Self::serve(address, Server::builder()).await
+    }
+
+    /// A receiver on a port of its own that speaks TLS, with this certificate and key in PEM.
+    pub async fn start_tls(certificate: &str, key: &str) -> Self {
+        let identity = Identity::from_pem(certificate, key);
+        let tls = ServerTlsConfig::new().identity(identity);
+        let server = Server::builder().tls_config(tls).expect("a certificate and its key");
+        Self::serve(([127, 0, 0, 1], 0).into(), server).await
+    }
+
+    async fn serve(address: SocketAddr, mut server: Server) -> Self {
         let state = Arc::new(State::default());
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors are complete");
-        let router = Server::builder()
+        let router = server
             .add_service(AnalyticsServiceServer::new(service::Service(Arc::clone(&state))))
             .add_service(reflection);
         Self { served: Served::start(address, router).await, state }
@@ -84,9 +105,19 @@ impl Receiver {
         *lock(&self.state.judge) = Some(judge);
     }
 
+    /// Lets `judge` refuse whole requests, as invalid, for one of their items.
+    pub fn set_poison(&self, judge: Judge) {
+        *lock(&self.state.poison) = Some(judge);
+    }
+
     /// Every request that was answered without an error, in order.
     pub fn batches(&self) -> Vec<Batch> {
         lock(&self.state.batches).clone()
+    }
+
+    /// Requests so far, also those that were refused or wait for an answer.
+    pub fn attempts(&self) -> usize {
+        self.state.attempts.load(Ordering::Relaxed)
     }
 
     /// Every item of those requests.
@@ -108,10 +139,15 @@ impl State {
         &self,
         request: Request<IngestRequest>,
     ) -> Result<Response<IngestResponse>, Status> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         self.moods.admit().await?;
         let api_key = request.metadata().get("x-api-key").and_then(|key| key.to_str().ok());
         let api_key = api_key.map(str::to_owned);
         let metrics = request.into_inner().metrics;
+        let poison = *lock(&self.poison);
+        if let Some(reason) = poison.and_then(|judge| metrics.iter().find_map(judge)) {
+            return Err(Status::invalid_argument(reason));
+        }
         let judge = *lock(&self.judge);
         let errors: Vec<_> = (0i32..)
             .zip(&metrics)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    observe::Counters as Observed,
     relay::http::{Counters, counters::Failed},
     sink::{
         Metrics,
@@ -20,6 +21,11 @@ const TAP_DROPPED_BYTES: Family = Family::counter(
     "mcpulse_tap_dropped_bytes_total",
     &[],
     "Bytes that passed unobserved because the observer was behind.",
+);
+const ODDITIES: Family = Family::counter(
+    "mcpulse_oddities_total",
+    &["kind"],
+    "What was forwarded and could not be followed as it should, by kind.",
 );
 const HTTP_REQUESTS: Family =
     Family::counter("mcpulse_http_requests_total", &[], "HTTP requests of clients.");
@@ -58,6 +64,11 @@ pub(super) fn show_tap(metrics: &Metrics, tap: &Tap) -> Result<()> {
     metrics.pull(TAP_DROPPED, move || vec![([], things.lost().0)])?;
     let bytes = tap.clone();
     metrics.pull(TAP_DROPPED_BYTES, move || vec![([], bytes.lost().1)])
+}
+
+/// Shows what the observer met that no well-behaved peer sends.
+pub(super) fn show_observer(metrics: &Metrics, counters: Arc<Observed>) -> Result<()> {
+    metrics.pull(ODDITIES, move || counters.all().map(|(kind, count)| ([kind], count)).collect())
 }
 
 /// Shows what the HTTP relay counts.

@@ -52,6 +52,7 @@ impl Reporting {
         let observer = Observer::new(sinks, config.limits.clone());
         let (tap, drain) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
         figures::show_tap(&metrics, &tap)?;
+        figures::show_observer(&metrics, observer.counters())?;
         let observing = tokio::spawn(drain.run(observer));
         let admin = admin(config, &metrics, ready, shutdown).await?;
         Ok(Self { tap, metrics, observing, exporting, admin })
@@ -96,6 +97,12 @@ fn exporters(
         let account = ledger.account("mcpulse");
         let exporter = sink::mcpulse::start(&config.mcpulse, account, shutdown.clone());
         exporters.push(exporter.context("report to MCPulse")?);
+    }
+    if config.otel.endpoint.is_some() {
+        let account = ledger.account("otel");
+        let exporter =
+            sink::otel::start(&config.otel, &config.server_id, account, shutdown.clone());
+        exporters.push(exporter.context("report to the OpenTelemetry collector")?);
     }
     Ok(exporters)
 }

@@ -74,17 +74,18 @@ const SHAPES: &str = concat!(
 );
 
 /// What introduces a secret up to the end of the line: it may hold anything.
-const COOKIES: &str = r"(?i)(cookie\\*[\x22']?\s*[:=]\s*)[^\r\n]+";
+const COOKIES: &str = r"((?i-u:cookie)\\*[\x22']?\s*[:=]\s*)[^\r\n]+";
 
 /// What introduces a secret that ends with a space, a quote or a separator: an assignment, a
 /// header, a member of JSON inside a string, a parameter of a query.
 const ASSIGNED: &str = concat!(
-    r"(?i)((?:",
-    r"(?:password|passwd|passphrase|pwd|secret|token|authorization|credentials?",
+    r"((?:",
+    r"(?i-u:password|passwd|passphrase|pwd|secret|token|authorization|credentials?",
     r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|secret[_-]?key|signature)",
-    r"\\*[\x22']?\s*(?:[:=]|=>)\s*\\*[\x22']?(?:(?:basic|bearer|digest|negotiate|token)\s+)?",
-    r"|[?&;#](?:key|sig|auth|jwt)=",
-    r"|(?-u:\b)bearer\s+",
+    r"\\*[\x22']?\s*(?:[:=]|=>)\s*\\*[\x22']?",
+    r"(?:(?i-u:basic|bearer|digest|negotiate|token)\s+)?",
+    r"|[?&;#](?i-u:key|sig|auth|jwt)=",
+    r"|(?-u:\b)(?i-u:bearer)\s+",
     r"))[^\s\x22'\\,;&<>]+",
 );
 
