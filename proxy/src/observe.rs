@@ -4,7 +4,7 @@
 //! when its answer never comes or the tap lost something. Memory is bounded by [`Limits`].
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,10 +22,12 @@ use crate::{
 mod answering;
 mod counters;
 mod ending;
+mod ids;
 mod matching;
 mod pending;
 mod reader;
 mod route;
+mod serial;
 mod session;
 mod verdict;
 
@@ -36,6 +38,7 @@ use self::{
     pending::Scope,
     reader::{Found, Reader},
     route::Route,
+    serial::SerialMap,
 };
 
 /// Most bytes that messages which are not complete take together, beside what decides.
@@ -49,7 +52,7 @@ const NOTHING: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub struct Observer {
     matcher: Matcher,
-    streams: HashMap<u64, Track>,
+    streams: SerialMap<u64, Track>,
     bounds: Bounds,
     /// Bytes that messages which are not complete take.
     partial: usize,
@@ -73,7 +76,7 @@ impl Observer {
         };
         Self {
             matcher: Matcher::new(sinks, limits),
-            streams: HashMap::new(),
+            streams: SerialMap::default(),
             bounds,
             partial: 0,
             swept: Instant::now(),

@@ -28,8 +28,21 @@ pub struct Bounds {
 
 /// Longest key that may mean anything: each character of the longest known one escaped.
 const LONGEST_KEY: usize = 40 * 6;
+/// Bytes that are looked at one by one before a search in blocks pays.
+const NEAR: usize = 16;
 /// Deepest nesting of places: message, result, result of a task, content, item.
 const DEEPEST: usize = 6;
+
+/// The bytes that matter in a value that is skipped: brackets and quotes.
+const MARKS: [bool; 256] = {
+    let mut marks = [false; 256];
+    let mut at = 0;
+    while at < 5 {
+        marks[b"{}[]\""[at] as usize] = true;
+        at += 1;
+    }
+    marks
+};
 
 /// What the frame (the line, event or body) that has ended was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,39 +352,37 @@ impl Scanner {
     fn nested(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         let mut over = false;
-        while at < bytes.len() && !over {
+        while !over {
             if self.quoted {
-                let Some(end) = self.closing_quote(&bytes[at..]) else {
-                    at = bytes.len();
-                    break;
-                };
+                let Some(end) = self.closing_quote(&bytes[at..]) else { break };
                 self.quoted = false;
                 at += end + 1;
-                continue;
             }
-            match bytes[at] {
+            let mark = bytes[at..].iter().position(|byte| MARKS[usize::from(*byte)]);
+            let Some(mark) = mark else { break };
+            at += mark + 1;
+            match bytes[at - 1] {
                 b'"' => self.quoted = true,
                 b'{' | b'[' => self.brackets += 1,
-                b'}' | b']' => {
+                _ => {
                     self.brackets -= 1;
                     over = self.brackets == 0;
                 }
-                _ => {}
             }
-            at += 1;
         }
-        self.message.push(&bytes[..at]);
+        let end = if over { at } else { bytes.len() };
+        self.message.push(&bytes[..end]);
         if over {
             self.after_value();
         }
-        at
+        end
     }
 
     /// Where the string ends that `bytes` lie in.
     fn closing_quote(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = usize::from(self.escaped);
         self.escaped = false;
-        while let Some(found) = memchr2(b'"', b'\\', bytes.get(at..)?) {
+        while let Some(found) = special(bytes.get(at..)?) {
             at += found;
             if bytes[at] == b'"' {
                 return Some(at);
@@ -414,6 +425,14 @@ impl Scanner {
             self.message.note(field, byte);
         }
     }
+}
+
+/// The first quote or backslash. Most strings, and most runs between escapes, are short.
+fn special(bytes: &[u8]) -> Option<usize> {
+    let (near, far) = bytes.split_at(bytes.len().min(NEAR));
+    near.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+        .or_else(|| memchr2(b'"', b'\\', far).map(|found| near.len() + found))
 }
 
 /// What to do with the member of `place` whose key is written so.

@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{
     counters::{Counters, Oddity},
+    ids::Ids,
     pending::{Identity, Key, Open, Pending, Role, Scope, Ticket, Wait},
     route::Route,
     session::{self, Sessions},
@@ -39,6 +39,7 @@ pub(super) struct Matcher {
     pub(super) pending: Pending,
     pub(super) sessions: Sessions,
     pub(super) servers: Vec<Arc<str>>,
+    ids: Ids,
     /// The same moment on both clocks.
     clocks: (Instant, SystemTime),
     /// The client of the last modern request: the next one is probably of the same.
@@ -55,6 +56,7 @@ impl Matcher {
             sessions: Sessions::new(limits.sessions),
             limits,
             servers: Vec::new(),
+            ids: Ids::new(),
             clocks: (Instant::now(), SystemTime::now()),
             last_client: None,
         }
@@ -184,7 +186,7 @@ impl Matcher {
         if method == method::INITIALIZE {
             let session = &mut route.identity.session;
             if session.is_none() && route.stream.kind.is_lines() {
-                *session = Some(Uuid::new_v4().to_string().into());
+                *session = Some(self.ids.next().to_string().into());
             }
             return Identity {
                 session: session.clone(),
@@ -317,7 +319,7 @@ impl Matcher {
         let since = open.started.saturating_duration_since(self.clocks.0);
         let before = self.clocks.0.saturating_duration_since(open.started);
         self.sinks.call(Call {
-            id: Uuid::new_v4(),
+            id: self.ids.next(),
             server_id: Arc::clone(&self.servers[open.server]),
             method: open.method,
             direction: open.direction,

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::serial::SerialMap;
 use crate::{
     jsonrpc::Id,
     record::{Client, Outcome, TraceContext, Transport},
@@ -126,7 +127,7 @@ struct Flight {
 /// All open requests.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    open: HashMap<Ticket, Open>,
+    open: SerialMap<Ticket, Open>,
     index: HashMap<Key, Ticket>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     flights: Vec<Flight>,
