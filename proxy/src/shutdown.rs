@@ -32,12 +32,21 @@ impl Shutdown {
 
     /// Completes at the deadline, wherever it has moved meanwhile.
     pub async fn expired(&self) {
+        self.nears(Duration::ZERO).await;
+    }
+
+    /// Completes this long before the deadline, wherever it has moved meanwhile; of a shorter
+    /// grace it leaves a quarter.
+    pub async fn nears(&self, margin: Duration) {
         let mut deadline = self.deadline.subscribe();
         loop {
             let at = *deadline.borrow_and_update();
             let expiry = async {
                 match at {
-                    Some(at) => time::sleep_until(at.into()).await,
+                    Some(at) => {
+                        let left = at.saturating_duration_since(now());
+                        time::sleep(left.saturating_sub(margin.min(left / 4))).await;
+                    }
                     None => std::future::pending().await,
                 }
             };

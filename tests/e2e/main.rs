@@ -6,4 +6,5 @@ mod layering;
 mod mcpulse;
 mod proto;
 mod real;
+mod reporting;
 mod stdio;

@@ -29,7 +29,7 @@ pub fn start(
     shutdown: Shutdown,
 ) -> Result<Exporter, Error> {
     let client = Client::new(config)?;
-    let convert = Convert::new(config.capture)?;
+    let convert = Convert::new(config.capture);
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
     let (offer, take) = queue(config.queue_calls.max(1), bytes, account.clone());
     let reporter = Reporter::new(config, take, client, convert, account, shutdown);

@@ -4,7 +4,7 @@
 //! A superset of what the MCPulse SDKs do. In doubt it redacts: a report that says too little
 //! can be lived with.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
@@ -98,33 +98,56 @@ const USERNAME: &str = r"(://)[^/\s:@\x22']{20,}(@)";
 /// States that a search may remember before it starts over, in bytes; the default is 2 MiB.
 const SEARCH_CACHE: usize = 256 << 10;
 
-/// Redacts keys and texts. Building one is expensive, using it is not.
+/// Redacts keys and texts.
 #[derive(Debug)]
 pub(super) struct Redactor {
-    rules: Vec<(Regex, &'static str)>,
+    rules: [Rule; 5],
+}
+
+/// A pattern, compiled when a text first needs it: that takes a millisecond and a good part of
+/// a megabyte, which a start should not wait for and a proxy without calls never pays.
+#[derive(Debug)]
+struct Rule {
+    pattern: &'static str,
+    replacement: &'static str,
+    /// Without this in it, no text matches.
+    needs: &'static str,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Rule {
+    fn new(pattern: &'static str, replacement: &'static str, needs: &'static str) -> Self {
+        Self { pattern, replacement, needs, regex: OnceLock::new() }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        let build = || RegexBuilder::new(self.pattern).dfa_size_limit(SEARCH_CACHE).build();
+        self.regex.get_or_init(|| build().ok()).as_ref()
+    }
 }
 
 impl Redactor {
-    pub(super) fn new() -> Result<Self, regex::Error> {
+    pub(super) fn new() -> Self {
         let rules = [
-            (USERINFO, "${1}[REDACTED]${2}"),
-            (USERNAME, "${1}[REDACTED]${2}"),
-            (SHAPES, REDACTED),
-            (COOKIES, "${1}[REDACTED]"),
-            (ASSIGNED, "${1}[REDACTED]"),
+            Rule::new(USERINFO, "${1}[REDACTED]${2}", "://"),
+            Rule::new(USERNAME, "${1}[REDACTED]${2}", "://"),
+            Rule::new(SHAPES, REDACTED, ""),
+            Rule::new(COOKIES, "${1}[REDACTED]", ""),
+            Rule::new(ASSIGNED, "${1}[REDACTED]", ""),
         ];
-        let build = |(pattern, replacement)| {
-            let regex = RegexBuilder::new(pattern).dfa_size_limit(SEARCH_CACHE).build()?;
-            Ok((regex, replacement))
-        };
-        Ok(Self { rules: rules.into_iter().map(build).collect::<Result<_, _>>()? })
+        Self { rules }
     }
 
     /// The text without what looks like a secret.
     pub(super) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
-        for (regex, replacement) in &self.rules {
-            if let Cow::Owned(redacted) = regex.replace_all(&text, *replacement) {
+        for rule in &self.rules {
+            if !text.contains(rule.needs) {
+                continue;
+            }
+            // Never: patterns are constants. But should it happen, nothing may leak.
+            let Some(regex) = rule.regex() else { return Cow::Borrowed(REDACTED) };
+            if let Cow::Owned(redacted) = regex.replace_all(&text, rule.replacement) {
                 text = Cow::Owned(redacted);
             }
         }

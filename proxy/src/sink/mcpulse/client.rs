@@ -50,9 +50,6 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error("prepare TLS to MCPulse: {0}")]
     Tls(#[source] tonic::transport::Error),
-    /// A pattern of the redaction is broken.
-    #[error("prepare the redaction: {0}")]
-    Redaction(#[from] regex::Error),
 }
 
 /// `IngestRequest`, whose metrics are encoded already: on the wire, a message within a message

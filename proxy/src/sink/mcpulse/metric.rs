@@ -30,8 +30,8 @@ pub(super) struct Convert {
 }
 
 impl Convert {
-    pub(super) fn new(capture: Capture) -> Result<Self, regex::Error> {
-        Ok(Self { capture, redactor: Redactor::new()? })
+    pub(super) fn new(capture: Capture) -> Self {
+        Self { capture, redactor: Redactor::new() }
     }
 
     /// The call as an encoded `ToolCallMetric`.

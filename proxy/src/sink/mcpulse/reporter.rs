@@ -97,7 +97,7 @@ impl Reporter {
         let shutdown = self.shutdown.clone();
         tokio::select! {
             () = self.run() => {}
-            () = last_moment(&shutdown) => {}
+            () = shutdown.nears(LAST_MOMENT) => {}
         }
         self.give_up().await;
     }
@@ -262,13 +262,6 @@ impl Reporter {
             );
         }
     }
-}
-
-/// Completes shortly before the end of the grace.
-async fn last_moment(shutdown: &Shutdown) {
-    shutdown.begun().await;
-    let grace = shutdown.remaining().unwrap_or_default();
-    tokio::time::sleep(grace.saturating_sub(LAST_MOMENT.min(grace / 4))).await;
 }
 
 /// The answer to a request that is on its way.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{REDACTED, Redactor};
 
 fn redacted(text: &str) -> String {
-    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new().unwrap());
+    static REDACTOR: LazyLock<Redactor> = LazyLock::new(Redactor::new);
     REDACTOR.text(text).into_owned()
 }
 
