@@ -128,6 +128,15 @@ impl Dialer {
         &self.authority
     }
 
+    /// Whether TLS will choose the version of HTTP.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     pub(super) async fn dial(&self) -> Result<Socket, DialError> {
         let deadline = Instant::now() + self.connect_timeout;
         match timeout_at(deadline, self.connect(deadline)).await {

@@ -3,9 +3,11 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -184,10 +186,8 @@ impl Listener {
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
-        tokio::select! {
-            biased;
-            result = connection.as_mut() => return note(result),
-            () = self.shutdown.begun() => {}
+        if let Some(result) = self.until_shutdown(connection.as_mut()).await {
+            return note(result);
         }
         connection.as_mut().graceful_shutdown();
         let own = Instant::now() + self.drain_timeout;
@@ -200,6 +200,29 @@ impl Listener {
             return note(result);
         }
         tracing::warn!("cut off a client that was still served after the drain");
+    }
+}
+
+impl Listener {
+    /// Serves the connection until it ends, or until the shutdown begins. Signs up for that
+    /// only once, since a task keeps its waker: connections must not queue for a lock each
+    /// time that they have something to do.
+    async fn until_shutdown<F: Future>(&self, mut connection: Pin<&mut F>) -> Option<F::Output> {
+        let mut begun = pin!(self.shutdown.begun());
+        let mut signed_up = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            let over = if signed_up {
+                self.shutdown.deadline().is_some()
+            } else {
+                signed_up = true;
+                begun.as_mut().poll(cx).is_ready()
+            };
+            if over { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
     }
 }
 

@@ -3,4 +3,9 @@
 mod ending;
 mod failing;
 mod harness;
+mod limits;
 mod passing;
+mod secrets;
+mod streams;
+mod turning;
+mod versions;

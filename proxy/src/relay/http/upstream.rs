@@ -19,7 +19,7 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     counters::Counters,
@@ -49,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Upstream {
     dialer: Dialer,
     pool: Arc<Pool>,
-    /// The upstream speaks HTTP/2: one dial serves all who wait for one.
+    /// The upstream speaks HTTP/2, as far as is known: one dial serves all who wait for one.
     multiplexes: AtomicBool,
     dialling: Mutex<()>,
     health: Health,
@@ -90,9 +90,9 @@ impl Upstream {
         counters: Arc<Counters>,
     ) -> Self {
         Self {
-            dialer,
             pool: Arc::new(Pool::new(idle_timeout)),
-            multiplexes: AtomicBool::new(false),
+            multiplexes: AtomicBool::new(dialer.is_secure()),
+            dialer,
             dialling: Mutex::default(),
             health: Health::new(gate),
             counters,
@@ -139,19 +139,25 @@ impl Upstream {
     }
 
     async fn lease(&self, reuse: bool) -> Result<Lease, DialError> {
+        let lent = |connection| Lease { pool: Arc::clone(&self.pool), connection };
         let reused = || if reuse { self.pool.take() } else { None };
-        let connection = match reused() {
-            Some(connection) => connection,
-            None if self.multiplexes.load(Ordering::Relaxed) => {
-                let _turn = self.dialling.lock().await;
-                match reused() {
-                    Some(connection) => connection,
-                    None => self.dial().await?,
-                }
+        if let Some(connection) = reused() {
+            return Ok(lent(connection));
+        }
+        if self.multiplexes.load(Ordering::Relaxed) {
+            let wait = timeout(self.dialer.connect_timeout(), self.dialling.lock());
+            let turn = wait.await;
+            if let Some(connection) = reused() {
+                return Ok(lent(connection));
             }
-            None => self.dial().await?,
-        };
-        Ok(Lease { pool: Arc::clone(&self.pool), connection })
+            // Still in doubt, or HTTP/2: those who wait had better see what comes of this.
+            if self.multiplexes.load(Ordering::Relaxed) {
+                let dialled = self.dial().await.map(lent);
+                drop(turn);
+                return dialled;
+            }
+        }
+        self.dial().await.map(lent)
     }
 
     async fn dial(&self) -> Result<Connection, DialError> {
@@ -177,6 +183,7 @@ impl Upstream {
                 Connection::Whole(sender)
             }
             Socket::Tls(io) => {
+                self.multiplexes.store(false, Ordering::Relaxed);
                 let (sender, connection) = http1::handshake(io).await?;
                 tokio::spawn(async move { note(connection.await) });
                 Connection::Whole(sender)
@@ -205,9 +212,10 @@ impl Upstream {
 
     async fn watch(&self) {
         loop {
-            match self.dial().await {
-                Ok(connection) => {
-                    self.pool.put(connection);
+            match self.lease(true).await {
+                Ok(lease) => {
+                    lease.give_back();
+                    self.health.rise();
                     self.health.fallen().await;
                 }
                 Err(_) => tokio::time::sleep(RETRY).await,

@@ -61,6 +61,7 @@ pub(super) fn stream() -> (mpsc::Sender<Bytes>, Response<Body>) {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -73,24 +74,41 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&connections);
+        let open = Arc::new(AtomicUsize::new(0));
+        let (count, opened) = (Arc::clone(&connections), Arc::clone(&open));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
+                opened.fetch_add(1, Ordering::SeqCst);
                 let answer = answer.clone();
                 let service = service_fn(move |request| {
                     let response = answer(request);
                     async move { Ok::<_, Infallible>(response.await) }
                 });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                let opened = Arc::clone(&opened);
+                tokio::spawn(async move {
+                    let io = TokioIo::new(stream);
+                    let _ = http1::Builder::new().serve_connection(io, service).await;
+                    opened.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, connections, task: task.abort_handle() }
+        Self { address, connections, open, task: task.abort_handle() }
     }
 
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// A client that does not go through the relay.
+    pub(super) async fn client(&self) -> SendRequest<Body> {
+        connect(self.address).await
     }
 
     pub(super) fn url(&self) -> String {
@@ -107,6 +125,7 @@ impl Drop for Server {
 /// A relay that runs.
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
+    pub(super) upstream_port: u16,
     pub(super) counters: Arc<Counters>,
     pub(super) ready: Ready,
     pub(super) shutdown: Shutdown,
@@ -122,22 +141,20 @@ impl Relay {
     pub(super) async fn start(remote: Remote, listen: Listen, transport: HttpTransport) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let url: http::Uri = remote.url.parse().unwrap();
+        let upstream_port = url.port_u16().unwrap();
         let (tap, drain) = Tap::new(8 << 20);
         let (ready, shutdown) = (Ready::default(), Shutdown::default());
         let relay = HttpRelay::new(remote, listen, transport, "server".into()).unwrap();
         let counters = relay.counters();
         let serving = relay.serve(listener, tap, ready.gate("upstream"), shutdown.clone());
         let task = tokio::spawn(serving);
-        Self { address, counters, ready, shutdown, drain, task }
+        Self { address, upstream_port, counters, ready, shutdown, drain, task }
     }
 
     /// A client on a connection of its own.
     pub(super) async fn client(&self) -> SendRequest<Body> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        sender
+        connect(self.address).await
     }
 
     pub(super) fn request(&self, method: &str, path: &str) -> http::request::Builder {
@@ -173,6 +190,14 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn connect(address: SocketAddr) -> SendRequest<Body> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 /// Waits for a condition.
