@@ -343,7 +343,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            tap_bytes: 8 << 20,
+            tap_bytes: 4 << 20,
             inspect: 1 << 20,
             arguments: 16 << 10,
             pending: 10_000,
