@@ -125,7 +125,12 @@ impl Shared {
             self.lose(size);
             return false;
         }
-        // Pairs with the fence of `Drain::wait`: either it sees this push or we see its state.
+        true
+    }
+
+    /// Wakes the observer if what was pushed is reason enough.
+    fn wake(&self) {
+        // Pairs with the fence of `Drain::wait`: either it sees the push or we see its state.
         fence(Ordering::SeqCst);
         let state = self.observer.load(Ordering::SeqCst);
         if (state == ASLEEP || (state == DOZING && self.filling()))
@@ -133,7 +138,6 @@ impl Shared {
         {
             self.waker.wake();
         }
-        true
     }
 
     fn lose(&self, size: usize) {
@@ -170,6 +174,19 @@ impl Probe {
         }
     }
 
+    /// As [`Probe::data`], but lets the observer sleep until [`Probe::written`]: to wake a
+    /// thread costs several times what the write does, which therefore comes first.
+    pub fn data_before_write(&mut self, bytes: &Bytes) {
+        if !bytes.is_empty() {
+            self.queue(What::Data(bytes.clone()));
+        }
+    }
+
+    /// What was shown by [`Probe::data_before_write`] has been written onwards.
+    pub fn written(&self) {
+        self.shared.wake();
+    }
+
     /// The head of the response is about to be sent to the client.
     pub fn head(&mut self, head: ResponseHead) {
         self.push(What::Head(head));
@@ -184,6 +201,11 @@ impl Probe {
     }
 
     fn push(&mut self, what: What) {
+        self.queue(what);
+        self.shared.wake();
+    }
+
+    fn queue(&mut self, what: What) {
         let seen = Seen {
             stream: Arc::clone(&self.stream),
             direction: self.direction,
@@ -265,7 +287,7 @@ impl Drain {
         shared.observer.store(state, Ordering::SeqCst);
         poll_fn(|context| {
             shared.waker.register(context.waker());
-            // Pairs with the fence of `Shared::push`.
+            // Pairs with the fence of `Shared::wake`.
             fence(Ordering::SeqCst);
             let work = match state {
                 ASLEEP => !shared.queue.is_empty(),

@@ -53,8 +53,9 @@ where
         };
         progress.took();
         let chunk = buffer.split_to(read).freeze();
-        probe.data(&chunk);
+        probe.data_before_write(&chunk);
         write_all(&mut to, &chunk).map_err(Broken::Write)?;
+        probe.written();
         progress.gave();
     }
 }
