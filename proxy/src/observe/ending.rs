@@ -40,7 +40,9 @@ enum Fate {
 impl Matcher {
     /// A direction of a stream has ended.
     pub(super) fn ended(&mut self, route: &mut Route, direction: Direction, end: End, at: Instant) {
-        let client_first = route.ended(Direction::ToServer).is_some();
+        // Not if it was the server that would not read on.
+        let client_first =
+            matches!(route.ended(Direction::ToServer), Some(End::Clean | End::ClientGone));
         route.set_ended(direction, end);
         let Some(exchange) = route.exchange() else {
             self.stdio_ended(route, direction, end, at, client_first);

@@ -267,6 +267,16 @@ fn who_goes_first_decides() {
 }
 
 #[test]
+fn a_server_that_stops_reading_goes_first() {
+    let mut script = Script::new();
+    let talk = session(&mut script);
+    script.client(&talk, &call("1"));
+    script.end(&talk, ToServer, End::ServerGone);
+    script.end(&talk, ToClient, End::Clean);
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Transport)]);
+}
+
+#[test]
 fn a_server_may_answer_after_stdin_is_closed() {
     let mut script = Script::new();
     let talk = session(&mut script);
