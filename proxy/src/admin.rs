@@ -129,6 +129,7 @@ impl Admin {
         }
     }
 
+    #[tracing::instrument(name = "scrape", skip_all)]
     fn metrics(&self) -> Response<Full<Bytes>> {
         match self.metrics.render() {
             Ok(metrics) => {

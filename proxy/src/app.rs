@@ -27,7 +27,8 @@ use reporting::Reporting;
 const FLUSH: Duration = Duration::from_secs(3);
 
 /// Runs the proxy until its client or server ends, or a signal does it. `environment` is what
-/// a child inherits; the code is the child's own in stdio mode.
+/// a child inherits, `lost_lines` counts what the log had to drop; the code is the child's own
+/// in stdio mode.
 ///
 /// # Errors
 /// When the proxy cannot start: an address is taken, a file is of no use, the server cannot be
@@ -35,9 +36,11 @@ const FLUSH: Duration = Duration::from_secs(3);
 pub async fn run(
     config: Config,
     environment: Vec<(OsString, OsString)>,
+    lost_lines: impl Fn() -> u64 + Send + Sync + 'static,
 ) -> anyhow::Result<ExitCode> {
     let (ready, shutdown) = (Ready::default(), Shutdown::default());
     let reporting = Reporting::start(&config, &ready, &shutdown).await?;
+    reporting.show_log(lost_lines)?;
     let process = Running { config: &config, ready, shutdown, reporting: &reporting };
     let result = match (&config.upstream, &config.listen) {
         (Upstream::Stdio(command), None) => process.stdio(command, environment).await,

@@ -8,7 +8,8 @@ use std::{
 use mcpulse_proxy::{
     app,
     cli::{self, Environment, Request, Start},
-    config::problem::Refusal,
+    config::{Config, problem::Refusal},
+    sink::otel::OwnSpans,
     telemetry,
 };
 
@@ -31,13 +32,27 @@ fn show(text: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(start: Start) -> anyhow::Result<ExitCode> {
-    let _log = telemetry::init(&start.config.log)?;
-    start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+    let config = *start.config;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(start.config.workers).enable_all().build()?;
+    let runtime = runtime.worker_threads(config.workers).enable_all().build()?;
+    let own_spans = {
+        let _within = runtime.enter();
+        own_spans(&config)?
+    };
+    let log = telemetry::init(&config.log, own_spans.as_ref().map(OwnSpans::tracer))?;
+    start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let inherited = std::env::vars_os().collect();
-    let result = runtime.block_on(app::run(*start.config, inherited));
+    let result = runtime.block_on(app::run(config, inherited, log.dropped()));
+    if let Some(own_spans) = own_spans {
+        runtime.block_on(own_spans.finish());
+    }
     // A thread that waits for standard input must not hold up the exit.
     runtime.shutdown_background();
     result
+}
+
+fn own_spans(config: &Config) -> anyhow::Result<Option<OwnSpans>> {
+    let otel = &config.otel;
+    let wanted = otel.own_spans && otel.endpoint.is_some();
+    Ok(wanted.then(|| OwnSpans::start(otel, &config.server_id)).transpose()?)
 }

@@ -1,6 +1,8 @@
 //! What only one operating system has, behind one face: the process's own standard streams,
 //! the signals that ask it to end, and the ways to end a child. Nothing here knows of MCP.
 
+use std::io::{self, ErrorKind, Write};
+
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod linux;
 #[cfg(unix)]
@@ -9,6 +11,30 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub use unix::{Process, Wait, exit_code, spawn, stop_signal, take_stdio};
+pub use unix::{Process, Wait, exit_code, identity, spawn, stop_signal, take_stdio};
 #[cfg(windows)]
-pub use windows::{Process, Wait, exit_code, spawn, stop_signal, take_stdio};
+pub use windows::{Process, Wait, exit_code, identity, spawn, stop_signal, take_stdio};
+
+/// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many
+/// bytes were written, and what was in the way of the others.
+pub fn write(out: &mut (impl Write + Wait), bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        let result = match out.write(&bytes[written..]) {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(more) => {
+                written += more;
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => Ok(()),
+                ErrorKind::WouldBlock => out.writable(),
+                _ => Err(error),
+            },
+        };
+        if result.is_err() {
+            return (written, result);
+        }
+    }
+    (written, Ok(()))
+}

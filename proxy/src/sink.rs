@@ -10,6 +10,7 @@ use crate::record::Call;
 mod backoff;
 mod foreign;
 pub mod ledger;
+pub mod log;
 pub mod mcpulse;
 pub mod otel;
 pub mod prometheus;

@@ -55,6 +55,12 @@ const HTTP_TURNED_AWAY: Family = Family::counter(
     "Connections of clients that ended before a request: no TLS, or nothing in time.",
 );
 
+const LOG_DROPPED: Family = Family::counter(
+    "mcpulse_log_dropped_total",
+    &[],
+    "Lines of the proxy's own log that were dropped because nobody reads them.",
+);
+
 /// Reads one counter of the HTTP relay.
 type Read = fn(&Counters) -> u64;
 
@@ -69,6 +75,14 @@ pub(super) fn show_tap(metrics: &Metrics, tap: &Tap) -> Result<()> {
 /// Shows what the observer met that no well-behaved peer sends.
 pub(super) fn show_observer(metrics: &Metrics, counters: Arc<Observed>) -> Result<()> {
     metrics.pull(ODDITIES, move || counters.all().map(|(kind, count)| ([kind], count)).collect())
+}
+
+/// Shows how many lines of the log were dropped.
+pub(super) fn show_log(
+    metrics: &Metrics,
+    lost: impl Fn() -> u64 + Send + Sync + 'static,
+) -> Result<()> {
+    metrics.pull(LOG_DROPPED, move || vec![([], lost())])
 }
 
 /// Shows what the HTTP relay counts.
@@ -90,4 +104,33 @@ pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<(
     metrics.pull(HTTP_FAILED, move || {
         Failed::ALL.iter().map(|kind| ([kind.label()], counters.failed(*kind))).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Ledger;
+
+    /// The table in README.md, row for row.
+    #[test]
+    fn the_readme_lists_every_metric() {
+        let metrics = Metrics::new(&Arc::new(Ledger::default()), 10).unwrap();
+        show_tap(&metrics, &Tap::new(1).0).unwrap();
+        show_observer(&metrics, Arc::default()).unwrap();
+        show_relay(&metrics, Arc::default()).unwrap();
+        show_log(&metrics, || 0).unwrap();
+        let row = |family: &Family| {
+            let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, kind) = (family.name, family.kind.label());
+            format!("| `{name}` | {kind} | {} | {} |", labels.join(", "), family.help)
+        };
+        let rows: Vec<_> = metrics.catalogue().iter().map(row).collect();
+        let documented: Vec<_> = include_str!("../../../README.md")
+            .lines()
+            .skip_while(|line| *line != "## Metrics")
+            .skip_while(|line| !line.starts_with("| `"))
+            .take_while(|line| line.starts_with("| `"))
+            .collect();
+        assert_eq!(documented, rows, "README.md should say:\n{}", rows.join("\n"));
+    }
 }

@@ -63,6 +63,14 @@ impl Reporting {
         &self.tap
     }
 
+    /// Shows how many lines of the log were dropped.
+    pub(super) fn show_log(
+        &self,
+        lost: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
+        Ok(figures::show_log(&self.metrics, lost)?)
+    }
+
     /// Shows what the HTTP relay counts.
     pub(super) fn show_relay(&self, counters: Arc<Counters>) -> anyhow::Result<()> {
         Ok(figures::show_relay(&self.metrics, counters)?)
@@ -103,6 +111,11 @@ fn exporters(
         let exporter =
             sink::otel::start(&config.otel, &config.server_id, account, shutdown.clone());
         exporters.push(exporter.context("report to the OpenTelemetry collector")?);
+    }
+    if let Some(target) = &config.call_log {
+        let (account, capture) = (ledger.account("log"), config.mcpulse.capture);
+        let exporter = sink::log::start(target, capture, account, shutdown.clone());
+        exporters.push(exporter.context("keep the call log")?);
     }
     Ok(exporters)
 }

@@ -113,8 +113,8 @@ pub struct Otel {
     /// Further resource attributes (`OTEL_RESOURCE_ATTRIBUTES`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resource_attributes: BTreeMap<String, String>,
-    /// Share of calls without a sampled parent that become spans, 0 to 1; calls that failed
-    /// always do (`--trace-sample`).
+    /// Share of calls without a parent that become spans, 0 to 1; a parent's own sampling
+    /// decides for its calls, and calls that failed always do (`--trace-sample`).
     pub sample: f64,
     /// Whether the proxy's own spans are exported as well.
     pub own_spans: bool,

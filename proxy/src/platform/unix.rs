@@ -2,9 +2,12 @@
 //! so that a client that ends the group ends them too.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io,
-    os::{fd::AsFd, unix::process::ExitStatusExt as _},
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
+    },
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -64,6 +67,11 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+/// What makes a file the same file, whatever its name.
+pub fn identity(file: &Metadata) -> Option<(u64, u64)> {
+    Some((file.dev(), file.ino()))
 }
 
 /// Starts a child in the process group of the proxy. On Linux the child is told to end when

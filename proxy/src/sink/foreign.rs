@@ -1,4 +1,4 @@
-//! What others say went wrong, fit for a log line.
+//! Texts of others, cut to a length that what they go into can bear.
 
 use std::error::Error as _;
 
@@ -10,6 +10,11 @@ const LIMIT: usize = 200;
 /// The text in one line of bounded length.
 pub(super) fn printable(text: &str) -> String {
     text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The beginning of the text, at most `limit` bytes of it.
+pub(super) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }
 
 /// What failed first: the errors around it say little more than that something failed.

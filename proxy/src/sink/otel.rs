@@ -20,10 +20,11 @@ use super::{
 use crate::{config, shutdown::Shutdown};
 
 mod collector;
+mod own;
 mod resource;
 mod span;
 
-pub use collector::Error;
+pub use self::{collector::Error, own::OwnSpans};
 
 /// Spans that are sent together without waiting longer, and at most.
 const BATCH: usize = 512;
@@ -123,6 +124,7 @@ impl Worker {
     }
 
     /// Sends the batch until it is settled.
+    #[tracing::instrument(name = "export_spans", skip_all, fields(spans = self.batch.len()))]
     async fn export(&mut self) {
         loop {
             let spans = self.batch.len() as u64;

@@ -15,7 +15,10 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracer, SdkTracerProvider, SpanData},
 };
 
-use crate::record::{Call, Outcome, TraceContext, Transport};
+use crate::{
+    record::{Call, Outcome, TraceContext, Transport},
+    sink::foreign::cut,
+};
 
 /// Longest value of an attribute that a peer chose, in bytes.
 const VALUE_LIMIT: usize = 256;
@@ -48,7 +51,7 @@ impl Spans {
         }
         let error = call.outcome.error_type();
         let name = match &call.tool {
-            Some(tool) => format!("{} {}", call.method, cut(tool)),
+            Some(tool) => format!("{} {}", call.method, short(tool)),
             None => call.method.to_string(),
         };
         let builder = SpanBuilder::from_name(name)
@@ -95,7 +98,7 @@ fn attributes(call: &Call, error: Option<&str>) -> Vec<KeyValue> {
         KeyValue::new("mcpulse.response.size", integer(call.response_size)),
     ];
     let mut text = |key: &'static str, value: Option<&str>| {
-        attributes.extend(value.map(|value| KeyValue::new(key, cut(value).to_owned())));
+        attributes.extend(value.map(|value| KeyValue::new(key, short(value).to_owned())));
     };
     text("gen_ai.tool.name", call.tool.as_deref());
     text("gen_ai.operation.name", call.is_tool_call().then_some("execute_tool"));
@@ -123,11 +126,11 @@ fn attributes(call: &Call, error: Option<&str>) -> Vec<KeyValue> {
 /// The id as text, whichever of the two types it has.
 fn request_id(json: &str) -> String {
     let text = serde_json::from_str::<Cow<'_, str>>(json);
-    cut(text.as_deref().unwrap_or(json)).to_owned()
+    short(text.as_deref().unwrap_or(json)).to_owned()
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(VALUE_LIMIT)]
+fn short(text: &str) -> &str {
+    cut(text, VALUE_LIMIT)
 }
 
 fn integer(number: u64) -> i64 {

@@ -21,7 +21,7 @@ use crate::{
 
 /// What the fake collector answers to each request; the last answer stays.
 #[derive(Clone, Debug)]
-enum Answers {
+pub(super) enum Answers {
     Take,
     Refuse(i64),
     Fail(Status),
@@ -29,7 +29,7 @@ enum Answers {
 }
 
 #[derive(Clone, Default)]
-struct Fake {
+pub(super) struct Fake {
     requests: Arc<Mutex<Vec<Request<ExportTraceServiceRequest>>>>,
     answers: Arc<Mutex<Vec<Answers>>>,
 }
@@ -59,7 +59,7 @@ impl TraceService for Fake {
 }
 
 impl Fake {
-    async fn listen(answers: &[Answers]) -> (Self, SocketAddr) {
+    pub(super) async fn listen(answers: &[Answers]) -> (Self, SocketAddr) {
         let fake = Self::default();
         lock(&fake.answers).extend_from_slice(answers);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +71,7 @@ impl Fake {
         (fake, address)
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub(super) fn spans(&self) -> Vec<Span> {
         let requests = lock(&self.requests);
         let resources = requests.iter().flat_map(|request| &request.get_ref().resource_spans);
         let scopes = resources.flat_map(|resource| &resource.scope_spans);
@@ -95,7 +95,7 @@ fn run(config: &config::Otel) -> Running {
     Running { ledger, offer: Some(offer), task, shutdown }
 }
 
-fn config(address: SocketAddr) -> config::Otel {
+pub(super) fn config(address: SocketAddr) -> config::Otel {
     config::Otel { endpoint: Some(format!("http://{address}")), ..config::Otel::default() }
 }
 

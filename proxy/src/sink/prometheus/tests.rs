@@ -220,23 +220,3 @@ fn the_books_balance_at_every_scrape_under_load() {
         }
     });
 }
-
-/// The table in README.md, row for row.
-#[test]
-fn the_readme_lists_every_metric() {
-    let (_, metrics, _) = sinks(10);
-    let row = |family: &Family| {
-        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
-        let (name, kind) = (family.name, family.kind.label());
-        format!("| `{name}` | {kind} | {} | {} |", labels.join(", "), family.help)
-    };
-    let rows: Vec<_> = metrics.catalogue().iter().map(row).collect();
-    let readme = include_str!("../../../../README.md");
-    let documented: Vec<_> = readme
-        .lines()
-        .skip_while(|line| *line != "## Metrics")
-        .filter(|line| line.starts_with("| `"))
-        .take(rows.len())
-        .collect();
-    assert_eq!(documented, rows, "README.md should say:\n{}", rows.join("\n"));
-}

@@ -1,0 +1,142 @@
+//! The call log: one JSON object per tool call and line, in a file or on standard error.
+//! Arguments are never written, and what a server said went wrong only redacted.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use self::{line::Lines, target::Target};
+use super::{
+    Account, Exporter,
+    foreign::printable,
+    ledger::SHUTDOWN,
+    queue::{Take, queue},
+    trouble::Trouble,
+};
+use crate::{config::Capture, record::Call, shutdown::Shutdown};
+
+mod line;
+mod target;
+
+pub use target::Error;
+
+/// Calls that wait to be written.
+const QUEUE_CALLS: usize = 10_000;
+const QUEUE_BYTES: usize = 8 << 20;
+/// Calls that are written together, and how long a call waits for others.
+const BATCH: usize = 1000;
+const LINGER: Duration = Duration::from_millis(50);
+/// What is left of the grace when writing ends, for the accounts.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
+/// The reason of calls that could not be written.
+const WRITE_ERROR: &str = "write_error";
+
+/// Starts writing to the file `target`, or to standard error for `-`. The file is appended
+/// to, and opened anew once it was renamed or removed: rotating it takes no signal. Must be
+/// called within a runtime.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start(
+    target: &str,
+    capture: Capture,
+    account: Account,
+    shutdown: Shutdown,
+) -> Result<Exporter, Error> {
+    let target = Target::open(target)?;
+    let lines = Lines::new(capture);
+    account.may_drop(&[WRITE_ERROR, SHUTDOWN]);
+    let (offer, take) = queue(QUEUE_CALLS, QUEUE_BYTES, account.clone());
+    let worker = Worker {
+        take,
+        lines,
+        target: Some(target),
+        account,
+        shutdown,
+        batch: Vec::new(),
+        trouble: Trouble::default(),
+    };
+    Ok(Exporter { offer, task: tokio::spawn(worker.work()) })
+}
+
+/// Everything the task owns.
+#[derive(Debug)]
+struct Worker {
+    take: Take,
+    lines: Lines,
+    /// Away while a thread writes to it.
+    target: Option<Target>,
+    account: Account,
+    shutdown: Shutdown,
+    /// Calls that are owed and no longer in the queue.
+    batch: Vec<Arc<Call>>,
+    trouble: Trouble,
+}
+
+impl Worker {
+    /// Writes until everything is settled and no more can come, or to the end of the grace.
+    async fn work(mut self) {
+        let shutdown = self.shutdown.clone();
+        tokio::select! {
+            () = self.write_all() => {}
+            () = last_moment(&shutdown) => {}
+        }
+        let mut left = self.batch.len() as u64;
+        while self.take.try_next().is_some() {
+            left += 1;
+        }
+        self.account.dropped(SHUTDOWN, left);
+    }
+
+    async fn write_all(&mut self) {
+        while let Some(call) = self.take.next().await {
+            self.batch.push(call);
+            tokio::select! {
+                () = sleep(LINGER) => {}
+                () = self.shutdown.begun() => {}
+            }
+            while self.batch.len() < BATCH
+                && let Some(call) = self.take.try_next()
+            {
+                self.batch.push(call);
+            }
+            self.write().await;
+        }
+    }
+
+    /// Writes the batch on a thread of its own, for a disk may hang and a pipe may be full.
+    async fn write(&mut self) {
+        let Some(mut target) = self.target.take() else { return };
+        let lines: Vec<_> = self.batch.iter().map(|call| self.lines.line(call)).collect();
+        let written = tokio::task::spawn_blocking(move || {
+            let written = target.write(&lines);
+            (target, written)
+        });
+        // A panic there is none; should there be one, the calls are dropped at the end.
+        let Ok((target, (written, result))) = written.await else { return };
+        let lost = self.batch.len() - written;
+        self.account.delivered(written as u64);
+        self.account.dropped(WRITE_ERROR, lost as u64);
+        self.batch.clear();
+        match result {
+            Ok(()) => {
+                self.trouble.ends();
+            }
+            Err(error) if self.trouble.begins_or_lasts() => {
+                let error = printable(&error.to_string());
+                tracing::warn!("{lost} calls are not in the call log: write {target}: {error}");
+            }
+            Err(_) => {}
+        }
+        self.target = Some(target);
+    }
+}
+
+/// Completes shortly before the end of the grace.
+async fn last_moment(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    sleep(shutdown.remaining().unwrap_or_default().saturating_sub(LAST_MOMENT)).await;
+}
+
+#[cfg(test)]
+mod tests;
