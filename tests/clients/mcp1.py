@@ -20,6 +20,19 @@ def connect(plan):
     return stdio_client(StdioServerParameters(command=command, args=args, env=dict(os.environ)))
 
 
+async def sample(context, params):
+    content = types.TextContent(type="text", text="sampled")
+    return types.CreateMessageResult(role="assistant", content=content, model="none")
+
+
+async def elicit(context, params):
+    return types.ElicitResult(action="decline")
+
+
+async def list_roots(context):
+    return types.ListRootsResult(roots=[])
+
+
 async def call(session, name, arguments):
     try:
         result = await session.call_tool(name, arguments)
@@ -33,7 +46,15 @@ async def main():
     plan = json.loads(sys.argv[1])
     info = types.Implementation(name="mcp1", version="1.30.0")
     async with connect(plan) as (read, write, *_):
-        async with ClientSession(read, write, client_info=info) as session:
+        session = ClientSession(
+            read,
+            write,
+            client_info=info,
+            sampling_callback=sample,
+            elicitation_callback=elicit,
+            list_roots_callback=list_roots,
+        )
+        async with session:
             await session.initialize()
             tools = [tool.name for tool in (await session.list_tools()).tools]
             calls = [await call(session, c["name"], c["arguments"]) for c in plan["calls"]]

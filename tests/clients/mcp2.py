@@ -18,6 +18,19 @@ def server(plan):
     return StdioServerParameters(command=command, args=args, env=dict(os.environ))
 
 
+async def sample(context, params):
+    content = types.TextContent(type="text", text="sampled")
+    return types.CreateMessageResult(role="assistant", content=content, model="none")
+
+
+async def elicit(context, params):
+    return types.ElicitResult(action="decline")
+
+
+async def list_roots(context):
+    return types.ListRootsResult(roots=[])
+
+
 async def call(client, name, arguments):
     try:
         result = await client.call_tool(name, arguments)
@@ -30,7 +43,14 @@ async def call(client, name, arguments):
 async def main():
     plan = json.loads(sys.argv[1])
     info = types.Implementation(name="mcp2", version="2.3.0")
-    async with Client(server(plan), client_info=info) as client:
+    client = Client(
+        server(plan),
+        client_info=info,
+        sampling_callback=sample,
+        elicitation_callback=elicit,
+        list_roots_callback=list_roots,
+    )
+    async with client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         calls = [await call(client, c["name"], c["arguments"]) for c in plan["calls"]]
         print(json.dumps({"tools": tools, "calls": calls}), flush=True)

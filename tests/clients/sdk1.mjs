@@ -3,7 +3,12 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { hold } from "./session.mjs";
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ListRootsRequestSchema,
+} from "@modelcontextprotocol/sdk/types.js";
+import { answers, capabilities, hold } from "./session.mjs";
 
 function connect({ command, http, sse }) {
   if (http) return new StreamableHTTPClientTransport(new URL(http));
@@ -12,4 +17,10 @@ function connect({ command, http, sse }) {
 }
 
 const plan = JSON.parse(process.argv[2]);
-await hold(new Client({ name: "sdk1", version: "1.32.2" }), connect(plan), plan);
+const client = new Client({ name: "sdk1", version: "1.32.2" }, { capabilities });
+for (const schema of [CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema]) {
+  client.setRequestHandler(schema, answers[schema.shape.method.value]);
+}
+await hold(client, connect(plan), plan, (client, params, options) =>
+  client.callTool(params, undefined, options),
+);

@@ -2,21 +2,36 @@
 // how they are told what.
 import { text } from "node:stream/consumers";
 
-async function call(client, { name, arguments: args }) {
+// What the server may ask of a client.
+export const capabilities = { sampling: {}, elicitation: {}, roots: {} };
+export const answers = {
+  "sampling/createMessage": async () => ({
+    role: "assistant",
+    content: { type: "text", text: "sampled" },
+    model: "none",
+  }),
+  "elicitation/create": async () => ({ action: "decline" }),
+  "roots/list": async () => ({ roots: [] }),
+};
+
+// The two lines of the SDK take the options in different places: each script brings `callTool`.
+async function call(client, { name, arguments: args, cancel_after: after }, callTool) {
+  const signal = after === undefined ? undefined : AbortSignal.timeout(after);
   try {
-    const result = await client.callTool({ name, arguments: args });
+    const result = await callTool(client, { name, arguments: args }, { signal });
     return { [result.isError ? "tool_error" : "ok"]: result.content };
   } catch (error) {
+    if (signal?.aborted) return { cancelled: name };
     if (typeof error.code !== "number") throw error;
     return { rpc_error: error.code, text: error.message };
   }
 }
 
-export async function hold(client, transport, plan) {
+export async function hold(client, transport, plan, callTool) {
   await client.connect(transport);
   const tools = (await client.listTools()).tools.map((tool) => tool.name);
   const calls = [];
-  for (const each of plan.calls) calls.push(await call(client, each));
+  for (const each of plan.calls) calls.push(await call(client, each, callTool));
   console.log(JSON.stringify({ tools, calls }));
   await text(process.stdin);
   // The legacy HTTP transport ends its session by DELETE only when told so.

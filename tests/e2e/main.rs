@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod conformance;
+mod demo;
 mod layering;
 mod mcpulse;
 mod proto;

@@ -2,6 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -41,12 +42,27 @@ pub enum Target {
 }
 
 /// One tool call for it to make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Call {
     /// The tool.
     pub name: &'static str,
     /// Its arguments, an object.
     pub arguments: Value,
+    /// Cancel it after so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_after: Option<u64>,
+}
+
+impl Call {
+    /// A call that is waited for.
+    pub fn new(name: &'static str, arguments: Value) -> Self {
+        Self { name, arguments, cancel_after: None }
+    }
+
+    /// A call that the client gives up.
+    pub fn cancelled(name: &'static str, arguments: Value) -> Self {
+        Self { cancel_after: Some(300), ..Self::new(name, arguments) }
+    }
 }
 
 /// A session that a client holds open; all its calls are done.
@@ -120,9 +136,7 @@ impl Client {
             Target::Http(url) => ("http", json!(url)),
             Target::Sse(url) => ("sse", json!(url)),
         };
-        let calls =
-            calls.iter().map(|call| json!({ "name": call.name, "arguments": call.arguments }));
-        let plan = json!({ key: place, "calls": calls.collect::<Vec<_>>() });
+        let plan = json!({ key: place, "calls": calls });
         let mut child = self
             .command(tools)
             .arg(plan.to_string())
@@ -147,7 +161,7 @@ impl Client {
 
 impl Session {
     /// `tools`: their names; `calls`: for each call `ok` or `tool_error` with the content, or
-    /// `rpc_error` with the code and `text`.
+    /// `rpc_error` with the code and `text`, or `cancelled`.
     pub fn outcomes(&self) -> &Value {
         &self.outcomes
     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -23,12 +23,20 @@ pub struct Recorder {
 }
 
 /// What passed one start of a program.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Streams {
     /// What it read.
     pub to_server: Vec<u8>,
     /// What it wrote.
     pub to_client: Vec<u8>,
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        writeln!(f, "to server: {}", text(&self.to_server))?;
+        writeln!(f, "to client: {}", text(&self.to_client))
+    }
 }
 
 impl Default for Recorder {
@@ -80,23 +88,26 @@ fn created(run: &Path) -> std::time::SystemTime {
 pub struct ToolCall {
     /// The name of the tool.
     pub tool: String,
-    /// Empty, `tool_error`, a JSON-RPC code, or `unanswered`.
+    /// Empty, `tool_error`, a JSON-RPC code, `cancelled`, or `unanswered`.
     pub error_type: String,
 }
 
-/// The tool calls of one session, sorted, from its messages of both directions.
-pub fn tool_calls(messages: &[Value]) -> Vec<ToolCall> {
-    let mut answers = HashMap::new();
-    for message in messages.iter().filter(|message| message.get("method").is_none()) {
-        answers.insert(message["id"].to_string(), message);
-    }
+/// The tool calls of one session, sorted, from its messages to the server and to the client.
+pub fn tool_calls(to_server: &[Value], to_client: &[Value]) -> Vec<ToolCall> {
+    let answers = to_client.iter().filter(|message| message.get("method").is_none());
+    let answers: HashMap<_, _> = answers.map(|answer| (answer["id"].to_string(), answer)).collect();
+    let cancelled = |id: &Value| {
+        let method = "notifications/cancelled";
+        to_server.iter().any(|told| told["method"] == method && &told["params"]["requestId"] == id)
+    };
     let outcome = |id: &Value| match answers.get(&id.to_string()) {
+        _ if cancelled(id) => "cancelled".to_owned(),
         None => "unanswered".to_owned(),
         Some(answer) if !answer["error"].is_null() => answer["error"]["code"].to_string(),
         Some(answer) if answer["result"]["isError"] == true => "tool_error".to_owned(),
         Some(_) => String::new(),
     };
-    let requests = messages.iter().filter(|message| message["method"] == "tools/call");
+    let requests = to_server.iter().filter(|message| message["method"] == "tools/call");
     let mut calls: Vec<_> = requests
         .map(|request| ToolCall {
             tool: request["params"]["name"].as_str().expect("tools have names").to_owned(),

@@ -1,4 +1,4 @@
-//! The real servers, and the calls that suit each: some that succeed, some that fail, and one
+//! The real servers over standard input and output, and the calls that suit each: some that succeed, some that fail, and one
 //! to a tool that is not there.
 
 use std::{fs, path::Path, process::Command};
@@ -93,7 +93,7 @@ impl Server {
     pub fn calls(self, directory: &Path) -> Vec<Call> {
         let at =
             |name: &str| directory.join(name).to_str().expect("a path that is text").to_owned();
-        let call = |name, arguments| Call { name, arguments };
+        let call = Call::new;
         let mut calls = match self {
             Self::Everything => vec![
                 call("echo", json!({ "message": "grüße \u{1f980} \"\\\n" })),
@@ -101,6 +101,8 @@ impl Server {
                 call("get-tiny-image", json!({})),
                 call("get-structured-content", json!({ "location": "Chicago" })),
                 call("trigger-long-running-operation", json!({ "duration": 0.2, "steps": 3 })),
+                call("trigger-sampling-request", json!({ "prompt": "say" })),
+                call("trigger-elicitation-request", json!({})),
                 call("echo", json!({})),
             ],
             Self::Filesystem => vec![
@@ -148,6 +150,9 @@ impl Server {
                 call("test_image_content", json!({})),
                 call("test_tool_with_logging", json!({})),
                 call("test_tool_with_progress", json!({})),
+                call("test_sampling", json!({ "prompt": "say" })),
+                call("test_elicitation", json!({ "message": "ask" })),
+                call("test_input_required_result_sampling", json!({})),
                 call("test_error_handling", json!({})),
             ],
             Self::GoEverything => vec![

@@ -1,29 +1,38 @@
 //! Over standard input and output.
 
+use std::path::Path;
+
 use mcpulse_tests::{
-    Client, Receiver, Server, client, eventually, program,
+    Client, Receiver, Server,
+    client::{Call, Target},
+    eventually, program,
     proxy::{METRICS, announced},
     record::{self, Recorder},
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::{PATIENCE, SERVER_ID, assert_reported, comparable, tools};
 
-/// One session without the proxy and one through it.
+/// One session without the proxy and one through it, with calls that suit the server.
 async fn check(client: Client, server: Server) {
+    check_calls(client, server, |directory| server.calls(directory)).await;
+}
+
+async fn check_calls(client: Client, server: Server, calls_on: impl Fn(&Path) -> Vec<Call>) {
     let Some(tools) = tools([client.part(), server.part()]) else { return };
 
     let directory = TempDir::new().expect("a directory");
     server.prepare(directory.path());
-    let calls = server.calls(directory.path());
-    let target = client::Target::Command(server.command(tools, directory.path()));
+    let calls = calls_on(directory.path());
+    let target = Target::Command(server.command(tools, directory.path()));
     let session = client.hold(tools, &target, &calls).await;
     let direct = comparable(session.outcomes(), directory.path());
     session.close().await;
 
     let directory = TempDir::new().expect("a directory");
     server.prepare(directory.path());
-    let calls = server.calls(directory.path());
+    let calls = calls_on(directory.path());
     let receiver = Receiver::start().await;
     let (before, behind) = (Recorder::default(), Recorder::default());
     let mut proxy: Vec<String> = vec![program("mcpulse-proxy").display().to_string()];
@@ -32,17 +41,17 @@ async fn check(client: Client, server: Server) {
     let flags = flags.into_iter().chain(["--metrics-listen", "127.0.0.1:0", "--"]);
     proxy.extend(flags.map(str::to_owned));
     proxy.extend(behind.wrap(&server.command(tools, directory.path())));
-    let target = client::Target::Command(before.wrap(&proxy));
+    let target = Target::Command(before.wrap(&proxy));
     let session = client.hold(tools, &target, &calls).await;
     assert_eq!(comparable(session.outcomes(), directory.path()), direct);
 
     // A client may start the command a second time, to try it; the calls are in one session.
     let streams = behind.streams();
-    let messages = |stream: &record::Streams| {
-        [record::lines(&stream.to_server), record::lines(&stream.to_client)].concat()
-    };
-    let expected = record::tool_calls(&streams.iter().flat_map(messages).collect::<Vec<_>>());
-    assert_eq!(expected.len(), calls.len());
+    let to_server: Vec<_> = streams.iter().flat_map(|run| record::lines(&run.to_server)).collect();
+    let to_client: Vec<_> = streams.iter().flat_map(|run| record::lines(&run.to_client)).collect();
+    let expected = record::tool_calls(&to_server, &to_client);
+    // A server that asks back has the call made again.
+    assert!(expected.len() >= calls.len(), "{expected:#?}");
     let metrics = eventually("the proxy says where its metrics are", PATIENCE, async || {
         announced(&before.stderr(), METRICS)
     });
@@ -50,6 +59,30 @@ async fn check(client: Client, server: Server) {
 
     session.close().await;
     assert_eq!(before.streams(), behind.streams(), "both sides of the proxy");
+}
+
+/// A call that the client gives up, and one after it.
+async fn check_cancelling(client: Client) {
+    check_calls(client, Server::Rmcp, |_| {
+        let slow = Call::cancelled("slow", json!({ "milliseconds": 60_000 }));
+        vec![slow, Call::new("echo", json!({ "message": "still there" }))]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sdk1_cancels() {
+    check_cancelling(Client::Sdk1).await;
+}
+
+#[tokio::test]
+async fn client2_cancels() {
+    check_cancelling(Client::Client2).await;
+}
+
+#[tokio::test]
+async fn rmcp_cancels() {
+    check_cancelling(Client::Rmcp).await;
 }
 
 macro_rules! sessions {

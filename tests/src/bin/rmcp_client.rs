@@ -2,7 +2,7 @@
 //! told what.
 #![expect(clippy::print_stdout, reason = "what the session brought goes to standard output")]
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, time::Duration};
 
 use anyhow::Context as _;
 use rmcp::{
@@ -13,7 +13,7 @@ use rmcp::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{io::AsyncReadExt as _, process::Command};
+use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 
 #[derive(Deserialize)]
 struct Plan {
@@ -27,6 +27,7 @@ struct Plan {
 struct Call {
     name: String,
     arguments: JsonObject,
+    cancel_after: Option<u64>,
 }
 
 type Session = RunningService<RoleClient, ClientConfig>;
@@ -45,8 +46,14 @@ async fn connect(plan: &Plan) -> anyhow::Result<Session> {
 }
 
 async fn call(session: &Session, call: Call) -> anyhow::Result<Value> {
+    let name = call.name.clone();
     let params = CallToolRequestParams::new(call.name).with_arguments(call.arguments);
-    let (kind, content) = match session.call_tool(params).await {
+    let limit = call.cancel_after.map_or(Duration::MAX, Duration::from_millis);
+    // Dropping the future is how this SDK cancels.
+    let Ok(ended) = timeout(limit, session.call_tool(params)).await else {
+        return Ok(json!({ "cancelled": name }));
+    };
+    let (kind, content) = match ended {
         Ok(result) if result.is_error == Some(true) => ("tool_error", json!(result.content)),
         Ok(result) => ("ok", json!(result.content)),
         Err(ServiceError::McpError(error)) => {

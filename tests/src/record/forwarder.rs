@@ -61,14 +61,17 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The messages of both bodies.
-    pub fn messages(&self) -> Vec<Value> {
-        let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
-        let request = json(&self.request);
-        let whole = json(&self.response);
-        let events = self.response.split(|byte| *byte == b'\n');
-        let events = events.filter_map(|line| json(line.strip_prefix(b"data:")?));
-        request.into_iter().chain(whole).chain(events).collect()
+    /// The messages of the request body.
+    pub fn to_server(&self) -> Vec<Value> {
+        serde_json::from_slice(&self.request).into_iter().collect()
+    }
+
+    /// The messages of the response body, which is JSON or a stream of events.
+    pub fn to_client(&self) -> Vec<Value> {
+        let whole = serde_json::from_slice(&self.response).into_iter();
+        let lines = self.response.split(|byte| *byte == b'\n');
+        let events = lines.filter_map(|line| line.strip_prefix(b"data:"));
+        whole.chain(events.filter_map(|data| serde_json::from_slice(data).ok())).collect()
     }
 }
 

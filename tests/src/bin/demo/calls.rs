@@ -1,6 +1,6 @@
 //! Which calls the demonstration makes.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use rmcp::{
     RoleClient,
@@ -8,6 +8,7 @@ use rmcp::{
     service::RunningService,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// Longest wait for one call; the client then cancels it.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -77,8 +78,17 @@ fn example_of(schema: &Value) -> Value {
     }
 }
 
-/// Makes one call. How it ends is not the client's to tell: the table does.
-pub(crate) async fn make(session: &RunningService<RoleClient, ClientConfig>, call: Call) {
-    let params = CallToolRequestParams::new(call.tool).with_arguments(call.arguments);
-    let _ = tokio::time::timeout(LONGEST, session.call_tool(params)).await;
+/// Makes the calls, one after the other. How they end is not the client's to tell: the table
+/// does. A tool that once took too long is not called again.
+pub(crate) async fn make(session: &RunningService<RoleClient, ClientConfig>, calls: Vec<Call>) {
+    let mut given_up = HashSet::new();
+    for Call { tool, arguments } in calls {
+        if given_up.contains(&tool) {
+            continue;
+        }
+        let params = CallToolRequestParams::new(tool.clone()).with_arguments(arguments);
+        if timeout(LONGEST, session.call_tool(params)).await.is_err() {
+            given_up.insert(tool);
+        }
+    }
 }

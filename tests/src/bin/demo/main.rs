@@ -18,7 +18,7 @@ use rmcp::{
 mod calls;
 mod table;
 
-/// Longest wait for MCPulse to have all calls.
+/// Longest wait for the reports of all calls.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[tokio::main]
@@ -42,24 +42,22 @@ async fn main() -> anyhow::Result<()> {
     let client = ClientConfig::new(ClientCapabilities::default(), info);
     let session = client.serve(transport).await.with_context(|| said.text())?;
 
-    println!("A client calls {} through mcpulse-proxy.", server.as_deref().unwrap_or("a server"));
+    println!(
+        "A client calls {} through mcpulse-proxy.",
+        server.as_deref().unwrap_or("a small example server")
+    );
     let tools = session.list_all_tools().await?;
     let plan = if server.is_some() { calls::generic(&tools) } else { calls::example() };
-    for call in plan {
-        calls::make(&session, call).await;
-    }
+    calls::make(&session, plan).await;
 
     let metrics = said.address(METRICS).await;
-    let reported = eventually("MCPulse has every call", PATIENCE, async || {
+    let reported = eventually("every call is reported", PATIENCE, async || {
         let scrape = Scrape::of(metrics).await;
-        let queued = scrape.sum("mcpulse_report_queue_length", &[("sink", "mcpulse")]);
+        let queued = scrape.sum("mcpulse_report_queue_length", &[]);
         (queued < 0.5).then(|| receiver.metrics())
     })
     .await;
-    println!(
-        "\nWhat MCPulse received:\n{}",
-        table::of(&reported, &fs::read_to_string(&log).unwrap_or_default())
-    );
+    println!("\nWhat MCPulse received:\n{}", table::of(&reported, &fs::read_to_string(&log)?));
     println!("Prometheus scrapes http://{metrics}/metrics, for example:");
     let (_, text) = mcpulse_tests::scrape::get(metrics, "/metrics").await;
     for line in text.lines().filter(|line| line.starts_with("mcpulse_calls_total")) {

@@ -32,7 +32,7 @@ pub(crate) fn of(reported: &[ToolCallMetric], log: &str) -> String {
         }
     }
     let mut table = format!(
-        "  {:<28} {:>5} {:>6} {:>10} {:>10}  {}\n",
+        "  {:<30} {:>5} {:>6} {:>10} {:>10}  {}\n",
         "tool", "calls", "errors", "p50", "p95", "kinds of errors"
     );
     for (name, tool) in &mut tools {
@@ -41,7 +41,7 @@ pub(crate) fn of(reported: &[ToolCallMetric], log: &str) -> String {
         let kinds: Vec<_> = tool.errors.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
         let _ = writeln!(
             table,
-            "  {name:<28} {:>5} {errors:>6} {:>7.2} ms {:>7.2} ms  {}",
+            "  {name:<30} {:>5} {errors:>6} {:>7.2} ms {:>7.2} ms  {}",
             tool.durations.len(),
             quantile(&tool.durations, 0.50),
             quantile(&tool.durations, 0.95),
@@ -54,7 +54,7 @@ pub(crate) fn of(reported: &[ToolCallMetric], log: &str) -> String {
 /// The id and the duration, in milliseconds, of a line of the call log.
 fn duration(line: &str) -> Option<(String, f64)> {
     let call: Value = serde_json::from_str(line).ok()?;
-    Some((call["id"].as_str()?.to_owned(), call["duration_ms"].as_f64()?))
+    Some((call["id"].as_str()?.to_owned(), call["duration_us"].as_f64()? / 1000.0))
 }
 
 /// The nearest rank.
