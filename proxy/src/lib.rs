@@ -5,6 +5,7 @@
 //!
 //! - [`app`] composes everything; it alone knows every part.
 //! - [`cli`] turns flags, variables and files into the one [`config::Config`].
+//! - [`check`] says whether a proxy would work, by being its client.
 //! - [`admin`] answers `/metrics`, `/healthz` and `/readyz`.
 //! - [`relay`] moves bytes between a client and a server and shows the tap a cheap copy.
 //! - [`tap`] is the one bounded queue between forwarding and observing.
@@ -20,6 +21,8 @@
 
 pub mod app;
 pub mod cli;
+
+pub mod check;
 
 pub mod admin;
 

@@ -6,17 +6,19 @@ use std::{
 };
 
 use mcpulse_proxy::{
-    app,
+    app, check,
     cli::{self, Environment, Request, Start},
     config::{Config, problem::Refusal},
     sink::otel::OwnSpans,
     telemetry,
 };
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let result = match cli::read(std::env::args_os(), &Environment::of_process()) {
         Ok(Request::Show(text)) => show(&text),
-        Ok(Request::Serve(start) | Request::Check(start)) => serve(start),
+        Ok(Request::Serve(start)) => serve(start),
+        Ok(Request::Check(start)) => check(start),
         Err(refusal) => Err(refusal.into()),
     };
     result.unwrap_or_else(|error| {
@@ -33,8 +35,7 @@ fn show(text: &str) -> anyhow::Result<ExitCode> {
 
 fn serve(start: Start) -> anyhow::Result<ExitCode> {
     let config = *start.config;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(config.workers).enable_all().build()?;
+    let runtime = runtime(&config)?;
     let own_spans = {
         let _within = runtime.enter();
         own_spans(&config)?
@@ -49,6 +50,20 @@ fn serve(start: Start) -> anyhow::Result<ExitCode> {
     // A thread that waits for standard input must not hold up the exit.
     runtime.shutdown_background();
     result
+}
+
+fn check(start: Start) -> anyhow::Result<ExitCode> {
+    let config = *start.config;
+    let runtime = runtime(&config)?;
+    let _log = telemetry::init(&config.log, None)?;
+    start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+    let result = runtime.block_on(check::run(config, std::env::vars_os().collect()));
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(config.workers).enable_all().build()
 }
 
 fn own_spans(config: &Config) -> anyhow::Result<Option<OwnSpans>> {

@@ -5,7 +5,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
     },
     process::{Child, Command, ExitStatus},
@@ -28,6 +28,12 @@ pub fn take_stdio() -> io::Result<(File, File)> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     Ok((input.into(), output.into()))
+}
+
+/// A pipe: where to read, and where to write.
+pub fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = io::pipe()?;
+    Ok((OwnedFd::from(read).into(), OwnedFd::from(write).into()))
 }
 
 /// Waiting for a descriptor that somebody else, who shares it, made non-blocking.

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, Metadata},
     io,
-    os::windows::io::AsHandle,
+    os::windows::io::{AsHandle, OwnedHandle},
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -21,6 +21,12 @@ pub fn take_stdio() -> io::Result<(File, File)> {
     let input = io::stdin().as_handle().try_clone_to_owned()?;
     let output = io::stdout().as_handle().try_clone_to_owned()?;
     Ok((input.into(), output.into()))
+}
+
+/// A pipe: where to read, and where to write.
+pub fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = io::pipe()?;
+    Ok((OwnedHandle::from(read).into(), OwnedHandle::from(write).into()))
 }
 
 /// Waiting for a non-blocking stream; Windows has none among those that are used here.

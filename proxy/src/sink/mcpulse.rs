@@ -35,3 +35,16 @@ pub fn start(
     let reporter = Reporter::new(config, take, client, convert, account, shutdown);
     Ok(Exporter { offer, task: tokio::spawn(reporter.report()) })
 }
+
+/// Sends MCPulse a batch without a call in it, and says what came of it.
+///
+/// # Errors
+/// Why MCPulse does not take it, with the remedy.
+pub async fn check(config: &config::Mcpulse) -> Result<String, String> {
+    let mut client = Client::new(config).map_err(|error| error.to_string())?;
+    let address = client.address();
+    match client.send(Vec::new()).await {
+        Ok(_) => Ok(format!("{address} takes reports")),
+        Err(failure) => Err(format!("{address} takes none: {}", failure.text)),
+    }
+}

@@ -1,0 +1,78 @@
+//! `mcpulse-proxy check`: is the client of a proxy that runs as it would, and says in plain
+//! words what works. It changes nothing: the server is asked for no more than who it is, and
+//! MCPulse is sent an empty batch.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use crate::{
+    bind::bind,
+    config::{Config, Listen, Upstream},
+    sink::mcpulse,
+    tls,
+    traffic::HttpTransport,
+};
+
+mod hello;
+mod http;
+mod stdio;
+
+/// Looks at everything that the configuration names, and tells on standard output of each as
+/// it comes. `environment` is what the server inherits. The code is that of success when all
+/// of it works.
+///
+/// # Errors
+/// When standard output takes no more.
+pub async fn run(
+    config: Config,
+    environment: Vec<(OsString, OsString)>,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut tell = |subject: &str, news: Result<String, String>| {
+        let (verdict, news) = match news {
+            Ok(news) => ("works", news),
+            Err(news) => {
+                code = ExitCode::FAILURE;
+                ("FAILS", news)
+            }
+        };
+        writeln!(io::stdout(), "{verdict}  {subject}: {news}")
+    };
+    tell("settings", Ok(format!("the server id is {}", config.server_id)))?;
+    let server = match &config.upstream {
+        Upstream::Stdio(command) => stdio::ask(command, environment).await,
+        Upstream::Http(remote) => http::ask(remote, HttpTransport::Streamable).await,
+        Upstream::Sse(remote) => http::ask(remote, HttpTransport::LegacySse).await,
+    };
+    tell("server", server)?;
+    if let Some(listen) = &config.listen {
+        tell("listener", can_listen(listen).await)?;
+    }
+    if let Some(address) = &config.metrics_listen {
+        tell("metrics", can_bind(address).await)?;
+    }
+    let reports = if config.mcpulse.enabled() {
+        mcpulse::check(&config.mcpulse).await
+    } else {
+        Ok("off, as --mcpulse-url none says".to_owned())
+    };
+    tell("MCPulse", reports)?;
+    Ok(code)
+}
+
+async fn can_listen(listen: &Listen) -> Result<String, String> {
+    if let Some(files) = &listen.tls {
+        tls::Acceptor::new(files).map_err(|error| error.to_string())?;
+    }
+    can_bind(&listen.address).await
+}
+
+async fn can_bind(address: &str) -> Result<String, String> {
+    match bind(address).await {
+        Ok(_) => Ok(format!("{address} is free")),
+        Err(error) => Err(format!("{address} cannot be had: {error}; is another process on it?")),
+    }
+}
