@@ -36,7 +36,7 @@ impl Id {
                 };
                 Some(Self::json(&quoted, whole))
             }
-            Form::Scalar => Some(
+            Form::Null | Form::Scalar => Some(
                 Self::number(raw)
                     .unwrap_or_else(|| Self::json(&String::from_utf8_lossy(raw), whole)),
             ),
@@ -95,7 +95,7 @@ impl Kind {
         if message.form(Field::Method) == Form::Text {
             return id.map_or(Self::Notification, Self::Request);
         }
-        let (result, error) = (message.has(Field::Result), message.has(Field::Error));
+        let (result, error) = (message.has(Field::Result), is_error(message));
         let refused = error && matches!(Id::of(message, Field::Code), Some(Id::Number(_)));
         match id.filter(|id| !id.is_null()) {
             Some(id) if result || error => Self::Answer(id),
@@ -104,6 +104,11 @@ impl Kind {
             _ => Self::Unknown,
         }
     }
+}
+
+/// Whether an answer is an error: some peers send `"error":null` along with a result.
+pub fn is_error(message: &Message) -> bool {
+    !matches!(message.form(Field::Error), Form::Absent | Form::Null)
 }
 
 /// The id, as JSON, under which the request that `bytes` begin with wants its answer; none for
@@ -119,7 +124,7 @@ pub fn request_id(bytes: &[u8]) -> Option<Box<str>> {
     let text = str::from_utf8(raw).ok().filter(|_| whole)?;
     match message.form(Field::Id) {
         Form::Text => Some(format!("\"{text}\"").into()),
-        Form::Scalar => Some(text.into()),
+        Form::Null | Form::Scalar => Some(text.into()),
         Form::Absent | Form::Nested => None,
     }
 }
@@ -167,6 +172,7 @@ mod tests {
         assert_eq!(kind(r#"{"method":"m"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"id":1,"result":null}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":{}}"#), Kind::Answer(Id::Number(1)));
+        assert_eq!(kind(r#"{"id":1,"error":null}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":null,"error":{"code":-1}}"#), Kind::Refusal);
         assert_eq!(kind(r#"{"error":{"code":-1}}"#), Kind::Refusal);
         assert_eq!(kind(r#"{"error":"invalid_token"}"#), Kind::Unknown);

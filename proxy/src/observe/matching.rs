@@ -116,7 +116,7 @@ impl Matcher {
         id: Id,
         message: &Message,
     ) {
-        let modern = message.has(Field::StatedVersion);
+        let modern = message.form(Field::StatedVersion) == Form::Text;
         let scope = route.scope(modern);
         let key = Key { role: Role::Request, scope, direction, name: id };
         if let Some(earlier) = self.pending.find(&key) {

@@ -1,7 +1,7 @@
 //! What a message says: how a request ended, how a task goes on.
 
 use crate::{
-    jsonrpc::Id,
+    jsonrpc::{self, Id},
     mcp::Field,
     record::{ERROR_TEXT_LIMIT, Outcome},
     scan::{Form, Message, cut},
@@ -18,7 +18,7 @@ pub(super) enum Verdict {
 
 /// What the answer to anything but a request about tasks says.
 pub(super) fn verdict(answer: &Message) -> Verdict {
-    if answer.has(Field::Error) {
+    if jsonrpc::is_error(answer) {
         return Verdict::Ended(Outcome::RpcError(code(answer)));
     }
     let kind = answer.text(Field::ResultType);
@@ -53,7 +53,7 @@ pub(super) enum Progress {
 
 /// What the answer to `tasks/get` and its like, or a notification, tells about a task.
 pub(super) fn progress(message: &Message) -> Progress {
-    if message.has(Field::Error) {
+    if jsonrpc::is_error(message) {
         return Progress::Nothing;
     }
     let Some(status) = message.text(Field::TaskStatus) else { return Progress::Nothing };

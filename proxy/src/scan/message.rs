@@ -24,7 +24,9 @@ pub enum Form {
     Absent,
     /// A string; what is kept lies between the quotes.
     Text,
-    /// A number, `true`, `false` or `null`.
+    /// `null`.
+    Null,
+    /// A number, `true` or `false`.
     Scalar,
     /// An object or array, kept with its brackets.
     Nested,
@@ -36,6 +38,7 @@ impl Form {
         match byte {
             b'"' => Self::Text,
             b'{' | b'[' => Self::Nested,
+            b'n' => Self::Null,
             _ => Self::Scalar,
         }
     }

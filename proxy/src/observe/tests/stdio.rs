@@ -35,6 +35,8 @@ fn every_answer_has_its_outcome() {
         (result("1", r#"{"resultType":"vendor/new"}"#), Outcome::Other),
         (result("1", r#"{"resultType":"task"}"#), Outcome::Task),
         (result("1", "null"), Outcome::Ok),
+        (r#"{"id":1,"result":{},"error":null}"#.to_owned(), Outcome::Ok),
+        (r#"{"id":1,"result":null,"error":{"code":-1}}"#.to_owned(), Outcome::RpcError(-1)),
     ] {
         assert_eq!(answered(&answer), outcome, "{answer}");
     }
