@@ -221,14 +221,11 @@ impl Forward {
             (true, None, Some(authority)) => HeaderValue::from_str(authority.as_str()).ok(),
             _ => None,
         };
-        let mut headers = HeaderMap::with_capacity(given.len() + 4);
-        headers.insert(HOST, host.unwrap_or_else(|| self.upstream.authority().clone()));
-        head::end_to_end(given, &mut headers, |name| {
-            *name == HOST
-                || (identity && *name == ACCEPT_ENCODING)
-                || (own_origin && *name == ORIGIN)
+        let mut headers = head::end_to_end(given, |name| {
+            (own_origin && *name == ORIGIN)
                 || (self.credentials.mirrors() && *name == AUTHORIZATION)
         });
+        headers.insert(HOST, host.unwrap_or_else(|| self.upstream.authority().clone()));
         if identity {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -269,8 +266,7 @@ impl Forward {
             session: parts.headers.get(SESSION_ID).cloned(),
         });
         let given = mem::take(&mut parts.headers);
-        parts.headers.reserve(given.len());
-        head::end_to_end(given, &mut parts.headers, |_| false);
+        parts.headers = head::end_to_end(given, |_| false);
         self.turn(&mut parts.headers, asked);
         let stream = (kind == BodyKind::EventStream).then(|| self.event_stream(asked, mcp));
         let stream = stream.flatten();

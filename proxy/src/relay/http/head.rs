@@ -13,24 +13,26 @@ use crate::traffic::BodyKind;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Appends to `onwards` what goes on to the next hop: all but what is of this hop and what
-/// `dropped` names.
-pub(super) fn end_to_end(
-    headers: HeaderMap,
-    onwards: &mut HeaderMap,
-    dropped: impl Fn(&HeaderName) -> bool,
-) {
+/// What goes on to the next hop: all but what is of this hop and what `dropped` names. A head
+/// of which nothing stays behind, as most are, is the same one, not a copy.
+pub(super) fn end_to_end(headers: HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named = named_by_connection(&headers);
+    let stays = |name: &HeaderName| is_hop_by_hop(name) || named.contains(name) || dropped(name);
+    if !headers.keys().any(stays) {
+        return headers;
+    }
+    // Taking names out of a map would change the order of the others.
+    let mut onwards = HeaderMap::with_capacity(headers.len());
     let mut current = None;
     for (name, value) in headers {
         if let Some(name) = name {
-            let stays = is_hop_by_hop(&name) || named.contains(&name) || dropped(&name);
-            current = (!stays).then_some(name);
+            current = (!stays(&name)).then_some(name);
         }
         if let Some(name) = &current {
             onwards.append(name.clone(), value);
         }
     }
+    onwards
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -115,8 +117,7 @@ mod tests {
 
     #[test]
     fn only_the_headers_of_the_hop_stay_behind() {
-        let mut onwards = HeaderMap::new();
-        end_to_end(
+        let onwards = end_to_end(
             headers(&[
                 ("connection", "keep-alive, X-Hop"),
                 ("mcp-param-region", "eu"),
@@ -131,7 +132,6 @@ mod tests {
                 ("origin", "http://localhost"),
                 ("last-event-id", "7"),
             ]),
-            &mut onwards,
             |name| name == http::header::ORIGIN,
         );
         assert_eq!(
