@@ -62,6 +62,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -75,14 +76,17 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let open = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let arrived = Arc::clone(&requests);
         let (count, opened) = (Arc::clone(&connections), Arc::clone(&open));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
                 opened.fetch_add(1, Ordering::SeqCst);
-                let answer = answer.clone();
+                let (answer, arrived) = (answer.clone(), Arc::clone(&arrived));
                 let service = service_fn(move |request| {
+                    arrived.fetch_add(1, Ordering::SeqCst);
                     let response = answer(request);
                     async move { Ok::<_, Infallible>(response.await) }
                 });
@@ -94,7 +98,7 @@ impl Server {
                 });
             }
         });
-        Self { address, connections, open, task: task.abort_handle() }
+        Self { address, connections, open, requests, task: task.abort_handle() }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -104,6 +108,10 @@ impl Server {
     /// Connections that are open now.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// A client that does not go through the relay.

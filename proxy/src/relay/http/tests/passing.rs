@@ -80,3 +80,13 @@ async fn connections_are_used_again() {
     assert_eq!(server.connections(), 1);
     assert_eq!(relay.counters.requests(), 20);
 }
+
+#[tokio::test]
+async fn a_head_without_its_body_says_what_the_body_would_be() {
+    let server = Server::start(|_| async { Response::new(whole("four")) }).await;
+    let relay = Relay::to(server.url()).await;
+    let request = relay.request("HEAD", "/mcp").body(whole("")).unwrap();
+    let response = relay.client().await.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "4");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "");
+}
