@@ -3,7 +3,7 @@
 #![no_main]
 
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -55,11 +55,19 @@ const MESSAGES: [&str; 10] = [
     r#"[{"id":ID,"error":{"code":-1}},{"id":ID,"method":"subscriptions/listen"}]"#,
 ];
 
-fuzz_target!(|acts: Vec<Act<'_>>| {
+/// Made once: registering the metrics takes longer than a run.
+static BOOKS: LazyLock<(Arc<Ledger>, Arc<Metrics>)> = LazyLock::new(|| {
     let ledger = Arc::<Ledger>::default();
-    let limits = Limits { pending: 8, sessions: 2, inspect: 200, arguments: 30, ..Limits::default() };
-    let metrics = Arc::new(Metrics::new(&ledger, limits.tools).unwrap());
-    let mut observer = Observer::new(Sinks::new(Arc::clone(&metrics), ledger, vec![]), limits);
+    let metrics = Metrics::new(&ledger, 10).unwrap();
+    (ledger, Arc::new(metrics))
+});
+
+fuzz_target!(|acts: Vec<Act<'_>>| {
+    let limits =
+        Limits { pending: 8, sessions: 2, inspect: 200, arguments: 30, ..Limits::default() };
+    let (ledger, metrics) = &*BOOKS;
+    let sinks = Sinks::new(Arc::clone(metrics), Arc::clone(ledger), vec![]);
+    let mut observer = Observer::new(sinks, limits);
     let mut now = Instant::now();
     let mut opened = 0;
     let mut talks: Vec<_> = (0..TALKS).map(|talk| open(&mut opened, talk)).collect();
