@@ -42,8 +42,7 @@ async def call(session, name, arguments):
     return {"tool_error" if result.isError else "ok": content}
 
 
-async def main():
-    plan = json.loads(sys.argv[1])
+async def hold(plan):
     info = types.Implementation(name="mcp1", version="1.30.0")
     async with connect(plan) as (read, write, *_):
         session = ClientSession(
@@ -60,6 +59,14 @@ async def main():
             calls = [await call(session, c["name"], c["arguments"]) for c in plan["calls"]]
             print(json.dumps({"tools": tools, "calls": calls}), flush=True)
             await anyio.to_thread.run_sync(sys.stdin.read)
+
+
+async def main():
+    try:
+        await hold(json.loads(sys.argv[1]))
+    except* anyio.BrokenResourceError:
+        # So this line of the SDK ends when a message comes while it closes.
+        pass
 
 
 anyio.run(main)

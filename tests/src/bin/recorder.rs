@@ -10,9 +10,11 @@ use std::{
     thread,
 };
 
-/// Copies bytes as they come, into the record first.
+/// Copies bytes as they come, into the record first. Where `to` is gone, the record goes on:
+/// both sides of a proxy are compared, and one side may notice the end sooner.
 fn pump(mut from: impl Read, mut to: impl Write, mut record: File) -> io::Result<()> {
     let mut chunk = vec![0; 64 << 10];
+    let mut open = true;
     loop {
         let count = match from.read(&mut chunk) {
             Ok(0) => return Ok(()),
@@ -21,8 +23,7 @@ fn pump(mut from: impl Read, mut to: impl Write, mut record: File) -> io::Result
             Err(error) => return Err(error),
         };
         record.write_all(&chunk[..count])?;
-        to.write_all(&chunk[..count])?;
-        to.flush()?;
+        open = open && to.write_all(&chunk[..count]).and_then(|()| to.flush()).is_ok();
     }
 }
 
@@ -50,8 +51,7 @@ fn run() -> io::Result<ExitCode> {
     // before that. `input` closes with the thread.
     thread::spawn(move || pump(io::stdin(), input, to_server));
     let errors = thread::spawn(move || pump(errors, io::stderr(), stderr));
-    // A client that is gone is no failure of the recorder.
-    let _ = pump(output, io::stdout(), to_client);
+    pump(output, io::stdout(), to_client)?;
     let _ = errors.join();
     let status = child.wait()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, Into::into))
