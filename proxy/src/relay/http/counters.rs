@@ -15,9 +15,19 @@ pub struct Counters {
 
 /// The values of the `reason` label of refused requests: `host`, `origin`, `token` and
 /// `token_unreadable` are the guard's, the others say that a body was too large (413) or
-/// stopped coming (408), or that a method makes no sense here (405).
-pub const REFUSED: [&str; 7] =
-    ["host", "origin", "token", "token_unreadable", "body_too_large", "body_stalled", "method"];
+/// stopped coming (408), that a method makes no sense here (405), or that over HTTP/1 the
+/// head was too large (431) or no HTTP (400).
+pub const REFUSED: [&str; 9] = [
+    "host",
+    "origin",
+    "token",
+    "token_unreadable",
+    "body_too_large",
+    "body_stalled",
+    "method",
+    "head_too_large",
+    "malformed",
+];
 
 /// How the upstream failed a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

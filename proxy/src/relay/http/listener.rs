@@ -187,19 +187,30 @@ impl Listener {
     {
         let mut connection = pin!(connection);
         if let Some(result) = self.until_shutdown(connection.as_mut()).await {
-            return note(result);
+            return self.note(result);
         }
         connection.as_mut().graceful_shutdown();
         let own = Instant::now() + self.drain_timeout;
         let until = self.shutdown.deadline().map_or(own, |all| own.min(all.into()));
         if let Ok(result) = timeout_at(until, connection.as_mut()).await {
-            return note(result);
+            return self.note(result);
         }
         self.forward.abandoned.store(true, Ordering::Relaxed);
         if let Ok(result) = timeout(LAST_WORDS, connection).await {
-            return note(result);
+            return self.note(result);
         }
         tracing::warn!("cut off a client that was still served after the drain");
+    }
+
+    /// Heads that cannot be read are answered by hyper itself and seen only here.
+    fn note(&self, result: hyper::Result<()>) {
+        let Err(error) = result else { return };
+        if error.is_parse_too_large() {
+            self.forward.counters.count_refused("head_too_large");
+        } else if error.is_parse() {
+            self.forward.counters.count_refused("malformed");
+        }
+        tracing::debug!("connection of a client ended: {error}");
     }
 }
 
@@ -237,10 +248,4 @@ async fn preface(stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
     }
     let http2 = first == PREFACE;
     Ok((first.freeze(), http2))
-}
-
-fn note(result: hyper::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!("connection of a client ended: {error}");
-    }
 }
