@@ -226,6 +226,8 @@ fn failure(status: &Status) -> Failure {
             (Kind::Misconfigured, "; what answers is not MCPulse: check MCPULSE_URL")
         }
         Code::ResourceExhausted => (Kind::TooMuch, ""),
+        // Its own limit, or ours that it was told of.
+        Code::DeadlineExceeded | Code::Cancelled => (Kind::Retry, "; is it overloaded?"),
         Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::NotFound => {
             (Kind::Refused, "")
         }
