@@ -4,9 +4,11 @@
 mod cli;
 mod conformance;
 mod demo;
+mod faults;
 mod layering;
 mod mcpulse;
 mod proto;
+mod readme;
 mod real;
 mod reporting;
 mod stdio;

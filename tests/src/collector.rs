@@ -82,6 +82,7 @@ impl TraceService for Service {
         self.0.moods.admit().await?;
         let spans = request.into_inner().resource_spans;
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+        self.0.moods.answer().await;
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }

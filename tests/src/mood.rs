@@ -12,6 +12,8 @@ pub enum Mood {
     Fail(Code),
     /// Does not answer until the mood changes.
     Hang,
+    /// Takes everything, but does not say so until the mood changes.
+    Mute,
 }
 
 /// The mood of one receiving end, which may change while it is at work.
@@ -35,7 +37,13 @@ impl Moods {
         let mood = moods.wait_for(|mood| *mood != Mood::Hang).await;
         match *mood.map_err(|_| Status::unavailable("stopping"))? {
             Mood::Fail(code) => Err(Status::new(code, "as the test demands")),
-            Mood::Accept | Mood::Hang => Ok(()),
+            Mood::Accept | Mood::Hang | Mood::Mute => Ok(()),
         }
+    }
+
+    /// Completes when what was taken may be answered.
+    pub(crate) async fn answer(&self) {
+        // Fails only when this ends.
+        let _ = self.0.subscribe().wait_for(|mood| *mood != Mood::Mute).await;
     }
 }

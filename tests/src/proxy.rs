@@ -32,14 +32,8 @@ pub struct Proxy {
 impl Proxy {
     /// The program with nothing set: no variable that configures it, and no MCPulse.
     pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(program("mcpulse-proxy"));
+        let mut command = unconfigured(Command::new(program("mcpulse-proxy")));
         command.args(args);
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("MCPULSE_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
-                command.env_remove(&name);
-            }
-        }
         command
     }
 
@@ -119,6 +113,17 @@ impl Drop for Proxy {
             eprintln!("--- standard error of mcpulse-proxy:\n{}---", self.stderr());
         }
     }
+}
+
+/// The same without any variable of this process that would configure a proxy.
+pub fn unconfigured(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("MCPULSE_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// How the proxy announces its listeners.

@@ -110,7 +110,7 @@ impl Receiver {
         *lock(&self.state.poison) = Some(judge);
     }
 
-    /// Every request that was answered without an error, in order.
+    /// Every request that was taken, in order.
     pub fn batches(&self) -> Vec<Batch> {
         lock(&self.state.batches).clone()
     }
@@ -163,6 +163,7 @@ impl State {
             errors,
         };
         lock(&self.batches).push(Batch { api_key, metrics });
+        self.moods.answer().await;
         Ok(Response::new(response))
     }
 }
