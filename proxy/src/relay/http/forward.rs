@@ -31,7 +31,7 @@ use super::{
     endpoint::EndpointRewriter,
     endpoints::Endpoints,
     failure::Failure,
-    guard::Guard,
+    guard::{self, Guard},
     head,
     refusal::Refusal,
     rewrite::{METADATA_LIMIT, Rewrite},
@@ -174,8 +174,7 @@ impl Forward {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             return Err(Refusal::new(status, "method", "the proxy makes no tunnels"));
         };
-        // Clients look there for how to get a token.
-        if !path.path().starts_with("/.well-known/") {
+        if !guard::is_discovery(&parts.method, path.path()) {
             self.guard.authorize(parts)?;
         }
         if body.size_hint().lower() > self.settings.max_body {
@@ -243,7 +242,8 @@ impl Forward {
     }
 
     /// Whether the operator vouches for an origin; the upstream then decides on CORS. Any
-    /// other one that the guard let pass is the listener's own, which means nothing upstream.
+    /// other one that the guard let pass is the listener's own: a request from there needs no
+    /// CORS, and the upstream would not know it.
     fn is_allowed(&self, origin: &HeaderValue) -> bool {
         let allowed = &self.settings.allowed_origins;
         allowed.iter().any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()))

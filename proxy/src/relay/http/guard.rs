@@ -120,7 +120,7 @@ impl Guard {
         };
         let passes = Origin::parse(text).is_some_and(|origin| {
             origin.is_at(host, *port)
-                || (self.loopback && is_loopback(origin.host()))
+                || (self.loopback && is_loopback(host) && origin.is_loopback_at(*port))
                 || self.origins.contains(&origin)
         });
         if passes {
@@ -180,7 +180,21 @@ fn sole<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether clients look there for how to get a token, and so have none yet (RFC 9728, RFC
+/// 8414, OpenID Connect Discovery). A path that an upstream might resolve to another one, by
+/// dot segments or encoded slashes, is none of these.
+pub fn is_discovery(method: &Method, path: &str) -> bool {
+    const DOCUMENTS: [&str; 3] =
+        ["oauth-protected-resource", "oauth-authorization-server", "openid-configuration"];
+    let Some(rest) = path.strip_prefix("/.well-known/") else { return false };
+    let plain =
+        !rest.contains(['%', '\\', ';']) && !rest.split('/').any(|it| matches!(it, "." | ".."));
+    matches!(*method, Method::GET | Method::HEAD)
+        && plain
+        && rest.split('/').next().is_some_and(|document| DOCUMENTS.contains(&document))
+}
+
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     host == "localhost"
         || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())

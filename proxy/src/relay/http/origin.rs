@@ -2,6 +2,8 @@
 
 use http::Uri;
 
+use super::guard::is_loopback;
+
 /// Where a URL leads, without its path. Names are compared in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -32,15 +34,16 @@ impl Origin {
         Some(Self { https, host, port: port.unwrap_or(default_port(https)) })
     }
 
-    /// Its host: lower case, an IPv6 address in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Whether a request that names this host and port stays at this origin. The scheme has
     /// no say: a terminator of TLS in front of the listener changes it.
     pub fn is_at(&self, host: &str, port: Option<u16>) -> bool {
         self.host == host && self.port == port.unwrap_or(default_port(self.https))
+    }
+
+    /// Whether it is on this machine and, by this port, the same listener under another of
+    /// loopback's names. Another port is another program's page.
+    pub fn is_loopback_at(&self, port: Option<u16>) -> bool {
+        is_loopback(&self.host) && self.port == port.unwrap_or(default_port(self.https))
     }
 
     /// The path, query and fragment of `reference`, when it names this origin in full. They

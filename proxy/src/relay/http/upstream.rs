@@ -43,6 +43,9 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const ATTEMPTS: usize = 3;
 /// How often an upstream that cannot be reached is tried.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often an upstream that was reached is looked at. Longer than connections are kept, so
+/// that the look is a dial unless there is traffic.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// The upstream server, with its connections.
 #[derive(Debug)]
@@ -205,7 +208,8 @@ impl Upstream {
     }
 
     /// Never ends: closes connections that are unused for too long, and finds out at the
-    /// start, and after a failure every second, whether the upstream can be reached.
+    /// start, and after a failure every second, whether the upstream can be reached. Without
+    /// traffic it looks from time to time, for nobody else would notice.
     pub(super) async fn keep(&self) {
         tokio::join!(self.pool.close_idle(), self.watch());
     }
@@ -216,7 +220,8 @@ impl Upstream {
                 Ok(lease) => {
                     lease.give_back();
                     self.health.rise();
-                    self.health.fallen().await;
+                    // Fallen or not, it is time to look again.
+                    let _ = timeout(RECHECK, self.health.fallen()).await;
                 }
                 Err(_) => tokio::time::sleep(RETRY).await,
             }

@@ -20,26 +20,26 @@ const OWN: &str = "MCPULSE_PROXY_";
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The system refused the command.
-    #[error("cannot start the server `{program}`: {source}; {remedy}")]
+    #[error("cannot start the server `{program}`: {cause}; {remedy}")]
     Command {
         /// The program of the command.
         program: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
         /// What to do.
         remedy: String,
     },
     /// A variable of the command comes from a file that cannot be read.
-    #[error("cannot set the server's variable {name}: {source}")]
+    #[error("cannot set the server's variable {name}: {cause}")]
     Variable {
         /// The variable.
         name: String,
         /// Which file, and what the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The proxy itself lacks the means.
     #[error("cannot start a thread for the server: {0}; raise the limit of processes")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
 }
 
 /// A server that runs.
@@ -64,10 +64,10 @@ pub(super) async fn start(
         .spawn(move || keep(prepared, tell, &report))
         .map_err(StartError::Thread)?;
     let answer = started.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-    answer.map_err(|source| StartError::Command {
+    answer.map_err(|cause| StartError::Command {
         program: command.program.clone(),
-        remedy: remedy(command, &source),
-        source,
+        remedy: remedy(command, &cause),
+        cause,
     })
 }
 
@@ -83,7 +83,7 @@ fn prepare(
     prepared.env_clear().envs(inherited);
     for (name, value) in &command.env {
         let value =
-            value.reveal().map_err(|source| StartError::Variable { name: name.clone(), source })?;
+            value.reveal().map_err(|cause| StartError::Variable { name: name.clone(), cause })?;
         prepared.env(name, value);
     }
     if let Some(cwd) = &command.cwd {

@@ -122,10 +122,13 @@ fn elsewhere_every_host_passes_unless_some_are_named() {
 #[test]
 fn an_origin_must_be_the_listeners_own() {
     let here = plain(LOOPBACK);
-    for origin in ["http://localhost:6274", "http://127.0.0.1:8080", "https://[::1]"] {
+    for origin in ["http://localhost:8080", "http://127.0.0.1:8080", "https://[::1]:8080"] {
         assert_eq!(from(&here, "localhost:8080", origin), 200, "{origin}");
     }
     for origin in [
+        // Another program of this machine.
+        "http://localhost:6274",
+        "http://localhost",
         "http://evil.test",
         "null",
         "",
@@ -254,4 +257,29 @@ fn debug_shows_no_token() {
     let guard = with_token("secret123".into());
     assert_eq!(authorize(&guard, &["Bearer secret123"]), Ok(()));
     assert!(!format!("{guard:?}").contains("secret123"));
+}
+
+#[test]
+fn only_discovery_needs_no_token() {
+    for path in [
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/oauth-authorization-server/a/b",
+        "/.well-known/openid-configuration",
+    ] {
+        assert!(is_discovery(&Method::GET, path), "{path}");
+        assert!(!is_discovery(&Method::POST, path), "{path}");
+    }
+    for path in [
+        "/mcp",
+        "/.well-known/",
+        "/.well-known/security.txt",
+        "/.well-known/../admin",
+        "/.well-known/oauth-protected-resource/../../mcp",
+        "/.well-known/oauth-protected-resource/%2e%2e/mcp",
+        "/.well-known/oauth-protected-resource\\..\\mcp",
+        "/.well-known/oauth-protected-resource-not",
+    ] {
+        assert!(!is_discovery(&Method::GET, path), "{path}");
+    }
 }
