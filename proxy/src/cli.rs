@@ -11,7 +11,9 @@ mod environment;
 mod layer;
 mod mcp_json;
 mod nearest;
+mod own;
 mod print;
+mod strays;
 mod veil;
 mod yaml;
 
@@ -51,6 +53,7 @@ pub fn read(
         Err(args::Stop::Show(text)) => return Ok(Request::Show(text)),
         Err(args::Stop::Refuse(problem)) => return Err(problem.into()),
     };
+    let mut problems = typed.problems;
     let (mut givens, notices) = environment.givens();
     givens.extend(typed.givens);
     let own = |flag: &str, typed: Option<String>| {
@@ -59,31 +62,48 @@ pub fn read(
     };
     let file = own("config", typed.config);
     let path = file.as_ref().map(|(path, _)| Path::new(path));
-    let mut problems = Vec::new();
+    if typed.mode.is_none() && typed.server.is_some() {
+        let text = "--server does not apply to run; write serverId in the file, or --server-id";
+        problems.push(Problem::usage(text));
+    }
     let found = match typed.mode {
         Some(mode) => of_mode(mode, path, own("server", typed.server), environment),
-        None => of_file(path, typed.server.is_some()),
+        None => of_file(path),
     };
-    let (mode, more) = match found {
-        Ok(found) => found,
-        Err(found) => {
-            problems.extend(found);
-            if let Some(mode) = typed.mode {
-                Layers::new(mode, givens, &mut problems);
-            }
-            return Err(problems.into());
-        }
-    };
+    problems.extend(found.problems);
     let id_is_given = givens.iter().any(|given| given.setting.key == "serverId");
-    givens.extend(more.into_iter().filter(|given| given.setting.key != "serverId" || !id_is_given));
-    let layers = Layers::new(mode, givens, &mut problems);
+    let more = found.givens.into_iter();
+    givens.extend(more.filter(|given| given.setting.key != "serverId" || !id_is_given));
+    let print = typed.print || environment.switch("print-config", &mut problems);
+    let layers = Layers::new(found.mode, givens, &mut problems);
+    if found.whole {
+        problems.extend(layers.missing());
+    }
     let (config, origins) = layers.settle(problems)?;
     let config = Box::new(config);
-    Ok(match (typed.print, typed.check) {
+    Ok(match (print, typed.check) {
         (true, _) => Request::Show(print::config(&config, &origins)),
         (false, true) => Request::Check(Start { config, notices }),
         (false, false) => Request::Serve(Start { config, notices }),
     })
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+struct Found {
+    /// The mode; none when the file should say it and does not.
+    mode: Option<Mode>,
+    givens: Vec<Given>,
+    problems: Vec<Problem>,
+    /// Whether all of it could be read, so that what is not there is missing.
+    whole: bool,
+}
+
+impl Found {
+    /// A file that nothing is known of.
+    fn unreadable(problem: String) -> Self {
+        Self { problems: vec![Problem::configuration(problem)], ..Self::default() }
+    }
 }
 
 /// What `mcp.json` says, and the server's name there as its id.
@@ -92,32 +112,32 @@ fn of_mode(
     path: Option<&Path>,
     server: Option<(String, Source)>,
     environment: &Environment,
-) -> Result<(Mode, Vec<Given>), Vec<Problem>> {
-    let mut givens = Vec::new();
+) -> Found {
+    let mut found = Found { mode: Some(mode), whole: true, ..Found::default() };
     let mut named = server;
     if let Some(path) = path {
         let name = named.as_ref().map(|(name, _)| name.as_str());
-        let (name, found) = mcp_json::read(path, name, mode, environment)?;
-        givens = found;
-        named = named.or_else(|| Some((name, Source::File(path.display().to_string(), None))));
+        match mcp_json::read(path, name, mode, environment) {
+            Ok((name, givens)) => {
+                found.givens = givens;
+                let source = Source::File(path.display().to_string(), None);
+                named = named.or(Some((name, source)));
+            }
+            Err(problems) => (found.problems, found.whole) = (problems, false),
+        }
     }
     if let (Some((name, source)), Some(setting)) = (named, Setting::with_flag("server-id")) {
-        givens.push(Given { setting, value: setting.kind.parse(&name), source });
+        found.givens.push(Given { setting, value: setting.kind.parse(&name), source });
     }
-    Ok((mode, givens))
+    found
 }
 
 /// What the YAML file of `run` says.
-fn of_file(path: Option<&Path>, server: bool) -> Result<(Mode, Vec<Given>), Vec<Problem>> {
-    if server {
-        let text = "--server does not apply to run; write serverId in the file, or --server-id";
-        return Err(vec![Problem::usage(text)]);
-    }
+fn of_file(path: Option<&Path>) -> Found {
+    let missing = "--config is missing; write run --config FILE.yaml, or set MCPULSE_PROXY_CONFIG";
     match path {
         Some(path) => yaml::read(path),
-        None => Err(vec![Problem::usage(
-            "--config is missing; write run --config FILE.yaml, or set MCPULSE_PROXY_CONFIG",
-        )]),
+        None => Found { problems: vec![Problem::usage(missing)], ..Found::default() },
     }
 }
 

@@ -40,10 +40,10 @@ async fn mistakes_are_said_at_once_with_their_remedy_and_a_code() {
     ] {
         assert!(said.contains(part), "{said}");
     }
-    let (code, said) = refused(&["stdio", "--sever-id", "x"]).await;
+    let (code, said) = refused(&["stdio", "--server-id", "x", "--comand", "y", "--", "z"]).await;
     assert_eq!(
         (code, said.as_str()),
-        (64, "mcpulse-proxy: there is no flag --sever-id; did you mean --server-id?\n")
+        (64, "mcpulse-proxy: there is no flag --comand; did you mean --command?\n")
     );
     let line = ["http", "--server-id", "x", "--remote-url", "https://api.example.com/mcp"];
     let (code, said) = refused(&line).await;

@@ -8,10 +8,12 @@ use clap::{
 };
 use serde_yaml::Value;
 
-use super::layer::{Given, Source};
+use super::{
+    layer::{Given, Source},
+    own, strays,
+};
 use crate::config::{
     Mode, Problem,
-    kind::Kind,
     setting::{self, Setting},
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Typed {
     pub server: Option<String>,
     /// The settings.
     pub givens: Vec<Given>,
+    /// What cannot be meant.
+    pub problems: Vec<Problem>,
 }
 
 /// Why there is nothing to go on with.
@@ -43,27 +47,59 @@ pub(super) enum Stop {
 
 /// Reads the command line, program name first.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, Stop> {
-    let matches = command().try_get_matches_from(arguments).map_err(|error| stop(&error))?;
+    let mut problems = Vec::new();
+    let text = |(place, word): (usize, OsString)| {
+        word.into_string().unwrap_or_else(|word| {
+            problems.push(Problem::usage(format!("argument {place} is not UTF-8")));
+            word.to_string_lossy().into_owned()
+        })
+    };
+    let mut words: Vec<String> = arguments.into_iter().enumerate().map(text).collect();
+    let at = if words.get(1).is_some_and(|word| word == "check") { 2 } else { 1 };
+    if let Some(command) = words.get(at).filter(|word| is_command(word)).cloned() {
+        let (kept, strays) = strays::sift(&command, words.split_off(at + 1));
+        words.extend(kept);
+        problems.extend(strays);
+    }
+    let matches = command().try_get_matches_from(words).map_err(|error| stop(&error))?;
     let (mut name, mut matches) = matches.subcommand().unwrap_or(("", &matches));
     let check = name == "check";
     if check {
         (name, matches) = matches.subcommand().unwrap_or(("", matches));
     }
+    let mut own = |flag: &'static str| {
+        let values: Vec<&String> = matches.get_many(flag).into_iter().flatten().collect();
+        if values.len() > 1 {
+            problems.push(Problem::usage(format!("--{flag} {TWICE}")));
+        }
+        values.last().map(ToString::to_string)
+    };
     Ok(Typed {
         mode: Mode::named(name),
         check,
         print: matches.get_flag("print-config"),
-        config: matches.get_one("config").cloned(),
-        server: matches.get_one("server").cloned(),
+        config: own("config"),
+        server: own("server"),
         givens: givens(matches),
+        problems,
     })
 }
 
+fn is_command(word: &str) -> bool {
+    word == "run" || Mode::named(word).is_some()
+}
+
+/// What is wrong with a flag that takes one value and was given several.
+const TWICE: &str = "is given more than once; keep one";
+
 fn givens(matches: &ArgMatches) -> Vec<Given> {
     let typed = |setting: &'static Setting| {
-        let mut values =
-            matches.get_many::<String>(setting.flag)?.map(|text| setting.kind.parse(text));
-        let value = if setting.kind.repeats() { joined(values) } else { values.next_back()? };
+        let mut values = matches.get_many::<String>(setting.flag)?;
+        let value = match values.len() {
+            _ if setting.kind.repeats() => joined(values.map(|text| setting.kind.parse(text))),
+            1 => setting.kind.parse(values.next()?),
+            _ => Err(TWICE.to_owned()),
+        };
         Some(Given { setting, value, source: Source::Flag(format!("--{}", setting.flag)) })
     };
     let mut givens: Vec<Given> = Setting::flagged().filter_map(typed).collect();
@@ -89,22 +125,17 @@ fn joined(values: impl Iterator<Item = Result<Value, String>>) -> Result<Value, 
 
 /// The whole command line, for parsing and for help. A command's flags are made only when it
 /// is used, since most of the time of a start would go into the others'.
-fn command() -> Command {
+pub(super) fn command() -> Command {
     let base = |name: &'static str, about: &'static str| {
-        Command::new(name)
-            .about(about)
-            .subcommand_required(true)
-            .disable_help_subcommand(true)
-            .subcommands(
-                [
-                    Command::new("stdio")
-                        .about("Observe a server that is a program on this machine"),
-                    Command::new("http").about("Observe a remote server (streamable HTTP)"),
-                    Command::new("sse").about("Observe a remote server (HTTP+SSE of 2024-11-05)"),
-                    Command::new("run").about("Observe the server that a YAML file describes"),
-                ]
-                .map(|command| command.defer(with_flags)),
-            )
+        Command::new(name).about(about).subcommand_required(true).subcommands(
+            [
+                Command::new("stdio").about("Observe a server that is a program on this machine"),
+                Command::new("http").about("Observe a remote server (streamable HTTP)"),
+                Command::new("sse").about("Observe a remote server (HTTP+SSE of 2024-11-05)"),
+                Command::new("run").about("Observe the server that a YAML file describes"),
+            ]
+            .map(|command| command.defer(with_flags)),
+        )
     };
     let check = "Say whether such a proxy would work: validate the settings, dial both ends";
     base(env!("CARGO_PKG_NAME"), "Reports every tool call of an MCP server, changes not one byte")
@@ -117,17 +148,13 @@ fn with_flags(command: Command) -> Command {
     let mode = Mode::named(command.get_name());
     let defaults = setting::defaults();
     let settings = Setting::flagged().map(|setting| flag(setting, mode, &defaults));
-    let file = if mode.is_some() { "mcp.json to take the server from" } else { "YAML file" };
-    let config = Arg::new("config").long("config").value_name("FILE").help(file);
-    let server = Arg::new("server")
-        .long("server")
-        .value_name("NAME")
-        .help("Server in mcp.json; also the server id unless that is given")
-        .hide(mode.is_none());
-    let print = Arg::new("print-config")
-        .long("print-config")
-        .action(ArgAction::SetTrue)
-        .help("Show the effective configuration and where it comes from, and end");
+    let own = own::ALL.iter().map(|own| {
+        let arg = Arg::new(own.flag).long(own.flag).help(own.help);
+        match own.placeholder {
+            Some(placeholder) => arg.value_name(placeholder).action(ArgAction::Append),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    });
     let program = Arg::new("program")
         .last(true)
         .num_args(1..)
@@ -139,26 +166,24 @@ fn with_flags(command: Command) -> Command {
             "Each flag has a variable: --server-id is MCPULSE_PROXY_SERVER_ID. \
              Flags win over variables, variables over files.",
         )
-        .args([config, server, print])
+        .args(own)
+        .mut_arg("server", |server| server.hide(mode.is_none()))
         .args(settings)
         .arg(program)
 }
 
 fn flag(setting: &'static Setting, mode: Option<Mode>, defaults: &Value) -> Arg {
-    let action = if setting.kind.repeats() { ArgAction::Append } else { ArgAction::Set };
-    // A word that begins with a dash may be meant as the value of these.
-    let free = matches!(setting.kind, Kind::Secret | Kind::Header | Kind::Headers);
     let help = match setting.default(defaults) {
         Some(default) => format!("{} [default: {default}]", setting.help),
         None => setting.help.to_owned(),
     };
     let arg = Arg::new(setting.flag)
         .long(setting.flag)
-        .action(action)
+        // Also of those that may be given once: that is said together with all else.
+        .action(ArgAction::Append)
         .value_name(setting.kind.placeholder())
         .help(help)
         .help_heading(setting.heading())
-        .allow_hyphen_values(free)
         .hide(mode.is_some_and(|mode| !setting.scope.covers(mode, true)));
     match setting.alias {
         Some(alias) => arg.visible_alias(alias),
@@ -166,38 +191,22 @@ fn flag(setting: &'static Setting, mode: Option<Mode>, defaults: &Value) -> Arg 
     }
 }
 
-/// What clap has to say, in a line and without any value that was typed: it may be a secret.
+/// What clap has to say of words before the flags, in a line and without any value that was
+/// typed: it may be a secret.
 fn stop(error: &clap::Error) -> Stop {
     let context = |kind| error.get(kind).map(ToString::to_string);
-    let meant = |kind| match context(kind) {
-        Some(nearest) => format!("did you mean {nearest}?"),
-        None => "mcpulse-proxy --help lists them".to_owned(),
-    };
     let text = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Stop::Show(error.to_string()),
         ErrorKind::MissingSubcommand => {
             "the command is missing; write mcpulse-proxy stdio, http, sse, run or check".to_owned()
         }
-        ErrorKind::InvalidSubcommand => {
-            format!("there is no such command; {}", meant(ContextKind::SuggestedSubcommand))
-        }
-        ErrorKind::UnknownArgument => match context(ContextKind::InvalidArg) {
-            Some(flag) if flag.starts_with("--") => {
-                format!("there is no flag {flag}; {}", meant(ContextKind::SuggestedArg))
-            }
-            _ => "there is a value without a flag before it; quote values that have spaces, and \
-                  write the server's program after --"
-                .to_owned(),
+        ErrorKind::InvalidSubcommand => match context(ContextKind::SuggestedSubcommand) {
+            Some(nearest) => format!("there is no such command; did you mean {nearest}?"),
+            None => "there is no such command; mcpulse-proxy --help lists them".to_owned(),
         },
-        ErrorKind::ArgumentConflict => match context(ContextKind::InvalidArg) {
-            Some(flag) => format!("{flag} is given more than once; keep one"),
-            None => "a flag is given more than once; keep one".to_owned(),
-        },
-        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        _ => match context(ContextKind::InvalidArg) {
-            Some(flag) => format!("{flag} needs a value, or takes none"),
-            None => "the command line cannot be read".to_owned(),
-        },
+        _ => "the command line begins with something else than a command; write mcpulse-proxy \
+              stdio, http, sse, run or check first, then the flags"
+            .to_owned(),
     };
     Stop::Refuse(Problem::usage(text))
 }

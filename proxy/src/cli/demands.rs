@@ -1,15 +1,16 @@
 //! What a configuration must have, and what cannot stand together in one.
 
-use crate::config::{Config, Mode, Problem, setting::Setting};
+use crate::config::{Mcpulse, Mode, Problem, setting::Setting};
 
 /// What nobody gave, with the flag and the variable that would.
-pub(super) fn missing(mode: Mode, is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
+pub(super) fn missing(mode: Option<Mode>, is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut demanded = vec![("server-id", "NAME")];
-    demanded.push(match mode {
+    demanded.extend(mode.map(|mode| match mode {
         Mode::Stdio => ("command", "\"python server.py\""),
         Mode::Http => ("remote-url", "https://api.example.com/mcp"),
         Mode::Sse => ("remote-url", "https://api.example.com/sse"),
-    });
+    }));
+    let mode = mode.unwrap_or(Mode::Http);
     match (is_given("listen.tls.cert"), is_given("listen.tls.key")) {
         (true, false) => demanded.push(("tls-key", "FILE")),
         (false, true) => demanded.push(("tls-cert", "FILE")),
@@ -40,36 +41,39 @@ pub(super) fn bridge(mode: Mode, listens: bool) -> Option<Problem> {
     )))
 }
 
-/// Values that are each fine and cannot be together.
-pub(super) fn contradictions(config: &Config) -> Vec<Problem> {
-    let mcpulse = &config.mcpulse;
-    let mut found = Vec::new();
-    let mut above = |smaller: (&str, usize), larger: (&str, usize)| {
-        if smaller.1 > larger.1 {
-            found.push(Problem::configuration(format!(
-                "{} ({}) is above {} ({}); raise the one or lower the other",
-                smaller.0, smaller.1, larger.0, larger.1
-            )));
-        }
+/// Values that are each fine and cannot be together; `given` knows the numbers that somebody
+/// gave, by their place.
+pub(super) fn contradictions(given: impl Fn(&str) -> Option<u64>) -> Vec<Problem> {
+    let default = Mcpulse::default();
+    let of = |flag: &'static str, key: &str, default: usize| {
+        (flag, given(key).unwrap_or(default as u64))
     };
-    above(("--batch-size", mcpulse.batch_size), ("--batch-max", mcpulse.batch_max));
-    above(("--batch-size", mcpulse.batch_size), ("--mcpulse-queue-calls", mcpulse.queue_calls));
-    found
+    let size = of("--batch-size", "mcpulse.batchSize", default.batch_size);
+    let max = of("--batch-max", "mcpulse.batchMax", default.batch_max);
+    let queue = of("--mcpulse-queue-calls", "mcpulse.queueCalls", default.queue_calls);
+    let above = |smaller: (&str, u64), larger: (&str, u64)| {
+        let text = format!(
+            "{} ({}) is above {} ({}); raise the one or lower the other",
+            smaller.0, smaller.1, larger.0, larger.1
+        );
+        (smaller.1 > larger.1).then(|| Problem::configuration(text))
+    };
+    [above(size, max), above(size, queue)].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, Upstream};
 
     #[test]
     fn a_batch_must_fit_into_a_request_and_the_queue() {
-        let mut config = Config::new("x", Upstream::Stdio(Command::default()));
-        assert!(contradictions(&config).is_empty());
-        config.mcpulse.batch_size = 2000;
-        assert_eq!(contradictions(&config).len(), 1);
-        config.mcpulse.queue_calls = 1500;
-        assert_eq!(contradictions(&config).len(), 2);
+        let found = |numbers: &[(&str, u64)]| {
+            let given = |path: &str| Some(numbers.iter().find(|(key, _)| *key == path)?.1);
+            contradictions(given).len()
+        };
+        assert_eq!(found(&[]), 0);
+        assert_eq!(found(&[("mcpulse.batchSize", 2000)]), 1);
+        assert_eq!(found(&[("mcpulse.batchSize", 2000), ("mcpulse.queueCalls", 1500)]), 2);
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     layer::{Given, Source},
     nearest::nearest,
+    own::{self, Own},
 };
 use crate::config::{
+    Problem,
     kind::Kind,
     setting::{ALL, Setting},
 };
@@ -48,8 +50,20 @@ impl Environment {
 
     /// `MCPULSE_PROXY_<FLAG>`, for flags that are no settings.
     pub(super) fn own(&self, flag: &str) -> Option<(String, Source)> {
-        let name = format!("{PREFIX}{}", flag.to_uppercase());
+        let name = own::variable(flag);
         Some((self.get(&name)?.to_owned(), Source::Variable(name)))
+    }
+
+    /// Whether `MCPULSE_PROXY_<FLAG>` of a flag without a value asks for it.
+    pub(super) fn switch(&self, flag: &str, problems: &mut Vec<Problem>) -> bool {
+        let name = own::variable(flag);
+        match self.get(&name).map(|text| Kind::Switch.parse(text)) {
+            Some(Err(wrong)) => {
+                problems.push(Problem::configuration(format!("{name} {wrong}")));
+                false
+            }
+            asked => asked == Some(Ok(true.into())),
+        }
     }
 
     /// What the variables say, at most one given for a setting; and what is passed over.
@@ -104,11 +118,12 @@ impl Environment {
     fn strangers(&self) -> Vec<String> {
         let settings = Setting::flagged().map(Setting::variable);
         let aliases = ALL.iter().flat_map(|setting| setting.variables).map(|&name| name.to_owned());
-        let others = ["CONFIG", "SERVER"].map(|name| format!("{PREFIX}{name}"));
+        let others = own::ALL.iter().map(Own::variable);
         let known: Vec<String> = settings.chain(aliases).chain(others).collect();
         let ours = self.variables.keys().filter(|name| name.starts_with(PREFIX));
+        let rest = || known.iter().filter_map(|name| Some((name.strip_prefix(PREFIX)?, name)));
         ours.filter(|name| !known.contains(name))
-            .map(|name| match nearest(name, known.iter().map(|known| (known.as_str(), known))) {
+            .map(|name| match nearest(&name[PREFIX.len()..], rest()) {
                 Some(known) => format!("{name} is passed over: did you mean {known}?"),
                 None => format!("{name} is passed over: no such setting"),
             })

@@ -9,7 +9,7 @@ use super::demands;
 use crate::config::{
     Config, Mode, Problem,
     kind::Kind,
-    setting::{ALL, Setting},
+    setting::{ALL, Scope, Setting},
 };
 
 /// Where a value came from.
@@ -96,25 +96,32 @@ pub(super) type Origins = BTreeMap<String, String>;
 /// The strongest givens for every place in a configuration; several where they add up.
 #[derive(Debug)]
 pub(super) struct Layers {
-    mode: Mode,
+    mode: Option<Mode>,
     listens: bool,
     chosen: BTreeMap<String, Vec<Given>>,
 }
 
 impl Layers {
     /// Lays the givens over each other. One that does not apply to the mode is a problem, but
-    /// for a variable: it may be there for another.
-    pub(super) fn new(mode: Mode, givens: Vec<Given>, problems: &mut Vec<Problem>) -> Self {
+    /// for a variable: it may be there for another. While no mode is known, all apply but
+    /// variables that would depend on it.
+    pub(super) fn new(mode: Option<Mode>, givens: Vec<Given>, problems: &mut Vec<Problem>) -> Self {
         let listens = givens.iter().any(|given| given.setting.key == "listen.address");
         let mut givens: Vec<Given> = givens.into_iter().flat_map(Given::split).collect();
         givens.sort_by_key(|given| given.source.rank());
         let mut layers = Self { mode, listens, chosen: BTreeMap::new() };
         for given in givens {
-            if given.setting.scope.covers(mode, listens) {
-                problems.extend(layers.lay(given));
-            } else if !matches!(given.source, Source::Variable(_)) {
-                problems.push(given.problem(&given.setting.scope.objection(mode)));
-            }
+            let is_variable = matches!(given.source, Source::Variable(_));
+            let scope = given.setting.scope;
+            let problem = match mode {
+                Some(mode) if !scope.covers(mode, listens) => {
+                    (!is_variable).then(|| given.problem(&scope.objection(mode)))
+                }
+                None if is_variable && scope != Scope::Any => None,
+                _ => layers.lay(given),
+            };
+            // The two halves of a command have the same to say.
+            problems.extend(problem.filter(|problem| !problems.contains(problem)));
         }
         for given in layers.chosen.values().flatten() {
             problems.extend(given.value.as_ref().err().map(|wrong| given.problem(wrong)));
@@ -124,7 +131,8 @@ impl Layers {
 
     /// Puts one given over those that are weaker.
     fn lay(&mut self, given: Given) -> Option<Problem> {
-        let at = self.chosen.entry(given.setting.path(self.mode)).or_default();
+        let mode = self.mode.unwrap_or(Mode::Http);
+        let at = self.chosen.entry(given.setting.path(mode)).or_default();
         if given.setting.kind.adds_up() {
             at.push(given);
             return None;
@@ -136,17 +144,21 @@ impl Layers {
         beside
     }
 
+    /// What nobody gave, though it must be there.
+    pub(super) fn missing(&self) -> Vec<Problem> {
+        demands::missing(self.mode, |path| self.chosen.contains_key(path))
+    }
+
     /// The whole configuration, and where its values came from.
     ///
     /// # Errors
-    /// The problems found before, what is missing and what contradicts itself.
+    /// The problems found before, and what contradicts itself.
     pub(super) fn settle(
         self,
         mut problems: Vec<Problem>,
     ) -> Result<(Config, Origins), Vec<Problem>> {
-        let is_given = |path: &str| self.chosen.contains_key(path);
-        problems.extend(demands::missing(self.mode, is_given));
-        problems.extend(demands::bridge(self.mode, self.listens));
+        problems.extend(self.mode.and_then(|mode| demands::bridge(mode, self.listens)));
+        problems.extend(demands::contradictions(|path| self.number(path)));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -158,10 +170,14 @@ impl Layers {
             place(&mut tree, &path, values.reduce(added).unwrap_or_default());
             origins.insert(path, sources.join(", "));
         }
-        let config: Config = serde_yaml::from_value(Value::Mapping(tree))
+        let config = serde_yaml::from_value(Value::Mapping(tree))
             .map_err(|error| vec![Problem::configuration(format!("read the settings: {error}"))])?;
-        let problems = demands::contradictions(&config);
-        if problems.is_empty() { Ok((config, origins)) } else { Err(problems) }
+        Ok((config, origins))
+    }
+
+    /// The number that was given for this place.
+    fn number(&self, path: &str) -> Option<u64> {
+        self.chosen.get(path)?.last()?.value.as_ref().ok()?.as_u64()
     }
 }
 

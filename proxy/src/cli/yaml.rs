@@ -1,12 +1,12 @@
 //! `run --config FILE.yaml`: the whole configuration, where unknown keys are problems, each with
 //! its line and the nearest key.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
 use super::{
+    Found,
     layer::{Given, Source},
     nearest::nearest,
 };
@@ -15,54 +15,61 @@ use crate::config::{
     setting::{ALL, Setting},
 };
 
+mod tree;
+
 /// What the file says, and the mode that follows from it.
-pub(super) fn read(path: &Path) -> Result<(Mode, Vec<Given>), Vec<Problem>> {
+pub(super) fn read(path: &Path) -> Found {
     let file = path.display().to_string();
-    let one = |text: String| vec![Problem::configuration(text)];
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| one(format!("read --config {file}: {error}")))?;
-    let tree: Value =
-        serde_yaml::from_str(&text).map_err(|error| one(format!("{file} is not YAML: {error}")))?;
-    let Value::Mapping(map) = tree else {
-        return Err(one(format!("{file} is no mapping of settings")));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Found::unreadable(format!("read --config {file}: {error}")),
+    };
+    let (map, again) = match tree::read(&text) {
+        Ok((Value::Mapping(map), again)) => (map, again),
+        Ok(_) => return Found::unreadable(format!("{file} is no mapping of settings")),
+        Err(error) => return Found::unreadable(format!("{file} is not YAML: {error}")),
     };
     if map.contains_key("mcpServers") || map.contains_key("servers") {
-        return Err(one(format!(
+        return Found::unreadable(format!(
             "{file} is an mcp.json; read it with mcpulse-proxy stdio --config {file} --server NAME"
-        )));
+        ));
     }
-    let mode = mode(&map);
+    let (mode, wrong) = mode(&map);
     let mut reader = Reader {
         text: &text,
         file,
-        mode: mode.clone().unwrap_or(Mode::Stdio),
+        mode: mode.unwrap_or(Mode::Http),
         givens: Vec::new(),
         problems: Vec::new(),
     };
-    reader.walk(&map, &mut Vec::new());
-    match mode {
-        Ok(mode) if reader.problems.is_empty() => Ok((mode, reader.givens)),
-        Ok(_) => Err(reader.problems),
-        Err(wrong) => {
-            reader.problem(&wrong, None);
-            Err(reader.problems)
-        }
+    for (key, line) in again {
+        reader.problem(&format!("{key} stands in its mapping twice; keep one"), line);
     }
+    reader.walk(&map, &mut Vec::new());
+    if let Some(wrong) = wrong {
+        reader.problem(&wrong, None);
+    }
+    Found { mode, givens: reader.givens, problems: reader.problems, whole: true }
 }
 
-fn mode(map: &Mapping) -> Result<Mode, String> {
+/// The mode, and what is wrong about it.
+fn mode(map: &Mapping) -> (Option<Mode>, Option<String>) {
     let upstream = map.get("upstream").and_then(Value::as_mapping);
     let keys = upstream.into_iter().flat_map(Mapping::keys);
     let mut modes = keys.filter_map(|key| Mode::named(key.as_str()?));
-    match (modes.next(), modes.next()) {
-        (Some(mode), None) => Ok(mode),
+    let mode = modes.next();
+    let wrong = match (mode, modes.next()) {
+        (Some(_), None) => None,
         (Some(_), Some(_)) => {
-            Err("upstream has more than one of stdio, http and sse; keep one".to_owned())
+            Some("upstream has more than one of stdio, http and sse; keep one".to_owned())
         }
-        (None, _) => Err("upstream has none of stdio, http and sse; write e.g. \
-                          upstream: {http: {url: https://api.example.com/mcp}}"
-            .to_owned()),
-    }
+        (None, _) => Some(
+            "upstream has none of stdio, http and sse; write e.g. \
+             upstream: {http: {url: https://api.example.com/mcp}}"
+                .to_owned(),
+        ),
+    };
+    (mode, wrong)
 }
 
 struct Reader<'a> {
@@ -81,7 +88,7 @@ impl Reader<'_> {
                 other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_owned(),
             });
             let path = above.join(".");
-            let line = line_of(self.text, above);
+            let line = tree::line_of(self.text, above);
             match (Setting::at(&path, self.mode), value) {
                 // A key without a value is as good as absent.
                 (Some(_), Value::Null) => {}
@@ -98,10 +105,15 @@ impl Reader<'_> {
                 (None, _) if self.is_other_upstream(&path) => {}
                 (None, _) => {
                     let remedy = match self.meant(&path) {
-                        Some(meant) => format!("did you mean {meant}?"),
-                        None => "mcpulse-proxy.example.yaml has them all".to_owned(),
+                        _ if leaf(&path) == "<<" => {
+                            "; merge keys are not read: write out what is merged".to_owned()
+                        }
+                        Some(meant) => format!("; did you mean {meant}?"),
+                        None => {
+                            ", nor like one; mcpulse-proxy.example.yaml has them all".to_owned()
+                        }
                     };
-                    self.problem(&format!("{path} is no setting; {remedy}"), line);
+                    self.problem(&format!("{path} is no setting{remedy}"), line);
                 }
             }
             above.pop();
@@ -150,71 +162,6 @@ fn leaf(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The line of a key. The parser tells positions only in errors, so it is led to the key and
-/// made to fail there.
-fn line_of(text: &str, path: &[String]) -> Option<usize> {
-    let error = Probe(path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    Some(error.location()?.line())
-}
-
-struct Probe<'a>(&'a [String]);
-
-impl<'de> DeserializeSeed<'de> for Probe<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Probe<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((first, rest)) = self.0.split_first() else { return Ok(()) };
-        while let Some(found) = map.next_key_seed(Key { wanted: first, last: rest.is_empty() })? {
-            if found {
-                return map.next_value_seed(Probe(rest));
-            }
-            map.next_value::<IgnoredAny>()?;
-        }
-        Ok(())
-    }
-}
-
-/// Says whether a key is the wanted one; fails on it when it is the last of the path.
-struct Key<'a> {
-    wanted: &'a str,
-    last: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
-        match key == self.wanted {
-            true if self.last => Err(E::custom("here")),
-            found => Ok(found),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +169,7 @@ mod tests {
     fn problems(text: &str) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let problems = read(file.path()).unwrap_err();
+        let problems = read(file.path()).problems;
         let shown = file.path().display().to_string();
         let text = |problem: Problem| problem.text.replace(&shown, "FILE");
         problems.into_iter().map(text).collect::<Vec<_>>().join("\n")
@@ -244,8 +191,41 @@ mod tests {
              did you mean upstream.http.bearerToken?\n\
              FILE line 7: apiKey is no setting; did you mean mcpulse.apiKey?\n\
              FILE line 10: mcpulse.timout is no setting; did you mean mcpulse.timeout?\n\
-             FILE line 11: nonsense is no setting; mcpulse-proxy.example.yaml has them all\n\
+             FILE line 11: nonsense is no setting, nor like one; \
+             mcpulse-proxy.example.yaml has them all\n\
              FILE line 12: limits has settings below it, not a value"
+        );
+    }
+
+    #[test]
+    fn a_key_that_stands_there_twice_is_named_with_its_line_at_any_depth() {
+        let text = "serverId: x\n\
+                    upstream:\n  stdio:\n    program: p\n    env:\n      A: 1\n      A: 2\n\
+                    mcpulse: {url: 'a:1',\n  url: 'b:1'}\n\
+                    otel:\n  headers:\n    - name: a\n      name: b\n      value: c\n\
+                    serverId: y\nwrokers: 3\n";
+        assert_eq!(
+            problems(text),
+            "FILE line 7: A stands in its mapping twice; keep one\n\
+             FILE line 9: url stands in its mapping twice; keep one\n\
+             FILE line 13: name stands in its mapping twice; keep one\n\
+             FILE line 15: serverId stands in its mapping twice; keep one\n\
+             FILE line 16: wrokers is no setting; did you mean workers?"
+        );
+    }
+
+    #[test]
+    fn anchors_are_read_and_merge_keys_are_not() {
+        let text = "x-a: &a {timeout: 5s}\n\
+                    upstream: {http: {url: &u 'https://a.example/mcp'}}\n\
+                    mcpulse:\n  <<: *a\n\
+                    otel:\n  endpoint: *u\n";
+        assert_eq!(
+            problems(text),
+            "FILE line 1: x-a is no setting, nor like one; \
+             mcpulse-proxy.example.yaml has them all\n\
+             FILE line 4: mcpulse.<< is no setting; \
+             merge keys are not read: write out what is merged"
         );
     }
 
@@ -274,8 +254,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = "serverId: x\nupstream:\n  stdio:\n    program: p\n    args:\n      - a\n";
         std::fs::write(file.path(), text).unwrap();
-        let (mode, givens) = read(file.path()).unwrap();
-        assert_eq!(mode, Mode::Stdio);
+        let Found { mode, givens, .. } = read(file.path());
+        assert_eq!(mode, Some(Mode::Stdio));
         let line = |given: &Given| match given.source {
             Source::File(_, line) => line,
             _ => None,

@@ -1,6 +1,6 @@
 //! README's table of flags and the example file say what there is.
 
-use std::{fmt::Write, path::Path};
+use std::{collections::BTreeSet, fmt::Write, path::Path};
 
 use super::*;
 use crate::config::setting::{ALL, defaults};
@@ -16,6 +16,12 @@ fn table() -> String {
         "| flag | variables | key in YAML | default | meaning |\n|---|---|---|---|---|\n"
             .to_owned();
     let defaults = defaults();
+    for own in &own::ALL {
+        let placeholder = own.placeholder.map(|name| format!(" {name}")).unwrap_or_default();
+        let variable = own.variable();
+        writeln!(table, "| `--{}{placeholder}` | `{variable}` |  |  | {} |", own.flag, own.help)
+            .unwrap();
+    }
     for setting in Setting::flagged() {
         let alias = setting.alias.map(|alias| format!(", `--{alias}`")).unwrap_or_default();
         let own = setting.variable();
@@ -48,6 +54,31 @@ fn the_table_of_flags_is_the_one_in_readme() {
     } else {
         assert!(readme[start..end] == expected, "MCPULSE_BLESS=1 writes README's table of flags");
     }
+}
+
+/// The flags of a command as clap has them, aliases included.
+fn flags(command: &clap::Command) -> BTreeSet<String> {
+    let longs = command.get_arguments().filter_map(clap::Arg::get_long_and_visible_aliases);
+    longs.flatten().map(str::to_owned).collect()
+}
+
+#[test]
+fn clap_has_the_flags_of_the_table_and_no_others() {
+    let settings = Setting::flagged().flat_map(|setting| [Some(setting.flag), setting.alias]);
+    let own = own::ALL.iter().map(|own| own.flag);
+    let known = settings.flatten().chain(own).chain(["help"]).map(str::to_owned);
+    let known: BTreeSet<String> = known.collect();
+    let mut command = args::command();
+    command.build();
+    let check = command.find_subcommand("check").unwrap();
+    let mut compared = 0;
+    for command in command.get_subcommands().chain(check.get_subcommands()) {
+        if !["check", "help"].contains(&command.get_name()) {
+            assert_eq!(flags(command), known, "{}", command.get_name());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 8);
 }
 
 #[test]

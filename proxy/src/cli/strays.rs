@@ -1,0 +1,100 @@
+//! Takes out of a command line what clap would stop at, so that all of it is said at once.
+
+use super::{nearest::nearest, own};
+use crate::config::{Problem, kind::Kind, setting::Setting};
+
+/// The words behind a command that clap can read, each flag in one word with its value, and
+/// what is wrong with the others. No value is shown: it may be a secret.
+pub(super) fn sift(command: &str, words: Vec<String>) -> (Vec<String>, Vec<Problem>) {
+    let (mut kept, mut problems) = (Vec::new(), Vec::new());
+    let mut say = |text: String| {
+        let problem = Problem::usage(text);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            kept.push(word);
+            kept.extend(words);
+            break;
+        }
+        if word == "-h" {
+            kept.push(word);
+            continue;
+        }
+        let Some(flag) = word.strip_prefix("--") else {
+            say("there is a value without a flag before it; quote values that have spaces, and \
+                 write the server's program after --"
+                .to_owned());
+            continue;
+        };
+        let (name, joined) = match flag.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (flag, false),
+        };
+        match Takes::of(name) {
+            Some(Takes::Nothing) if joined => say(format!("--{name} takes no value")),
+            Some(Takes::Nothing) if kept.contains(&word) => {}
+            Some(Takes::Nothing) => kept.push(word),
+            Some(_) if joined => kept.push(word),
+            Some(takes) => match words.next_if(|next| takes.may_be(next)) {
+                Some(value) => kept.push(format!("{word}={value}")),
+                None => say(format!("--{name} needs a value")),
+            },
+            None => {
+                say(unknown(name, command));
+                if !joined {
+                    words.next_if(|next| !is_flag(next));
+                }
+            }
+        }
+    }
+    (kept, problems)
+}
+
+/// What may follow a flag.
+#[derive(PartialEq)]
+enum Takes {
+    Nothing,
+    /// A word that is no flag.
+    Value,
+    /// A word that may begin with dashes, as secrets do.
+    AnyWord,
+}
+
+impl Takes {
+    fn of(flag: &str) -> Option<Self> {
+        let setting = Setting::flagged()
+            .find(|setting| setting.flag == flag || setting.alias == Some(flag))
+            .map(|setting| match setting.kind {
+                Kind::Secret | Kind::Header | Kind::Headers => Self::AnyWord,
+                _ => Self::Value,
+            });
+        let own = || match own::ALL.iter().find(|own| own.flag == flag)?.placeholder {
+            None => Some(Self::Nothing),
+            Some(_) => Some(Self::Value),
+        };
+        setting.or_else(own).or_else(|| (flag == "help").then_some(Self::Nothing))
+    }
+
+    fn may_be(&self, word: &str) -> bool {
+        word != "--" && (*self == Self::AnyWord || !is_flag(word))
+    }
+}
+
+fn is_flag(word: &str) -> bool {
+    word.starts_with("--") || word == "-h"
+}
+
+fn unknown(flag: &str, command: &str) -> String {
+    let settings = Setting::flagged().flat_map(|setting| [Some(setting.flag), setting.alias]);
+    let known = settings.flatten().chain(own::ALL.iter().map(|own| own.flag));
+    match nearest(flag, known.map(|known| (known, known))) {
+        Some(meant) => format!("there is no flag --{flag}; did you mean --{meant}?"),
+        None => format!(
+            "there is no flag --{flag}, nor one like it; mcpulse-proxy {command} --help lists them"
+        ),
+    }
+}
