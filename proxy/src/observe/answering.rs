@@ -129,7 +129,7 @@ impl Matcher {
         message: &Message,
     ) {
         let key = Key { role: Role::Task, scope, direction, name: task.clone() };
-        let Some(ticket) = self.pending.find(&key) else { return };
+        let Some(ticket) = self.pending.find(&key, None) else { return };
         let Some(open) = self.pending.get_mut(ticket) else { return };
         match told {
             Progress::Nothing => {}

@@ -10,7 +10,7 @@ pub enum Oddity {
     Unparsed,
     /// A message above the inspection limit.
     Oversized,
-    /// A request whose id is in flight already; it gets no record of its own.
+    /// A request whose id is in flight already, or an answer that names a task twice.
     DuplicateId,
     /// An answer to no request in flight: late, second, or to an id that nobody sent.
     UnmatchedAnswer,

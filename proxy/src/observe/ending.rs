@@ -71,7 +71,7 @@ impl Matcher {
             let Some(open) = self.pending.get(ticket) else { continue };
             match fate(route, open, end) {
                 Fate::Ends(outcome) => self.give_up(ticket, at, outcome),
-                Fate::Stays => self.stays(ticket),
+                Fate::Stays => self.pending.leave_exchange(ticket),
             }
         }
     }
@@ -125,14 +125,6 @@ impl Matcher {
         }
         if let Some(session) = route.session {
             self.sessions.remove(session);
-        }
-    }
-
-    fn stays(&mut self, ticket: Ticket) {
-        if let Some(open) = self.pending.get_mut(ticket)
-            && open.wait == Wait::Answer
-        {
-            open.wait = Wait::Resumed;
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     counters::{Counters, Oddity},
     ids::Ids,
-    pending::{Identity, Key, Open, Pending, Role, Scope, Ticket, Wait},
+    pending::{Identity, Key, Open, Pending, Role, Ticket, Wait},
     route::Route,
     session::{self, Sessions},
     verdict,
@@ -119,10 +119,11 @@ impl Matcher {
         let modern = message.form(Field::StatedVersion) == Form::Text;
         let scope = route.scope(modern);
         let key = Key { role: Role::Request, scope, direction, name: id };
-        if let Some(earlier) = self.pending.find(&key) {
-            if self.pending.get(earlier).is_some_and(|open| !open.doubtful) {
+        while let Some(earlier) = self.pending.find(&key, Some(route.stream.id)) {
+            // If it is doubtful, its answer was lost: peers do not use an id twice.
+            if self.pending.get(earlier).is_none_or(|open| !open.doubtful) {
                 self.counters.count(Oddity::DuplicateId);
-                return;
+                break;
             }
             self.give_up(earlier, at, Outcome::Unobserved);
         }
@@ -139,6 +140,7 @@ impl Matcher {
         let ticket = self.pending.add(Open {
             server: route.server,
             scope,
+            exchange: route.answers(direction).then_some(route.stream.id),
             direction,
             id: key.name,
             modern,
@@ -265,10 +267,12 @@ impl Matcher {
     }
 
     /// The sender withdraws a request of its own; a server may end a subscription that way.
+    /// Of several with this id it is the latest: what a peer remembers under it.
     fn cancelled(&mut self, route: &Route, direction: Direction, at: Instant, message: &Message) {
-        let id = Id::of(message, Field::RequestId);
-        let own = self.find(route, Role::Request, direction, id.clone());
-        let other = self.find(route, Role::Request, direction.reverse(), id);
+        let Some(id) = Id::of(message, Field::RequestId) else { return };
+        let mut own = route.keys(Role::Request, direction, id.clone());
+        let own = own.find_map(|key| self.pending.find_latest(&key));
+        let other = self.find(route, Role::Request, direction.reverse(), Some(id));
         let may_end = |ticket: &Ticket, allowed: fn(&str) -> bool| {
             self.pending.get(*ticket).is_some_and(|open| allowed(&open.method))
         };
@@ -288,11 +292,9 @@ impl Matcher {
         direction: Direction,
         name: Option<Id>,
     ) -> Option<Ticket> {
-        let mut key = Key { role, scope: route.own_scope(), direction, name: name? };
-        self.pending.find(&key).or_else(|| {
-            key.scope = Scope::Session(route.session?);
-            self.pending.find(&key)
-        })
+        route
+            .keys(role, direction, name?)
+            .find_map(|key| self.pending.find(&key, Some(route.stream.id)))
     }
 
     /// Ends a request without an answer: `outcome` holds unless more is known.

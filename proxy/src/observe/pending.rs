@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
+    ops::RangeInclusive,
     sync::Arc,
     time::Instant,
 };
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Within what an id, a progress token or the name of a task is unique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Scope {
     /// One stream: a stdio session, or an HTTP exchange that is all there is to a request.
     Stream(u64),
@@ -27,7 +28,7 @@ pub(super) enum Scope {
 }
 
 /// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Role {
     /// The id that the answer will bear.
     Request,
@@ -38,7 +39,7 @@ pub(super) enum Role {
 }
 
 /// What finds an open request: the direction is that of the request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) role: Role,
     pub(super) scope: Scope,
@@ -76,6 +77,8 @@ pub(super) enum Wait {
 pub(super) struct Open {
     pub(super) server: usize,
     pub(super) scope: Scope,
+    /// The HTTP exchange that is to answer it; none where answers travel otherwise, or now do.
+    pub(super) exchange: Option<u64>,
     pub(super) direction: Direction,
     pub(super) id: Id,
     pub(super) method: Arc<str>,
@@ -129,6 +132,8 @@ struct Flight {
 pub(super) struct Pending {
     open: SerialMap<Ticket, Open>,
     index: HashMap<Key, Ticket>,
+    /// Those whose name another one has in the index, and the exchange that is to answer them.
+    namesakes: BTreeSet<(Key, Option<u64>, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     flights: Vec<Flight>,
     issued: u64,
@@ -146,13 +151,13 @@ impl Pending {
         self.held
     }
 
-    /// Adds a request; its id must not be in flight.
+    /// Adds a request.
     pub(super) fn add(&mut self, open: Open) -> Ticket {
         self.issued += 1;
         let ticket = Ticket(self.issued);
         for role in [Role::Request, Role::Progress] {
             if let Some(key) = open.key(role) {
-                self.index.entry(key).or_insert(ticket);
+                self.index(key, open.exchange, ticket);
             }
         }
         self.deadlines.insert((open.deadline, ticket));
@@ -166,9 +171,28 @@ impl Pending {
         ticket
     }
 
-    /// The open request of this name.
-    pub(super) fn find(&self, key: &Key) -> Option<Ticket> {
-        self.index.get(key).copied()
+    /// The open request of this name. Of several, the first that waits for `exchange`; else
+    /// the first that waits for no exchange in particular; else any.
+    pub(super) fn find(&self, key: &Key, exchange: Option<u64>) -> Option<Ticket> {
+        let indexed = *self.index.get(key)?;
+        if self.namesakes.is_empty() {
+            return Some(indexed);
+        }
+        [exchange, None]
+            .into_iter()
+            .find_map(|exchange| {
+                let waits = self.get(indexed).is_some_and(|open| open.exchange == exchange);
+                let namesake = || self.namesakes.range(namesakes(key, exchange, exchange)).next();
+                waits.then_some(indexed).or_else(|| namesake().map(|(.., ticket)| *ticket))
+            })
+            .or(Some(indexed))
+    }
+
+    /// The open request of this name; of several, the latest.
+    pub(super) fn find_latest(&self, key: &Key) -> Option<Ticket> {
+        let indexed = self.index.get(key)?;
+        let all = namesakes(key, None, Some(u64::MAX));
+        Some(self.namesakes.range(all).next_back().map_or(*indexed, |(.., ticket)| *ticket))
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Open> {
@@ -209,15 +233,32 @@ impl Pending {
         self.land(&open, ticket);
         open.wait = Wait::Task;
         open.task = Some(task);
-        let free = match open.key(Role::Task).map(|key| self.index.entry(key)) {
-            Some(Entry::Vacant(vacant)) => {
-                vacant.insert(ticket);
-                true
-            }
-            _ => false,
-        };
+        let mut free = false;
+        if let Some(key) = open.key(Role::Task) {
+            free = !self.index.contains_key(&key);
+            self.index(key, None, ticket);
+        }
         self.open.insert(ticket, open);
         free
+    }
+
+    /// The exchange of the request has ended; its answer may come on another stream.
+    pub(super) fn leave_exchange(&mut self, ticket: Ticket) {
+        let Some(mut open) = self.open.remove(&ticket) else { return };
+        if open.wait == Wait::Answer {
+            open.wait = Wait::Resumed;
+        }
+        let exchange = open.exchange.take();
+        if exchange.is_some() && !self.namesakes.is_empty() {
+            for key in [Role::Request, Role::Progress].into_iter().filter_map(|role| open.key(role))
+            {
+                let namesake = (key, exchange, ticket);
+                if self.namesakes.remove(&namesake) {
+                    self.namesakes.insert((namesake.0, None, ticket));
+                }
+            }
+        }
+        self.open.insert(ticket, open);
     }
 
     /// The request that is due first, and when.
@@ -258,12 +299,42 @@ impl Pending {
         }
     }
 
-    fn unindex(&mut self, open: &Open, role: Role, ticket: Ticket) {
-        let Some(key) = open.key(role) else { return };
-        if let Entry::Occupied(entry) = self.index.entry(key)
-            && *entry.get() == ticket
-        {
-            entry.remove();
+    fn index(&mut self, key: Key, exchange: Option<u64>, ticket: Ticket) {
+        match self.index.entry(key) {
+            Entry::Vacant(vacant) => drop(vacant.insert(ticket)),
+            Entry::Occupied(taken) => {
+                self.namesakes.insert((taken.key().clone(), exchange, ticket));
+            }
         }
     }
+
+    fn unindex(&mut self, open: &Open, role: Role, ticket: Ticket) {
+        let Some(key) = open.key(role) else { return };
+        let exchange = open.exchange.filter(|_| role != Role::Task);
+        match self.index.entry(key) {
+            Entry::Occupied(entry) if *entry.get() != ticket => {
+                self.namesakes.remove(&(entry.key().clone(), exchange, ticket));
+            }
+            Entry::Occupied(mut entry) => {
+                let all = namesakes(entry.key(), None, Some(u64::MAX));
+                match self.namesakes.range(all).next().cloned() {
+                    Some(next) => {
+                        self.namesakes.remove(&next);
+                        entry.insert(next.2);
+                    }
+                    None => drop(entry.remove()),
+                }
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+}
+
+/// Where those of this name lie that wait for these exchanges.
+fn namesakes(
+    key: &Key,
+    first: Option<u64>,
+    last: Option<u64>,
+) -> RangeInclusive<(Key, Option<u64>, Ticket)> {
+    (key.clone(), first, Ticket(0))..=(key.clone(), last, Ticket(u64::MAX))
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    pending::{Identity, Scope, Ticket},
+    pending::{Identity, Key, Role, Scope, Ticket},
     session,
 };
 use crate::{
+    jsonrpc::Id,
     record::Transport,
     traffic::{BodyKind, Direction, End, Exchange, HttpTransport, Stream, StreamKind},
 };
@@ -90,6 +91,24 @@ impl Route {
             Some(session) if !modern || self.is_legacy_sse() => Scope::Session(session),
             _ => self.own_scope(),
         }
+    }
+
+    /// What may find the open request that something on this stream is about.
+    pub(super) fn keys(
+        &self,
+        role: Role,
+        direction: Direction,
+        name: Id,
+    ) -> impl Iterator<Item = Key> {
+        let scopes = [Some(self.own_scope()), self.session.map(Scope::Session)];
+        let key = move |scope| Key { role, scope, direction, name: name.clone() };
+        scopes.into_iter().flatten().map(key)
+    }
+
+    /// Whether a request that goes `direction` on this stream is to be answered on it, while
+    /// others of the session are answered elsewhere.
+    pub(super) fn answers(&self, direction: Direction) -> bool {
+        direction == Direction::ToServer && self.exchange().is_some() && !self.is_legacy_sse()
     }
 
     /// Within what the names of tasks are unique.

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod chunks;
+mod duplicates;
 mod http_streams;
 mod legacy_sse;
 mod loss;

@@ -99,13 +99,13 @@ async fn a_call_that_is_never_answered_times_out() {
 }
 
 #[tokio::test]
-async fn an_id_in_use_is_counted_and_the_first_call_gets_the_answer() {
+async fn calls_that_share_an_id_are_answered_in_the_order_of_asking() {
     let mut pipe = Pipe::open().await;
     pipe.client(call("1") + "\n" + &call("1") + "\n").await;
-    pipe.server(result("1") + "\n" + &result("1") + "\n").await;
+    pipe.server((result("1") + "\n").repeat(3)).await;
     pipe.call("1").await;
-    pipe.assert_settled(&[("ok", 2)], &[("duplicate_id", 1), ("unmatched_answer", 1)]).await;
-    pipe.close(2).await;
+    pipe.assert_settled(&[("ok", 3)], &[("duplicate_id", 1), ("unmatched_answer", 1)]).await;
+    pipe.close(3).await;
 }
 
 #[tokio::test]
