@@ -51,7 +51,7 @@ const MESSAGES: [&str; 10] = [
     r#"{"id":ID,"method":"tasks/result","params":{"taskId":"a"}}"#,
     r#"{"method":"notifications/tasks/status","params":{"taskId":"a","status":"completed"}}"#,
     r#"{"method":"notifications/cancelled","params":{"requestId":ID}}"#,
-    r#"{"error":{"code":-1,"message":"m"}}"#,
+    r#"{"jsonrpc":"2.0","error":{"code":-1,"message":"m"}}"#,
     r#"[{"id":ID,"error":{"code":-1}},{"id":ID,"method":"subscriptions/listen"}]"#,
 ];
 

@@ -96,14 +96,18 @@ impl Kind {
             return id.map_or(Self::Notification, Self::Request);
         }
         let (result, error) = (message.has(Field::Result), is_error(message));
-        let refused = error && matches!(Id::of(message, Field::Code), Some(Id::Number(_)));
         match id.filter(|id| !id.is_null()) {
             Some(id) if result || error => Self::Answer(id),
-            // `{"error":"invalid_token"}` is an OAuth error, not one of JSON-RPC.
-            None if refused => Self::Refusal,
+            None if error && is_refusal(message) => Self::Refusal,
             _ => Self::Unknown,
         }
     }
+}
+
+/// Whether an error that names no request is one of JSON-RPC: gateways have errors of their own,
+/// and those of OAuth are `{"error":"invalid_token"}`.
+fn is_refusal(message: &Message) -> bool {
+    message.has(Field::JsonRpc) && matches!(Id::of(message, Field::Code), Some(Id::Number(_)))
 }
 
 /// Whether an answer is an error: some peers send `"error":null` along with a result.
@@ -173,10 +177,11 @@ mod tests {
         assert_eq!(kind(r#"{"id":1,"result":null}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":{}}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":null}"#), Kind::Unknown);
-        assert_eq!(kind(r#"{"id":null,"error":{"code":-1}}"#), Kind::Refusal);
-        assert_eq!(kind(r#"{"error":{"code":-1}}"#), Kind::Refusal);
-        assert_eq!(kind(r#"{"error":"invalid_token"}"#), Kind::Unknown);
-        assert_eq!(kind(r#"{"error":{"code":"unauthorized"}}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1}}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"error":{"code":-1},"jsonrpc":"2.0"}"#), Kind::Refusal);
+        assert_eq!(kind(r#"{"error":{"code":500,"message":"x"}}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","error":"invalid_token"}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","error":{"code":"x"}}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"result":{"error":{"code":1}}}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1,"method":2}"#), Kind::Unknown);

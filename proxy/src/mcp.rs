@@ -26,6 +26,8 @@ pub mod method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Field {
+    /// `jsonrpc`: its version.
+    JsonRpc,
     /// `id`.
     Id,
     /// `method`.
@@ -147,6 +149,7 @@ impl Place {
     pub fn member(self, key: &[u8]) -> Want {
         use Want::{Enter, Keep};
         match (self, key) {
+            (Self::Message, b"jsonrpc") => Keep(Field::JsonRpc),
             (Self::Message, b"id") => Keep(Field::Id),
             (Self::Message, b"method") => Keep(Field::Method),
             (Self::Message, b"params") => Enter(Self::Params, None),

@@ -193,12 +193,13 @@ impl Track {
         at: Instant,
         partial: &mut usize,
     ) {
-        if let Some(reader) = &mut self.readers[direction as usize] {
+        let Self { route, readers } = self;
+        if let Some(reader) = &mut readers[direction as usize] {
             *partial -= reader.held();
-            reader.gap();
+            reader.gap(|found| take(matcher, route, direction, at, found));
             *partial += reader.held();
         }
-        matcher.gap(&mut self.route, direction, at);
+        matcher.gap(route, direction, at);
     }
 
     fn head(&mut self, head: &ResponseHead, bounds: Bounds, partial: &mut usize) {

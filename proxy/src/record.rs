@@ -22,7 +22,7 @@ pub struct Call {
     pub method: Arc<str>,
     /// Which way the request went; a tool call always goes to the server.
     pub direction: Direction,
-    /// `params.name` of a `tools/call`.
+    /// `params.name` of a `tools/call`; [`UNNAMED_TOOL`] where it says none.
     pub tool: Option<Arc<str>>,
     /// The JSON-RPC id in its JSON form, so that `1` and `"1"` differ.
     pub request_id: Arc<str>,
@@ -51,6 +51,10 @@ pub struct Call {
     /// How the client and the proxy talk.
     pub transport: Transport,
 }
+
+/// The tool of a call that names none: `params.name` is missing, empty or no string. No sink
+/// has to deal with an empty name then.
+pub const UNNAMED_TOOL: &str = "_OTHER";
 
 /// Longest error text that a record carries, in bytes.
 pub const ERROR_TEXT_LIMIT: usize = 4096;

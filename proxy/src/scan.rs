@@ -141,7 +141,7 @@ impl Scanner {
     }
 
     /// Reads on. When a message ends within `bytes`, says after how many of them: the message
-    /// stays readable until the rest is fed.
+    /// stays readable until the rest is fed, and as [`Self::only`] until the frame ends.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
@@ -180,7 +180,9 @@ impl Scanner {
                 }
             }
             // Counted step by step, so that no decision depends on the chunking.
-            self.message.size += (at - from) as u64;
+            if self.state != State::Done {
+                self.message.size += (at - from) as u64;
+            }
         }
         None
     }
@@ -207,6 +209,11 @@ impl Scanner {
     /// The message that [`Self::feed`] has read to its end; before that, as far as it was read.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// The message that is all that the frame holds so far; none in a batch.
+    pub fn only(&self) -> Option<&Message> {
+        (self.state == State::Done && !self.batch).then_some(&self.message)
     }
 
     /// Bytes of memory that the current message takes beside the scanner itself.

@@ -19,7 +19,7 @@ use crate::{
     config::Limits,
     jsonrpc::{Id, Kind},
     mcp::{Field, method},
-    record::{Call, Client, Outcome, TraceContext},
+    record::{Call, Client, Outcome, TraceContext, UNNAMED_TOOL},
     scan::{Form, Message},
     sink::Sinks,
     traffic::Direction,
@@ -135,7 +135,8 @@ impl Matcher {
         }
         let method: Arc<str> = message.text(Field::Method).unwrap_or_default().into();
         let tool = (&*method == method::TOOLS_CALL && direction == Direction::ToServer)
-            .then(|| message.text(Field::Name).unwrap_or_default().into());
+            .then(|| message.text(Field::Name).filter(|name| !name.is_empty()))
+            .map(|name| name.as_deref().unwrap_or(UNNAMED_TOOL).into());
         let identity = self.identity(route, &method, modern, message);
         let ticket = self.pending.add(Open {
             server: route.server,

@@ -23,6 +23,14 @@ enum Framing {
     Unread,
 }
 
+impl Framing {
+    /// Whether a frame holds one message or batch and nothing else, or is refused as a whole.
+    /// What becomes of such a body its answer tells.
+    fn is_exact(&self) -> bool {
+        matches!(self, Self::Lines | Self::Events(_))
+    }
+}
+
 /// What was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found<'a> {
@@ -76,8 +84,12 @@ impl Reader {
         self.scanner.keep_less()
     }
 
-    /// Something was lost here: goes on at the next line or event; a body has no next.
-    pub(super) fn gap(&mut self) {
+    /// Something was lost here: goes on at the next line or event; a body has no next. Of a
+    /// message that is complete, no more than the end of its line or event is missing.
+    pub(super) fn gap(&mut self, mut take: impl FnMut(Found<'_>)) {
+        if self.framing.is_exact() {
+            take_only(&self.scanner, &mut take);
+        }
         self.scanner.reset();
         self.endpoint.clear();
         match &mut self.framing {
@@ -93,14 +105,14 @@ impl Reader {
         match framing {
             Framing::Lines => lines::split(bytes, |piece| match piece {
                 lines::Piece::Part(_) if *skipping => {}
-                lines::Piece::Part(part) => scan(scanner, part, &mut take),
+                lines::Piece::Part(part) => scan(scanner, part, true, &mut take),
                 lines::Piece::End if *skipping => *skipping = false,
-                lines::Piece::End => close(scanner, &mut take),
+                lines::Piece::End => close(scanner, true, &mut take),
             }),
             Framing::Body if *skipping => {}
-            Framing::Body => scan(scanner, bytes, &mut take),
+            Framing::Body => scan(scanner, bytes, false, &mut take),
             Framing::Events(events) => events.split(bytes, |piece| match piece {
-                sse::Piece::Data(Event::Message, part) => scan(scanner, part, &mut take),
+                sse::Piece::Data(Event::Message, part) => scan(scanner, part, true, &mut take),
                 sse::Piece::Data(Event::Endpoint, part) => {
                     let room = LONGEST_ENDPOINT - endpoint.len();
                     endpoint.extend_from_slice(&part[..part.len().min(room)]);
@@ -108,7 +120,7 @@ impl Reader {
                 sse::Piece::Data(Event::Other, _) => {}
                 sse::Piece::Id => take(Found::EventId),
                 sse::Piece::End => {
-                    close(scanner, &mut take);
+                    close(scanner, true, &mut take);
                     if !endpoint.is_empty() {
                         take(Found::Endpoint(endpoint));
                         *endpoint = Vec::new();
@@ -122,19 +134,31 @@ impl Reader {
     /// Nothing more comes. An event without its blank line does not count, as for clients.
     pub(super) fn end(&mut self, mut take: impl FnMut(Found<'_>)) {
         if matches!(self.framing, Framing::Lines | Framing::Body) && !self.skipping {
-            close(&mut self.scanner, &mut take);
+            close(&mut self.scanner, self.framing.is_exact(), &mut take);
         }
     }
 }
 
-fn scan(scanner: &mut Scanner, mut part: &[u8], take: &mut impl FnMut(Found<'_>)) {
+/// Reads on in a frame. An exact one must end before the only message in it counts.
+fn scan(scanner: &mut Scanner, mut part: &[u8], exact: bool, take: &mut impl FnMut(Found<'_>)) {
     while let Some(read) = scanner.feed(part) {
-        take(Found::Message(scanner.message()));
+        if !exact || scanner.message().in_batch() {
+            take(Found::Message(scanner.message()));
+        }
         part = &part[read..];
     }
 }
 
-fn close(scanner: &mut Scanner, take: &mut impl FnMut(Found<'_>)) {
+fn take_only(scanner: &Scanner, take: &mut impl FnMut(Found<'_>)) {
+    if let Some(message) = scanner.only() {
+        take(Found::Message(message));
+    }
+}
+
+fn close(scanner: &mut Scanner, exact: bool, take: &mut impl FnMut(Found<'_>)) {
+    if exact {
+        take_only(scanner, take);
+    }
     if scanner.end() == Frame::Broken {
         take(Found::Garbage);
     }

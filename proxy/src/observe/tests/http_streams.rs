@@ -110,13 +110,23 @@ fn every_end_has_its_outcome() {
         same(Outcome::RpcError(-32601))
     );
     assert_eq!(
-        ends(Some((400, Json)), r#"{"id":null,"error":{"code":-32000}}"#, End::Clean),
+        ends(
+            Some((400, Json)),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000}}"#,
+            End::Clean
+        ),
         same(Outcome::RpcError(-32000))
     );
     assert_eq!(
-        ends(Some((400, Json)), r#"{"error":{"code":-32020}}"#, End::Clean),
+        ends(Some((400, Json)), r#"{"jsonrpc":"2.0","error":{"code":-32020}}"#, End::Clean),
         same(Outcome::RpcError(-32020))
     );
+    // The error of a gateway is none of JSON-RPC.
+    for body in [r#"{"error":{"code":500,"message":"x"}}"#, r#"{"id":null,"error":{"code":500}}"#] {
+        let gateway = same(Outcome::HttpError(500));
+        assert_eq!(ends(Some((500, Json)), body, End::Clean), gateway, "{body}");
+        assert_eq!(ends(Some((200, Json)), body, End::Clean), same(Outcome::Other), "{body}");
+    }
     assert_eq!(ends(Some((502, Json)), "{", End::ServerGone), same(Outcome::HttpError(502)));
     // Answers that are none.
     assert_eq!(ends(Some((202, Opaque)), "", End::Clean), same(Outcome::Other));
@@ -126,7 +136,7 @@ fn every_end_has_its_outcome() {
     assert_eq!(ends(Some((200, EventStream)), ": ping\n\n", End::Clean), same(Outcome::Transport));
     // An event without its blank line counts for no client.
     assert_eq!(
-        ends(Some((200, EventStream)), "data: {\"id\":1,", End::Clean),
+        ends(Some((200, EventStream)), "data: {\"id\":1,\"result\":{}}\n", End::Clean),
         same(Outcome::Transport)
     );
     // Connections that break.
@@ -260,4 +270,23 @@ fn the_body_names_the_tool_and_not_the_header() {
     let talk = script.post(None, &modern("1").replace("echo", "other"));
     script.reply(&talk, 200, &ok("1"));
     assert_eq!(script.record().tool.as_deref(), Some("other"));
+}
+
+#[test]
+fn an_event_is_one_message_or_none() {
+    let mut script = Script::new();
+    let talk = script.post(None, &modern("1"));
+    script.head(&talk, 200, BodyKind::EventStream, None);
+    script.event(&talk, None, &format!("{} {{}}", error("1", -1)));
+    assert_eq!((script.calls(), script.odd(Oddity::Unparsed)), (vec![], 1));
+    script.event(&talk, None, &ok("1"));
+    assert_eq!(script.outcome(), Outcome::Ok);
+}
+
+#[test]
+fn a_body_that_holds_more_is_refused_by_its_answer() {
+    let mut script = Script::new();
+    let talk = script.post(None, &format!("{} {{}}", modern("1")));
+    script.reply(&talk, 400, &error("null", -32700));
+    assert_eq!(script.outcome(), Outcome::RpcError(-32700));
 }

@@ -185,3 +185,20 @@ fn the_end_of_the_process_ends_every_call_once() {
     script.finish();
     assert_eq!(script.calls(), []);
 }
+
+#[test]
+fn a_message_that_lacks_but_its_end_counts() {
+    let mut script = Script::new();
+    let talk = script.stdio();
+    script.data(&talk, ToServer, call("1").as_bytes());
+    script.lose();
+    script.client(&talk, "");
+    script.server(&talk, &ok("1"));
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Ok)]);
+    let talk = script.post(None, &modern("2"));
+    script.head(&talk, 200, BodyKind::EventStream, None);
+    script.data(&talk, ToClient, format!("data: {}\n", ok("2")).as_bytes());
+    script.lose();
+    script.end(&talk, ToClient, End::Clean);
+    assert_eq!(script.calls(), [("2".to_owned(), Outcome::Ok)]);
+}

@@ -333,3 +333,43 @@ fn tools_are_told_to_the_sinks() {
     let text = script.metrics.render().unwrap();
     assert!(text.contains("mcpulse_tools_with_series{mcpulse_server_id=\"server\"} 2"), "{text}");
 }
+
+#[test]
+fn a_line_is_one_message_or_none() {
+    let mut script = Script::new();
+    let talk = session(&mut script);
+    for refused in [format!("{} {{}}", call("1")), format!("{0}{0}", call("2")), call("3") + " x"] {
+        script.client(&talk, &refused);
+    }
+    assert_eq!((script.odd(Oddity::Unparsed), script.in_flight()), (3, 0));
+    script.client(&talk, &format!("\t{} \r", call("4")));
+    script.server(&talk, &format!("{},", ok("4")));
+    assert_eq!(script.calls(), []);
+    script.data(&talk, ToClient, ok("4").as_bytes());
+    assert_eq!(script.calls(), []);
+    script.data(&talk, ToClient, b" ");
+    script.data(&talk, ToClient, b"\r\n");
+    let record = script.record();
+    assert_eq!((&*record.request_id, record.outcome), ("4", Outcome::Ok));
+    assert_eq!(record.request_size, call("4").len() as u64);
+    assert_eq!(record.response_size, ok("4").len() as u64);
+    // The last line needs no end.
+    script.data(&talk, ToServer, call("5").as_bytes());
+    script.end(&talk, ToServer, End::Clean);
+    script.end(&talk, ToClient, End::Clean);
+    assert_eq!(script.calls(), [("5".to_owned(), Outcome::Cancelled)]);
+}
+
+#[test]
+fn a_tool_without_a_name_has_one_in_the_record() {
+    let mut script = Script::new();
+    let talk = session(&mut script);
+    for params in ["{}", r#"{"name":""}"#, r#"{"name":1}"#, r#"{"name":null}"#, "[]", "null"] {
+        let request = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+        script.client(&talk, &request);
+        script.server(&talk, &error("1", -32602));
+        let record = script.record();
+        assert_eq!(record.tool.as_deref(), Some("_OTHER"), "{params}");
+        assert_eq!(record.outcome, Outcome::RpcError(-32602));
+    }
+}
