@@ -188,6 +188,11 @@ impl Forward {
             // All answers of a session come on its one stream.
             HttpTransport::LegacySse => false,
         };
+        let path = if parts.method == Method::GET {
+            PathAndQuery::try_from(path.as_str()).unwrap_or(path)
+        } else {
+            path
+        };
         Ok(Asked { method: parts.method.clone(), path, idle_stream })
     }
 
@@ -196,11 +201,15 @@ impl Forward {
         if !mcp || !matches!(asked.method, Method::POST | Method::GET | Method::DELETE) {
             return None;
         }
+        let stated = |name| {
+            let value: &HeaderValue = parts.headers.get(name)?;
+            if asked.method == Method::GET { apart(value) } else { Some(value.clone()) }
+        };
         let exchange = Exchange {
             method: asked.method.clone(),
             target: asked.path.clone(),
-            session: parts.headers.get(SESSION_ID).cloned(),
-            protocol_version: parts.headers.get(PROTOCOL_VERSION).cloned(),
+            session: stated(SESSION_ID),
+            protocol_version: stated(PROTOCOL_VERSION),
             transport: self.transport,
         };
         Some(self.tap.open(Arc::clone(&self.server_id), StreamKind::Exchange(exchange)))
@@ -378,4 +387,10 @@ impl Forward {
             if self.abandoned.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
         })
     }
+}
+
+/// The same value in memory of its own: a stream that stays open for hours shall not keep the
+/// whole buffer in which its head was read.
+fn apart(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }

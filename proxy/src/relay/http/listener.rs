@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use hyper::{
     Request,
     body::Incoming,
@@ -142,7 +143,8 @@ impl Listener {
         }
         let begun = match &self.tls {
             None => self.serve_plain(stream).await,
-            Some(acceptor) => self.serve_tls(acceptor, stream).await,
+            // Boxed, or every client without TLS would have room for its state as well.
+            Some(acceptor) => Box::pin(self.serve_tls(acceptor, stream)).await,
         };
         if let Err(error) = begun {
             self.forward.counters.count_turned_away();
@@ -171,21 +173,22 @@ impl Listener {
         let forward = Arc::clone(&self.forward);
         let service = service_fn(move |request: Request<Incoming>| {
             let forward = Arc::clone(&forward);
-            async move { Ok::<_, Infallible>(forward.handle(request).await) }
+            // hyper keeps the room of a future for as long as the connection lives.
+            let handled = Box::pin(async move { forward.handle(request).await });
+            handled.map(Ok::<_, Infallible>)
         });
         let io = TokioIo::new(io);
         if http2 {
-            self.drive(self.http2.serve_connection(io, service)).await;
+            self.drive(Box::pin(self.http2.serve_connection(io, service))).await;
         } else {
-            self.drive(self.http1.serve_connection(io, service)).await;
+            self.drive(Box::pin(self.http1.serve_connection(io, service))).await;
         }
     }
 
-    async fn drive<C>(&self, connection: C)
+    async fn drive<C>(&self, mut connection: Pin<Box<C>>)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut connection = pin!(connection);
         if let Some(result) = self.until_shutdown(connection.as_mut()).await {
             return self.note(result);
         }
