@@ -29,6 +29,11 @@ impl Trouble {
         true
     }
 
+    /// Whether it is there.
+    pub(super) fn lasts(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// It is gone. How long it lasted, when the log said that it was there.
     pub(super) fn ends(&mut self) -> Option<Duration> {
         let lasted = self.since.take()?.elapsed();

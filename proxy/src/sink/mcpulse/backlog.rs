@@ -177,6 +177,16 @@ impl Backlog {
         self.spool.is_some()
     }
 
+    /// Whether no call is in memory only, but for those that [`Backlog::keep`] can still write.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.spool.is_some() && self.held.is_empty()
+    }
+
+    /// Calls on disk that are not settled.
+    pub(super) fn spooled(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::unsettled)
+    }
+
     fn evicted(&mut self, calls: u64) {
         if calls > 0 {
             self.account.dropped("spool_full", calls);

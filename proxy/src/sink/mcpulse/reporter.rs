@@ -110,7 +110,7 @@ impl Reporter {
                 self.batch = self.backlog.next_batch().await;
                 self.waiting_since = Instant::now();
             }
-            if self.batch.is_empty() && self.backlog.len() == 0 && !self.observing {
+            if self.is_over() {
                 return;
             }
             if sending.is_none() && !self.batch.is_empty() && self.send_at <= Instant::now() {
@@ -135,6 +135,14 @@ impl Reporter {
                 }
             }
         }
+    }
+
+    /// Whether no more can come and nothing is left to do: all is settled, or the process ends,
+    /// MCPulse is known to be away, and the next process will find all of it on disk.
+    fn is_over(&self) -> bool {
+        let settled = self.batch.is_empty() && self.backlog.len() == 0;
+        let kept = self.ending && self.unreachable.lasts() && self.backlog.is_on_disk();
+        !self.observing && (settled || kept)
     }
 
     /// Whether the backlog should be sent now.
@@ -239,7 +247,7 @@ impl Reporter {
         }
     }
 
-    /// The end: what is not on disk is lost.
+    /// The end: what is on disk waits for the next process, the rest is lost.
     async fn give_up(mut self) {
         self.take.close();
         let mut left = Vec::new();
@@ -260,6 +268,10 @@ impl Reporter {
                 "{lost} calls were not reported to MCPulse at {} before the end",
                 self.client.address()
             );
+        }
+        if let (Some(folder), spooled @ 1..) = (&self.config.spool_dir, self.backlog.spooled()) {
+            let folder = folder.display();
+            tracing::info!("{spooled} calls are spooled in {folder}; the next start reports them");
         }
     }
 }

@@ -133,6 +133,11 @@ impl Spool {
         self.segments.iter().map(Segment::unread).sum()
     }
 
+    /// Calls on disk, those handed out included, for which MCPulse has not answered.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.unread() + segment.handed() as u64).sum()
+    }
+
     /// Writes calls behind all others, for which the oldest may have to go.
     pub(super) fn append(&mut self, calls: &[Bytes]) -> Appended {
         let mut appended = Appended::default();
