@@ -2,7 +2,7 @@
 //!
 //! What is encoded has been redacted: nothing after this module sees a secret.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use mcpulse_proto::v1::{MetricStatus, ToolCallMetric};
@@ -51,7 +51,7 @@ impl Convert {
             duration_ms: whole_milliseconds(call.duration),
             status: status(call.outcome).into(),
             error_message: self.error_text(call.error_message.as_deref()),
-            error_type: call.outcome.error_type().unwrap_or_default().into_owned(),
+            error_type: error_type(call.outcome).into_owned(),
             result_size: i32::try_from(call.response_size).unwrap_or(i32::MAX),
             protocol_version: name(call.protocol_version.as_deref()),
             client_name: name(client.map(|client| &*client.name)),
@@ -103,20 +103,28 @@ fn whole_milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// An answer that is not known to be an error is a success; of one that nobody saw, MCPulse
-/// is told that its status is not known.
+/// One of the three that MCPulse takes: an unspecified status may be refused. What is not
+/// known to be an error is a success; of an answer that nobody saw, the type says so.
 fn status(outcome: Outcome) -> MetricStatus {
     match outcome {
-        Outcome::Ok | Outcome::InputRequired | Outcome::Task | Outcome::Other => {
-            MetricStatus::Success
-        }
+        Outcome::Ok
+        | Outcome::InputRequired
+        | Outcome::Task
+        | Outcome::Other
+        | Outcome::Unobserved => MetricStatus::Success,
         Outcome::ToolError
         | Outcome::RpcError(_)
         | Outcome::Cancelled
         | Outcome::HttpError(_)
         | Outcome::Transport => MetricStatus::Error,
         Outcome::Timeout => MetricStatus::Timeout,
-        Outcome::Unobserved => MetricStatus::Unspecified,
+    }
+}
+
+fn error_type(outcome: Outcome) -> Cow<'static, str> {
+    match outcome {
+        Outcome::Unobserved => outcome.label().into(),
+        seen => seen.error_type().unwrap_or_default(),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     sync::{Arc, LazyLock},
     time::SystemTime,
 };
@@ -87,8 +88,8 @@ fn every_field_has_its_place() {
 }
 
 #[test]
-fn every_outcome_has_a_status_and_a_type() {
-    for (outcome, status, error_type) in [
+fn every_outcome_has_a_status_that_mcpulse_takes_and_a_type() {
+    let table = [
         (Outcome::Ok, MetricStatus::Success, ""),
         (Outcome::InputRequired, MetricStatus::Success, ""),
         (Outcome::Task, MetricStatus::Success, ""),
@@ -99,11 +100,16 @@ fn every_outcome_has_a_status_and_a_type() {
         (Outcome::HttpError(503), MetricStatus::Error, "http_503"),
         (Outcome::Transport, MetricStatus::Error, "transport"),
         (Outcome::Timeout, MetricStatus::Timeout, "timeout"),
-        (Outcome::Unobserved, MetricStatus::Unspecified, ""),
-    ] {
+        (Outcome::Unobserved, MetricStatus::Success, "unobserved"),
+    ];
+    let mut missing = BTreeSet::from(Outcome::LABELS);
+    for (outcome, status, error_type) in table {
+        missing.remove(outcome.label());
         let metric = convert(Capture::Redacted, &Call { outcome, ..call() });
         assert_eq!((metric.status(), metric.error_type.as_str()), (status, error_type));
+        assert_ne!(metric.status(), MetricStatus::Unspecified, "{outcome:?}");
     }
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
