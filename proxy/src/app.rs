@@ -1,14 +1,14 @@
 //! Composes everything; it alone knows every part. What is started last to first by the flow
 //! (sinks, observer, tap, relay) ends first to last, all of it by the shutdown's deadline.
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 
 use crate::{
     bind::bind,
     config::{Command, Config, Listen, Remote, Upstream, secret::without_query},
-    platform,
+    platform::{self, Hangup},
     ready::Ready,
     relay::{
         http::HttpRelay,
@@ -26,9 +26,20 @@ use reporting::Reporting;
 /// What the sinks have left after the last exchange has been drained.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// Reads a figure that only grows.
+pub type Figure = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// What was dropped since the start of what the process says of itself.
+pub struct Lost {
+    /// Lines of the log.
+    pub lines: Figure,
+    /// The proxy's own spans.
+    pub spans: Figure,
+}
+
 /// Runs the proxy until its client or server ends, or a signal does it. `environment` is what
-/// a child inherits, `lost_lines` counts what the log had to drop; the code is the child's own
-/// in stdio mode.
+/// a child inherits, `lost` counts what the process had to drop of what it says of itself; the
+/// code is the child's own in stdio mode.
 ///
 /// # Errors
 /// When the proxy cannot start: an address is taken, a file is of no use, the server cannot be
@@ -36,11 +47,11 @@ const FLUSH: Duration = Duration::from_secs(3);
 pub async fn run(
     config: Config,
     environment: Vec<(OsString, OsString)>,
-    lost_lines: impl Fn() -> u64 + Send + Sync + 'static,
+    lost: Lost,
 ) -> anyhow::Result<ExitCode> {
     let (ready, shutdown) = (Ready::default(), Shutdown::default());
     let reporting = Reporting::start(&config, &ready, &shutdown).await?;
-    reporting.show_log(lost_lines)?;
+    reporting.show_lost(lost)?;
     let process = Running { config: &config, ready, shutdown, reporting: &reporting };
     let result = match (&config.upstream, &config.listen) {
         (Upstream::Stdio(command), None) => process.stdio(command, environment).await,
@@ -81,7 +92,14 @@ impl Running<'_> {
             gate: self.ready.gate("server"),
             shutdown: &self.shutdown,
         };
-        let stop = platform::stop_signal().context("listen for signals")?;
+        let (stop, mut hangup) = signals()?;
+        // The terminal at which this was started is gone, and with it the client.
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                () = hangup.next() => {}
+            }
+        };
         Ok(ExitCode::from(session.run(stop).await?))
     }
 
@@ -98,17 +116,27 @@ impl Running<'_> {
         })?;
         let address = listener.local_addr()?;
         tracing::info!(%address, upstream = without_query(&remote.url), "listening");
-        let stop = platform::stop_signal().context("listen for signals")?;
+        let (stop, mut hangup) = signals()?;
         let gate = self.ready.gate("upstream");
         let serving =
             relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
-        let mut serving = std::pin::pin!(serving);
-        tokio::select! {
-            result = &mut serving => result?,
-            () = stop => {
-                tracing::info!("draining");
-                self.shutdown.begin(listen.drain_timeout + FLUSH);
-                serving.await?;
+        let (mut serving, mut stop) = (pin!(serving), pin!(stop));
+        loop {
+            tokio::select! {
+                result = &mut serving => {
+                    result?;
+                    break;
+                }
+                () = &mut stop => {
+                    tracing::info!("draining");
+                    self.shutdown.begin(listen.drain_timeout + FLUSH);
+                    serving.await?;
+                    break;
+                }
+                () = hangup.next() => tracing::info!(
+                    "SIGHUP changes nothing: keys, certificates and a rotated call log are \
+                     noticed without it"
+                ),
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -117,4 +145,10 @@ impl Running<'_> {
     fn server_id(&self) -> Arc<str> {
         self.config.server_id.as_str().into()
     }
+}
+
+/// What asks the process to end, and what asks nothing of a server. Both are caught from now on.
+fn signals() -> anyhow::Result<(impl Future<Output = ()>, Hangup)> {
+    let signals = platform::stop_signal().and_then(|stop| Ok((stop, Hangup::catch()?)));
+    signals.context("listen for signals")
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use mcpulse_proxy::{
-    app, check,
+    app::{self, Figure, Lost},
+    check,
     cli::{self, Environment, Request, Start},
     config::{Config, problem::Refusal},
     sink::otel::OwnSpans,
@@ -43,7 +44,12 @@ fn serve(start: Start) -> anyhow::Result<ExitCode> {
     let log = telemetry::init(&config.log, own_spans.as_ref().map(OwnSpans::tracer))?;
     start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let inherited = std::env::vars_os().collect();
-    let result = runtime.block_on(app::run(config, inherited, log.dropped()));
+    let spans: Figure = match &own_spans {
+        Some(own_spans) => Box::new(own_spans.lost()),
+        None => Box::new(|| 0),
+    };
+    let lost = Lost { lines: Box::new(log.dropped()), spans };
+    let result = runtime.block_on(app::run(config, inherited, lost));
     if let Some(own_spans) = own_spans {
         runtime.block_on(own_spans.finish());
     }

@@ -11,9 +11,11 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub use unix::{Process, Wait, exit_code, identity, pipe, spawn, stop_signal, take_stdio};
+pub use unix::{Hangup, Process, Wait, exit_code, identity, pipe, spawn, stop_signal, take_stdio};
 #[cfg(windows)]
-pub use windows::{Process, Wait, exit_code, identity, pipe, spawn, stop_signal, take_stdio};
+pub use windows::{
+    Hangup, Process, Wait, exit_code, identity, pipe, spawn, stop_signal, take_stdio,
+};
 
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many
 /// bytes were written, and what was in the way of the others.

@@ -29,7 +29,7 @@ const MOST_MEMORY: u64 = 64 << 10;
 const SINKS: [&str; 3] = ["log", "mcpulse", "otel"];
 
 /// How many of each kind.
-type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What stands around the proxy: one receiving end for every sink.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Ends {
     mcpulse: Receiver,
     /// Where the proxy looks for it.
     mcpulse_url: String,
-    collector: Collector,
+    pub(crate) collector: Collector,
     directory: TempDir,
 }
 
@@ -64,7 +64,7 @@ impl Ends {
         flags.concat().into_iter().map(str::to_owned).collect()
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.directory.path().join("calls.jsonl")
     }
 
@@ -112,14 +112,14 @@ async fn assert_settled(proxy: &Proxy, calls: &[(&str, u64)], oddities: &[(&str,
 }
 
 /// A scrape, in which the books of every sink balance.
-async fn balanced(proxy: &Proxy) -> Scrape {
+pub(crate) async fn balanced(proxy: &Proxy) -> Scrape {
     let scrape = proxy.scrape().await;
     assert_eq!(scrape.assert_balanced(), SINKS, "the sinks that keep books");
     scrape
 }
 
 /// The figures of a family summed by one label, without those that are 0.
-fn by(scrape: &Scrape, name: &str, label: &str) -> Counts {
+pub(crate) fn by(scrape: &Scrape, name: &str, label: &str) -> Counts {
     let mut counts = Counts::new();
     for sample in scrape.find(name, &[]) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]

@@ -18,6 +18,11 @@ use tokio::{
 };
 use tonic::Code;
 
+mod log;
+mod series;
+mod spans;
+mod tls;
+
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A session held by hand.
@@ -83,6 +88,25 @@ async fn an_absent_mcpulse_costs_one_line_that_says_what_to_do() {
     assert_eq!(said.matches("cannot report to MCPulse").count(), 1, "{said}");
     assert!(said.contains(&url) && said.contains("MCPULSE_URL"), "{said}");
     assert!(said.contains("21 calls were not reported"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_spooled_holds_up_no_end_and_is_not_called_lost() {
+    let receiver = Receiver::start().await;
+    receiver.set_mood(Mood::Fail(Code::Unavailable));
+    let directory = tempdir().expect("a directory");
+    let spool = directory.path().to_str().expect("a path that is text");
+    let mut session = Session::start(&receiver.url(), &["--spool-dir", spool]).await;
+    for n in 0..20 {
+        session.call(&format!("message {n}")).await;
+    }
+    session.proxy.wait_for_stderr("cannot report to MCPulse").await;
+    let Session { mut proxy, stdin, stdout } = session;
+    drop((stdin, stdout));
+    assert!(proxy.wait(PATIENCE).await.success());
+    let said = proxy.stderr();
+    assert!(said.contains(&format!("20 calls are spooled in {spool}")), "{said}");
+    assert!(!said.contains("not reported") && !said.contains("not everything"), "{said}");
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{ResourceSpans, Span},
 };
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, Server, ServerTlsConfig},
+};
 
 use crate::{Mood, eventually, mood::Moods, served::Served};
 
@@ -36,16 +39,31 @@ struct Service(Arc<State>);
 impl Collector {
     /// A collector on a port of its own.
     pub async fn start() -> Self {
+        Self::serve(Server::builder()).await
+    }
+
+    /// A collector that speaks TLS, with this certificate and key in PEM.
+    pub async fn start_tls(certificate: &str, key: &str) -> Self {
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+        Self::serve(Server::builder().tls_config(tls).expect("a certificate and its key")).await
+    }
+
+    async fn serve(mut server: Server) -> Self {
         let state = Arc::new(State::default());
         let service = TraceServiceServer::new(Service(Arc::clone(&state)));
-        let router = Server::builder().add_service(service);
+        let router = server.add_service(service);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         Self { served: Served::start(address, router).await, state }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.served.address()
+    }
+
     /// Its URL, as `OTEL_EXPORTER_OTLP_ENDPOINT` takes it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.served.address())
+        format!("http://{}", self.address())
     }
 
     /// Changes how exports are answered.

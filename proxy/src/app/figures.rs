@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Lost;
 use crate::{
     observe::Counters as Observed,
     relay::http::{Counters, counters::Failed},
@@ -60,6 +61,11 @@ const LOG_DROPPED: Family = Family::counter(
     &[],
     "Lines of the proxy's own log that were dropped because nobody reads them.",
 );
+const OWN_SPANS_DROPPED: Family = Family::counter(
+    "mcpulse_own_spans_dropped_total",
+    &[],
+    "Spans of the proxy's own that the collector did not take in time.",
+);
 
 /// Reads one counter of the HTTP relay.
 type Read = fn(&Counters) -> u64;
@@ -77,12 +83,10 @@ pub(super) fn show_observer(metrics: &Metrics, counters: Arc<Observed>) -> Resul
     metrics.pull(ODDITIES, move || counters.all().map(|(kind, count)| ([kind], count)).collect())
 }
 
-/// Shows how many lines of the log were dropped.
-pub(super) fn show_log(
-    metrics: &Metrics,
-    lost: impl Fn() -> u64 + Send + Sync + 'static,
-) -> Result<()> {
-    metrics.pull(LOG_DROPPED, move || vec![([], lost())])
+/// Shows what was dropped of what the process says of itself.
+pub(super) fn show_lost(metrics: &Metrics, Lost { lines, spans }: Lost) -> Result<()> {
+    metrics.pull(LOG_DROPPED, move || vec![([], lines())])?;
+    metrics.pull(OWN_SPANS_DROPPED, move || vec![([], spans())])
 }
 
 /// Shows what the HTTP relay counts.
@@ -118,7 +122,7 @@ mod tests {
         show_tap(&metrics, &Tap::new(1).0).unwrap();
         show_observer(&metrics, Arc::default()).unwrap();
         show_relay(&metrics, Arc::default()).unwrap();
-        show_log(&metrics, || 0).unwrap();
+        show_lost(&metrics, Lost { lines: Box::new(|| 0), spans: Box::new(|| 0) }).unwrap();
         let row = |family: &Family| {
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
             let (name, kind) = (family.name, family.kind.label());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::figures;
+use super::{Lost, figures};
 use crate::{
     admin,
     config::Config,
@@ -63,12 +63,9 @@ impl Reporting {
         &self.tap
     }
 
-    /// Shows how many lines of the log were dropped.
-    pub(super) fn show_log(
-        &self,
-        lost: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> anyhow::Result<()> {
-        Ok(figures::show_log(&self.metrics, lost)?)
+    /// Shows what was dropped of what the process says of itself.
+    pub(super) fn show_lost(&self, lost: Lost) -> anyhow::Result<()> {
+        Ok(figures::show_lost(&self.metrics, lost)?)
     }
 
     /// Shows what the HTTP relay counts.

@@ -18,7 +18,7 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
     stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 /// Takes standard input and output out of the process: `/dev/null` stands in their place.
 /// Nothing can slip into the protocol by accident, and dropping a file closes that direction.
@@ -61,18 +61,32 @@ fn wait(fd: &impl AsFd, events: PollFlags) -> io::Result<()> {
     }
 }
 
-/// Catches SIGTERM, SIGINT and SIGHUP from now on. Completes at the first of them.
+/// Catches SIGTERM and SIGINT from now on. Completes at the first of them.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
         }
     })
+}
+
+/// SIGHUP: the terminal is gone, or an operator wants what is configured to be read again.
+#[derive(Debug)]
+pub struct Hangup(unix::Signal);
+
+impl Hangup {
+    /// Catches it from now on.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Completes when it has come.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 /// What makes a file the same file, whatever its name.

@@ -59,6 +59,22 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// What Windows has no signal for; a console that closes is among the [`stop_signal`]s.
+#[derive(Debug)]
+pub struct Hangup;
+
+impl Hangup {
+    /// Catches nothing.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Never completes.
+    pub async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
+
 /// What makes a file the same file: nothing that the standard library could tell.
 pub fn identity(_file: &Metadata) -> Option<(u64, u64)> {
     None

@@ -124,7 +124,10 @@ impl Worker {
             }
             Err(error) if self.trouble.begins_or_lasts() => {
                 let error = printable(&error.to_string());
-                tracing::warn!("{lost} calls are not in the call log: write {target}: {error}");
+                tracing::warn!(
+                    "{lost} calls are not in the call log: write {target}: {error}; give it free \
+                     space that can be written, or name another --call-log"
+                );
             }
             Err(_) => {}
         }

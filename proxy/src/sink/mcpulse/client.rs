@@ -20,7 +20,7 @@ use tonic_prost::ProstCodec;
 use super::address::{self, AddressError};
 use crate::{
     config::{self, Secret},
-    sink::foreign::cause,
+    sink::foreign::{Tls, cause, tls},
 };
 
 const INGEST: PathAndQuery =
@@ -219,6 +219,16 @@ fn authorities(path: &PathBuf) -> Result<Certificate, Error> {
 /// a database is down, and when it cannot hold a value.
 fn failure(status: &Status) -> Failure {
     let (kind, remedy) = match status.code() {
+        _ if let Some(trouble) = tls(status) => {
+            let remedy = match trouble {
+                Tls::Untrusted => "; name the authority of its certificate: --mcpulse-ca-file",
+                Tls::Unspoken => "; does it speak TLS? if not: --mcpulse-tls false",
+                Tls::Useless => "; give MCPulse a certificate that is valid for this address",
+                Tls::Unheard => "; is it MCPulse, and does it want TLS? then: --mcpulse-tls true",
+                Tls::Failed => "; TLS failed: check MCPULSE_URL and its certificate",
+            };
+            (Kind::Retry, remedy)
+        }
         Code::Unauthenticated | Code::PermissionDenied => {
             (Kind::Misconfigured, "; it rejects the API key: check MCPULSE_API_KEY")
         }
@@ -238,7 +248,7 @@ fn failure(status: &Status) -> Failure {
         Code::Unavailable if status.source().is_some() => {
             (Kind::Retry, "; start it, or name its address in MCPULSE_URL (none: no reporting)")
         }
-        _ => (Kind::Retry, ""),
+        _ => (Kind::Retry, "; see its log"),
     };
     let mut text = cause(status);
     text.push_str(remedy);

@@ -22,7 +22,7 @@ use tonic::{
 
 use crate::{
     config::{self, Header, Secret},
-    sink::foreign::{cause, printable},
+    sink::foreign::{Tls, cause, printable, tls},
 };
 
 /// Where a collector listens unless told otherwise.
@@ -206,7 +206,7 @@ fn metadata(headers: &[Header]) -> Result<MetadataMap, (String, String)> {
 
 /// Which codes are worth another attempt is laid down in the specification; what never
 /// reached the collector always is.
-fn failure(status: &Status, text: String) -> Failure {
+fn failure(status: &Status, mut text: String) -> Failure {
     let passing = match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -218,6 +218,21 @@ fn failure(status: &Status, text: String) -> Failure {
         Code::ResourceExhausted => !status.details().is_empty(),
         _ => status.source().is_some(),
     };
+    let unreached = status.source().is_some();
+    text.push_str(match tls(status) {
+        Some(Tls::Untrusted) => "; name the authority of its certificate: --otel-ca-file",
+        Some(Tls::Unspoken) => "; does it speak TLS? if not: http:// in --otel-endpoint",
+        Some(Tls::Useless) => "; give it a certificate that is valid for this address",
+        Some(Tls::Unheard) => {
+            "; does it speak OTLP/gRPC, and want TLS? then: https:// in --otel-endpoint"
+        }
+        Some(Tls::Failed) => "; TLS failed: check --otel-endpoint and its certificate",
+        None if unreached && status.code() == Code::Unavailable => {
+            "; start it, or check --otel-endpoint"
+        }
+        None if passing => "; see its log",
+        None => "",
+    });
     match status.code() {
         _ if passing => Failure::Passing(text),
         Code::Unauthenticated | Code::PermissionDenied => {
