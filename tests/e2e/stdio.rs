@@ -23,8 +23,12 @@ fn in_front_of(server: &[&str]) -> Command {
 }
 
 fn reporting_to(mcpulse: &str, server: &[&str]) -> Command {
-    let options = ["stdio", "--server-id", "test", "--mcpulse-url", mcpulse, "--"];
-    Proxy::command(options.iter().chain(server)).into_std()
+    with_flags(&["--mcpulse-url", mcpulse], server)
+}
+
+fn with_flags(flags: &[&str], server: &[&str]) -> Command {
+    let options = ["stdio", "--server-id", "test"];
+    Proxy::command(options.iter().chain(flags).chain(&["--"]).chain(server)).into_std()
 }
 
 /// The proxy and its server; killed when the test is over.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mcpulse_tests::{Mood, Receiver};
+use mcpulse_tests::{Collector, Mood, Receiver};
 use rustix::process::getpgid;
 
 use super::*;
@@ -21,23 +21,26 @@ fn stubborn(command: Command) -> Session {
     session
 }
 
-/// The proxy around a stubborn server that has answered a call, of which a MCPulse that
-/// hangs has yet to be told.
-async fn with_a_report_to_flush() -> (Session, Receiver) {
-    let receiver = Receiver::start().await;
+/// The proxy around a stubborn server that has answered a call, of which a MCPulse and a
+/// collector that hang have yet to be told.
+async fn with_a_report_to_flush(flags: &[&str]) -> (Session, Receiver, Collector) {
+    let (receiver, collector) = (Receiver::start().await, Collector::start().await);
     receiver.set_mood(Mood::Hang);
+    collector.set_mood(Mood::Hang);
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
     let script = format!(
         r#"read call; echo '{{"jsonrpc":"2.0","id":1,"result":{{"content":[]}}}}'; {}"#,
         STUBBORN[2]
     );
-    let mcpulse = receiver.address().to_string();
-    let mut session = Session::piped(reporting_to(&mcpulse, &["sh", "-c", &script]));
+    let (mcpulse, collector_url) = (receiver.url(), collector.url());
+    let sinks = ["--mcpulse-url", &mcpulse, "--otel-endpoint", &collector_url];
+    let flags = [&sinks, flags].concat();
+    let mut session = Session::piped(with_flags(&flags, &["sh", "-c", &script]));
     session.say(call.as_bytes());
     session.say(b"\n");
     assert!(session.line().contains("result"));
     assert_eq!(session.line(), "ready");
-    (session, receiver)
+    (session, receiver, collector)
 }
 
 fn assert_within((status, took): (ExitStatus, Duration), code: i32, limit: Duration) {
@@ -93,12 +96,16 @@ fn a_signal_after_the_end_of_the_input_hastens_the_end() {
 
 #[tokio::test]
 async fn reports_that_nobody_takes_hold_nothing_up() {
-    let (mut session, _receiver) = with_a_report_to_flush().await;
-    session.close();
-    assert_within(session.end(Instant::now()), 137, AFTER_CLOSE);
-    let (mut session, _receiver) = with_a_report_to_flush().await;
-    session.signal(Signal::TERM);
-    assert_within(session.end(Instant::now()), 137, AFTER_SIGNAL);
+    let directory = tempfile::tempdir().expect("a directory");
+    let spool = ["--spool-dir", directory.path().to_str().expect("a path that is text")];
+    for flags in [&[][..], &spool] {
+        let (mut session, _mcpulse, _collector) = with_a_report_to_flush(flags).await;
+        session.close();
+        assert_within(session.end(Instant::now()), 137, AFTER_CLOSE);
+        let (mut session, _mcpulse, _collector) = with_a_report_to_flush(flags).await;
+        session.signal(Signal::TERM);
+        assert_within(session.end(Instant::now()), 137, AFTER_SIGNAL);
+    }
 }
 
 #[test]
@@ -164,6 +171,32 @@ fn killing_the_proxy_ends_the_server() {
         assert!(Instant::now() < deadline, "the server is still there");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn killing_the_proxy_ends_the_input_of_what_the_server_started() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("end");
+    // What a shell puts into the background reads nothing unless it is told to.
+    let script = r#"(cat; echo end > "$0") <&0 >/dev/null & echo ready; wait"#;
+    let end = path.to_str().expect("a path that is text");
+    let mut session = Session::piped(in_front_of(&["sh", "-c", script, end]));
+    assert_eq!(session.line(), "ready");
+    session.signal(Signal::KILL);
+    session.end(Instant::now());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fs::read_to_string(&path).unwrap_or_default() != "end\n" {
+        assert!(Instant::now() < deadline, "it still reads");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_that_closes_its_output_and_lives_on_is_ended_as_any_other() {
+    let script = STUBBORN[2].replace("echo ready", "echo ready; exec >&-");
+    let mut session = stubborn(in_front_of(&["sh", "-c", &script]));
+    session.close();
+    assert_within(session.end(Instant::now()), 137, AFTER_CLOSE);
 }
 
 /// Whether a process runs; a zombie that nobody has waited for does not.
