@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod figures;
+pub mod process;
 mod reporting;
 
 use reporting::Reporting;

@@ -39,7 +39,11 @@ pub async fn run(
                 ("FAILS", news)
             }
         };
-        writeln!(io::stdout(), "{verdict}  {subject}: {news}")
+        match writeln!(io::stdout(), "{verdict}  {subject}: {news}") {
+            // Whoever reads has seen enough; the code still tells.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
     };
     tell("settings", Ok(format!("the server id is {}", config.server_id)))?;
     let server = match &config.upstream {

@@ -6,6 +6,7 @@ use std::{ffi::OsString, path::Path};
 use crate::config::{Config, Mode, Problem, problem::Refusal, setting::Setting};
 
 mod args;
+mod chain;
 mod demands;
 mod environment;
 mod layer;
@@ -17,6 +18,7 @@ mod strays;
 mod veil;
 mod yaml;
 
+pub use chain::VARIABLE as CHAIN;
 pub use environment::Environment;
 use layer::{Given, Layers, Source};
 
@@ -38,6 +40,8 @@ pub struct Start {
     pub config: Box<Config>,
     /// What was passed over, for the log.
     pub notices: Vec<String>,
+    /// The value of [`CHAIN`] for a child; none when no file was read.
+    pub chain: Option<String>,
 }
 
 /// Reads the command line, the variables and the files that they name.
@@ -71,6 +75,13 @@ pub fn read(
         None => of_file(path),
     };
     problems.extend(found.problems);
+    let chain = match (path, found.mode) {
+        (Some(path), Some(Mode::Stdio)) => {
+            let chain = chain::extended(path, found.server.as_deref(), environment);
+            chain.map_err(|wrong| problems.push(Problem::configuration(wrong))).ok()
+        }
+        _ => None,
+    };
     let id_is_given = givens.iter().any(|given| given.setting.key == "serverId");
     let more = found.givens.into_iter();
     givens.extend(more.filter(|given| given.setting.key != "serverId" || !id_is_given));
@@ -83,8 +94,8 @@ pub fn read(
     let config = Box::new(config);
     Ok(match (print, typed.check) {
         (true, _) => Request::Show(print::config(&config, &origins)),
-        (false, true) => Request::Check(Start { config, notices }),
-        (false, false) => Request::Serve(Start { config, notices }),
+        (false, true) => Request::Check(Start { config, notices, chain }),
+        (false, false) => Request::Serve(Start { config, notices, chain }),
     })
 }
 
@@ -93,6 +104,8 @@ pub fn read(
 struct Found {
     /// The mode; none when the file should say it and does not.
     mode: Option<Mode>,
+    /// The server's name in a file of several.
+    server: Option<String>,
     givens: Vec<Given>,
     problems: Vec<Problem>,
     /// Whether all of it could be read, so that what is not there is missing.
@@ -113,20 +126,15 @@ fn of_mode(
     server: Option<(String, Source)>,
     environment: &Environment,
 ) -> Found {
-    let mut found = Found { mode: Some(mode), whole: true, ..Found::default() };
-    let mut named = server;
-    if let Some(path) = path {
-        let name = named.as_ref().map(|(name, _)| name.as_str());
-        match mcp_json::read(path, name, mode, environment) {
-            Ok((name, givens)) => {
-                found.givens = givens;
-                let source = Source::File(path.display().to_string(), None);
-                named = named.or(Some((name, source)));
-            }
-            Err(problems) => (found.problems, found.whole) = (problems, false),
+    let mut found = match path {
+        Some(path) => {
+            let name = server.as_ref().map(|(name, _)| name.as_str());
+            mcp_json::read(path, name, mode, environment)
         }
-    }
-    if let (Some((name, source)), Some(setting)) = (named, Setting::with_flag("server-id")) {
+        None => Found { mode: Some(mode), whole: true, ..Found::default() },
+    };
+    if let (Some((name, source)), Some(setting)) = (server, Setting::with_flag("server-id")) {
+        found.givens.retain(|given| given.setting.key != setting.key);
         found.givens.push(Given { setting, value: setting.kind.parse(&name), source });
     }
     found

@@ -52,6 +52,42 @@ async fn mistakes_are_said_at_once_with_their_remedy_and_a_code() {
 }
 
 #[tokio::test]
+async fn files_that_start_each_other_are_found_when_the_circle_closes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("text").to_owned();
+    let write = |name: &str, other: &str| {
+        // Through a variable that only a shell expands: nothing in the file tells.
+        let script = format!("f={other}; exec \"$PROXY\" stdio --config \"$f\" --mcpulse-url none");
+        let entry = serde_json::json!({"command": "sh", "args": ["-c", script]});
+        let file = serde_json::json!({"mcpServers": {"x": entry}});
+        std::fs::write(path(name), file.to_string()).expect("written");
+    };
+    write("a.json", &path("b.json"));
+    write("b.json", &path("a.json"));
+    let mut proxy = Proxy::command(["stdio", "--config", &path("a.json"), "--mcpulse-url", "none"]);
+    proxy.env("PROXY", program("mcpulse-proxy"));
+    let ended = output(proxy).await;
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(78), "{said}");
+    assert!(said.contains("this would start itself for ever: x in "), "{said}");
+    assert_eq!(said.matches("x in ").count(), 3, "a, b and a again: {said}");
+}
+
+#[tokio::test]
+async fn whoever_has_read_enough_is_no_error() {
+    let line =
+        [&["stdio", "--help"][..], &["stdio", "--server-id", "x", "--print-config", "--", "y"]];
+    for words in line {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut proxy = Proxy::command(words);
+        proxy.stdout(writer);
+        let ended = output(proxy).await;
+        assert_eq!((ended.status.code(), text(&ended.stderr).as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_cannot_start_is_one_clear_line_and_soon() {
     let line = ["stdio", "--server-id", "x", "--mcpulse-url", "none", "--log-level", "error"];
     let begun = Instant::now();

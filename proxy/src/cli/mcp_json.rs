@@ -1,114 +1,131 @@
 //! `--config mcp.json`: the files in which MCP clients keep their servers.
 //!
-//! Read are `mcpServers` (Claude Desktop, Claude Code, Cursor) and `servers` (VS Code), with
-//! comments and trailing commas; keys that only a client needs are passed over.
+//! Read are `mcpServers` (Claude Desktop, Claude Code, Cursor), `servers` (VS Code's
+//! `mcp.json`) and `mcp.servers` (its `settings.json`), with comments and trailing commas.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::{Path, PathBuf};
 
-use jsonc_parser::ParseOptions;
-use serde::Deserialize;
+use jsonc_parser::{
+    CollectOptions, ParseOptions,
+    ast::{Object, Value as Json},
+    parse_to_ast,
+};
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    Environment,
+    Environment, Found,
     layer::{Given, Source},
 };
 use crate::config::{Mode, Problem, setting::Setting};
 
+mod entry;
+mod env_file;
 mod expand;
 mod itself;
 
+use entry::{Entry, Reader, Text};
 use expand::Expander;
+use itself::Started;
 
-#[derive(Deserialize)]
-struct File {
-    #[serde(default, rename = "mcpServers")]
-    mcp_servers: BTreeMap<String, serde_json::Value>,
-    #[serde(default)]
-    servers: BTreeMap<String, serde_json::Value>,
-}
-
-/// One server, with the keys that matter here.
-#[derive(Deserialize)]
-struct Entry {
-    command: Option<String>,
-    #[serde(default)]
-    args: Vec<String>,
-    url: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    env: BTreeMap<String, serde_json::Value>,
-    cwd: Option<String>,
-}
-
-/// The server of that name, or the only one, as givens; with its name.
+/// What the file says of the server of that name, or of the only one; its name is its id.
 pub(super) fn read(
     path: &Path,
     name: Option<&str>,
     mode: Mode,
     environment: &Environment,
-) -> Result<(String, Vec<Given>), Vec<Problem>> {
-    let (name, entry) = choose(path, name).map_err(|text| vec![Problem::configuration(text)])?;
-    let problem = |text: String| {
-        Problem::configuration(format!("server '{name}' of {} {text}", path.display()))
+) -> Found {
+    let file = path.display().to_string();
+    let refused = |text: String| Found { mode: Some(mode), ..Found::unreadable(text) };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return refused(format!("read --config {file}: {error}")),
     };
-    fits(&entry, mode).map_err(|text| vec![problem(text)])?;
-    if itself::started_by(&entry, path, environment) {
-        let text = "starts mcpulse-proxy on this same file, which would start itself for ever; \
-                    give --config a copy of the file that has the server's own command";
-        return Err(vec![problem(text.to_owned())]);
-    }
-    let mut expander = Expander::new(environment);
-    let values = match mode {
-        Mode::Stdio => local(&entry, &mut expander),
-        Mode::Http | Mode::Sse => remote(&entry, mode, &mut expander),
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut reader = Reader { file: text, problems: Vec::new() };
+    let json = match parse_to_ast(text, &CollectOptions::default(), &options()) {
+        Ok(parsed) => parsed.value,
+        Err(error) => {
+            let (line, what) = (error.line_display(), error.kind());
+            let text = format!("{file} line {line}: this is not JSON: {what}{}", yaml_hint(path));
+            return refused(text);
+        }
     };
-    let unresolved: Vec<Problem> = expander.unresolved.into_iter().map(problem).collect();
-    if !unresolved.is_empty() {
-        return Err(unresolved);
-    }
-    let given = |(key, value): (String, Value)| {
+    let (name, entry, line) = match choose(json.as_ref(), name, &reader) {
+        Ok(chosen) => chosen,
+        Err(wrong) => return refused(format!("{file} {wrong}")),
+    };
+    let entry = Entry::read(entry, &mut reader);
+    let mut expander = Expander::new(environment, workspace(path));
+    let mut values = match fits(&entry, mode) {
+        Ok(()) if mode == Mode::Stdio => {
+            local(&entry, path, &mut expander, environment, &mut reader.problems)
+        }
+        Ok(()) => remote(&entry, mode, &mut expander),
+        Err(wrong) => {
+            let at = entry.kind.as_ref().map_or(line, |kind| kind.line);
+            reader.problems.push((at, wrong));
+            Vec::new()
+        }
+    };
+    reader.problems.extend(expander.unresolved);
+    reader.problems.sort_by_key(|(line, _)| *line);
+    let whole = reader.problems.is_empty();
+    let problem = |(line, wrong)| {
+        Problem::configuration(format!("{file} line {line}: server '{name}': {wrong}"))
+    };
+    let problems = reader.problems.into_iter().map(problem).collect();
+    let given = |(key, value, line): Said| {
         let setting = Setting::at(&key, mode)?;
-        let source = Source::File(path.display().to_string(), None);
+        let source = Source::File(file.clone(), Some(line));
         Some(Given { setting, value: setting.kind.check(&value), source })
     };
-    Ok((name, values.into_iter().filter_map(given).collect()))
+    values.push(("serverId".to_owned(), name.as_str().into(), line));
+    let givens = values.into_iter().filter_map(given).collect();
+    Found { mode: Some(mode), server: Some(name.clone()), givens, problems, whole }
 }
 
-fn choose(path: &Path, name: Option<&str>) -> Result<(String, Entry), String> {
-    let file = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("read --config {file}: {error}"))?;
-    let json: serde_json::Value = jsonc_parser::parse_to_serde_value(&text, &options())
-        .map_err(|error| format!("{file} is not JSON: {error}{}", yaml_hint(path)))?;
-    // What serde says is not passed on: it may show a value.
-    let found: File = serde_json::from_value(json)
-        .map_err(|_| format!("{file} has no mapping of servers under mcpServers or servers"))?;
-    let mut servers = found.mcp_servers;
-    servers.extend(found.servers);
-    let names = servers.keys().cloned().collect::<Vec<_>>().join(", ");
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None if servers.len() == 1 => names.clone(),
-        None if servers.is_empty() => {
-            return Err(format!("{file} has no server under mcpServers or servers"));
-        }
-        None => {
-            return Err(format!("{file} has several servers; choose one with --server: {names}"));
+/// A key of the configuration, its value, and the line that says so.
+type Said = (String, Value, usize);
+
+/// The server of that name, or the only one; with its name and line.
+fn choose<'v, 'a>(
+    json: Option<&'v Json<'a>>,
+    name: Option<&str>,
+    reader: &Reader<'_>,
+) -> Result<(String, &'v Object<'a>, usize), String> {
+    let object = |json: Option<&'v Json<'a>>| json.and_then(Json::as_object);
+    let member = |of: Option<&'v Object<'a>>, key| object(of?.get(key).map(|found| &found.value));
+    let top = object(json);
+    let of_settings = member(member(top, "mcp"), "servers");
+    let found = [member(top, "mcpServers"), member(top, "servers"), of_settings];
+    if found.iter().all(Option::is_none) {
+        return Err("has no mapping of servers under mcpServers or servers".to_owned());
+    }
+    let servers: Vec<_> = found.into_iter().flatten().flat_map(|map| &map.properties).collect();
+    let mut names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    names.sort_unstable();
+    let listed = names.join(", ");
+    let name = match (name, &names[..]) {
+        (Some(name), _) => name,
+        (None, [only]) => only,
+        (None, []) => return Err("has no server under mcpServers or servers".to_owned()),
+        (None, _) => {
+            return Err(format!("has several servers; choose one with --server: {listed}"));
         }
     };
-    let entry = servers.remove(&name);
-    let entry = entry.ok_or_else(|| format!("{file} has no server '{name}'; it has: {names}"))?;
-    let entry = serde_json::from_value(entry).map_err(|_| {
-        format!(
-            "server '{name}' of {file} is misshapen: command, url, type and cwd are texts, \
-             args is a list of texts, env and headers are mappings of texts"
-        )
-    })?;
-    Ok((name, entry))
+    let server = servers.iter().rfind(|server| server.name.as_str() == name);
+    let server = server.ok_or_else(|| format!("has no server '{name}'; it has: {listed}"))?;
+    let line = reader.line(server.range.start);
+    let entry = server.value.as_object();
+    let entry = entry.ok_or_else(|| format!("line {line}: server '{name}' is no mapping"))?;
+    Ok((name.to_owned(), entry, line))
+}
+
+/// The folder that an editor has open whose own settings this file is among.
+fn workspace(path: &Path) -> Option<PathBuf> {
+    let folder = path.canonicalize().ok()?.parent()?.to_owned();
+    let is_settings = [".vscode", ".cursor"].iter().any(|name| folder.ends_with(name));
+    is_settings.then(|| folder.parent().map(Path::to_owned)).flatten()
 }
 
 fn options() -> ParseOptions {
@@ -135,20 +152,22 @@ fn yaml_hint(path: &Path) -> &'static str {
 
 /// Whether the entry is of this mode; else, which command it is for.
 fn fits(entry: &Entry, mode: Mode) -> Result<(), String> {
-    let kind = match entry.kind.as_deref() {
+    let kind = match entry.kind.as_ref().map(|kind| kind.value.as_str()) {
         None => None,
         Some("stdio") => Some(Mode::Stdio),
         Some("sse") => Some(Mode::Sse),
         Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => Some(Mode::Http),
         Some(other) => {
-            return Err(format!("has the unknown type '{other}'; write stdio, http or sse"));
+            return Err(format!("it has the unknown type '{other}'; write stdio, http or sse"));
         }
     };
     let is = match (kind, &entry.command, &entry.url) {
-        (_, None, None) => return Err("has neither a command nor a url".to_owned()),
-        (Some(Mode::Stdio), None, _) => return Err("is of type stdio without a command".to_owned()),
+        (_, None, None) => return Err("it has neither a command nor a url".to_owned()),
+        (Some(Mode::Stdio), None, _) => {
+            return Err("it is of type stdio without a command".to_owned());
+        }
         (Some(Mode::Http | Mode::Sse), _, None) => {
-            return Err("is of a remote type without a url".to_owned());
+            return Err("it is of a remote type without a url".to_owned());
         }
         (Some(kind), ..) => kind,
         (None, Some(_), _) => Mode::Stdio,
@@ -159,51 +178,91 @@ fn fits(entry: &Entry, mode: Mode) -> Result<(), String> {
     if is == mode {
         return Ok(());
     }
-    let what = if is == Mode::Stdio { "has a command" } else { "is remote" };
+    let what = if is == Mode::Stdio { "it has a command" } else { "it is remote" };
     let (is, mode) = (is.name(), mode.name());
     Err(format!("{what}; observe it with 'mcpulse-proxy {is}', not '{mode}'"))
 }
 
-fn local(entry: &Entry, expander: &mut Expander<'_>) -> Vec<(String, Value)> {
+fn local(
+    entry: &Entry,
+    path: &Path,
+    expander: &mut Expander<'_>,
+    environment: &Environment,
+    problems: &mut Vec<(usize, String)>,
+) -> Vec<Said> {
     let key = |key: &str| format!("upstream.stdio.{key}");
-    let mut values = Vec::new();
-    if let Some(command) = &entry.command {
-        values.push((key("program"), expander.expand(command).into()));
-        let args = entry.args.iter().map(|arg| Value::from(expander.expand(arg))).collect();
-        values.push((key("args"), args));
-    }
+    let Some(command) = &entry.command else { return Vec::new() };
+    let mut started = Started::default();
+    started.words.push(expander.expand(command));
+    started.words.extend(entry.args.iter().map(|arg| expander.expand(arg)));
+    started.cwd = entry.cwd.as_ref().map(|cwd| expander.expand(cwd));
+
     let mut env = Mapping::new();
-    for (name, value) in &entry.env {
-        let value = match value {
-            serde_json::Value::String(text) => expander.expand(text),
-            serde_json::Value::Null => continue,
-            other => other.to_string(),
-        };
-        env.insert(name.as_str().into(), value.into());
+    if let Some(file) = &entry.env_file {
+        env.extend(variables_of(file, expander, problems));
     }
+    env.extend(
+        entry.env.iter().map(|(name, text)| (name.as_str().into(), expander.expand(text).into())),
+    );
+    let variable = env.get("MCPULSE_PROXY_CONFIG").and_then(Value::as_str);
+    started.variable = variable.map(str::to_owned);
+    if itself::is_itself(&started, path, environment) {
+        let text = "it starts mcpulse-proxy on this same file, which would start itself for ever; \
+                    give --config a copy of the file that has the server's own command";
+        problems.push((command.line, text.to_owned()));
+    }
+
+    let mut words = started.words.into_iter().map(Value::from);
+    let line = entry.args.first().map_or(command.line, |arg| arg.line);
+    let program = words.next().unwrap_or_default();
+    let mut values = vec![(key("program"), program, command.line)];
+    values.push((key("args"), words.collect(), line));
     if !env.is_empty() {
-        values.push((key("env"), Value::Mapping(env)));
+        let line = entry.env.first().map(|(_, text)| text).or(entry.env_file.as_ref());
+        values.push((key("env"), env.into(), line.map_or(command.line, |text| text.line)));
     }
-    if let Some(cwd) = &entry.cwd {
-        values.push((key("cwd"), expander.expand(cwd).into()));
-    }
+    values.extend(
+        started.cwd.zip(entry.cwd.as_ref()).map(|(cwd, text)| (key("cwd"), cwd.into(), text.line)),
+    );
     values
 }
 
-fn remote(entry: &Entry, mode: Mode, expander: &mut Expander<'_>) -> Vec<(String, Value)> {
-    let key = |key: &str| format!("upstream.{}.{key}", mode.name());
-    let mut values = Vec::new();
-    if let Some(url) = &entry.url {
-        values.push((key("url"), expander.expand(url).into()));
+/// The variables of an `envFile`.
+fn variables_of(
+    file: &Text,
+    expander: &mut Expander<'_>,
+    problems: &mut Vec<(usize, String)>,
+) -> Vec<(Value, Value)> {
+    let name = expander.expand(file);
+    let path = expander.folder().join(name);
+    let name = path.display();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let (variables, bad) = env_file::read(&text);
+            let wrong = |line| format!("line {line} of its envFile {name} is not NAME=VALUE");
+            problems.extend(bad.into_iter().map(|line| (file.line, wrong(line))));
+            variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+        }
+        Err(error) => {
+            problems.push((file.line, format!("read its envFile {name}: {error}")));
+            Vec::new()
+        }
     }
-    let header = |(name, value): (&String, &String)| -> Value {
-        let header = [("name", name.clone()), ("value", expander.expand(value))];
+}
+
+fn remote(entry: &Entry, mode: Mode, expander: &mut Expander<'_>) -> Vec<Said> {
+    let key = |key: &str| format!("upstream.{}.{key}", mode.name());
+    let url = entry.url.as_ref();
+    let mut values: Vec<Said> =
+        url.map(|url| (key("url"), expander.expand(url).into(), url.line)).into_iter().collect();
+    let header = |(name, text): &(String, Text)| -> Value {
+        let header = [("name", name.clone()), ("value", expander.expand(text))];
         let header = header.into_iter().map(|(key, text)| (key.into(), text.into()));
         Value::Mapping(header.collect())
     };
     let headers: Vec<Value> = entry.headers.iter().map(header).collect();
-    if !headers.is_empty() {
-        values.push((key("headers"), Value::Sequence(headers)));
+    if let Some((_, first)) = entry.headers.first() {
+        values.push((key("headers"), Value::Sequence(headers), first.line));
     }
     values
 }

@@ -198,8 +198,8 @@ fn the_effective_configuration_says_where_each_value_came_from() {
     let line = format!("mcpulse-proxy stdio --config {path} --workers 7 --print-config");
     let text = shown(&line, &[("MCPULSE_API_KEY", "k"), ("MCPULSE_PROXY_CAPTURE", "full")]);
     for expected in [
-        format!("serverId: a  # file {path}\n"),
-        format!("    program: p  # file {path}\n"),
+        format!("serverId: a  # file {path} line 1\n"),
+        format!("    program: p  # file {path} line 1\n"),
         "  apiKey: '***'  # variable MCPULSE_API_KEY\n".to_owned(),
         "  capture: full  # variable MCPULSE_PROXY_CAPTURE\n".to_owned(),
         "  url: localhost:50051  # default\n".to_owned(),

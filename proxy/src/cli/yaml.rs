@@ -49,7 +49,8 @@ pub(super) fn read(path: &Path) -> Found {
     if let Some(wrong) = wrong {
         reader.problem(&wrong, None);
     }
-    Found { mode, givens: reader.givens, problems: reader.problems, whole: true }
+    let Reader { givens, problems, .. } = reader;
+    Found { mode, server: None, givens, problems, whole: true }
 }
 
 /// The mode, and what is wrong about it.

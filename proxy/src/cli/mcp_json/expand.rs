@@ -1,29 +1,39 @@
 //! References in `mcp.json`: `${env:X}` as VS Code and Cursor have it, `${X}` and
 //! `${X:-default}` as Claude Code has it, and `${userHome}`.
 
+use std::path::{Path, PathBuf};
+
+use super::Text;
 use crate::cli::Environment;
 
 /// Replaces references, and collects those that it cannot.
 pub(super) struct Expander<'a> {
     environment: &'a Environment,
-    /// What to do about each, to follow the server's name.
-    pub unresolved: Vec<String>,
+    workspace: Option<PathBuf>,
+    /// What to do about each, and the line on which it stands.
+    pub(super) unresolved: Vec<(usize, String)>,
 }
 
 impl<'a> Expander<'a> {
-    pub(super) fn new(environment: &'a Environment) -> Self {
-        Self { environment, unresolved: Vec::new() }
+    /// `workspace` is what stands for `${workspaceFolder}`.
+    pub(super) fn new(environment: &'a Environment, workspace: Option<PathBuf>) -> Self {
+        Self { environment, workspace, unresolved: Vec::new() }
     }
 
-    pub(super) fn expand(&mut self, text: &str) -> String {
-        let mut expanded = String::with_capacity(text.len());
-        let mut rest = text;
+    /// What relative paths begin at; empty for where the proxy runs.
+    pub(super) fn folder(&self) -> &Path {
+        self.workspace.as_deref().unwrap_or(Path::new(""))
+    }
+
+    pub(super) fn expand(&mut self, text: &Text) -> String {
+        let mut expanded = String::with_capacity(text.value.len());
+        let mut rest = text.value.as_str();
         while let Some((before, after)) = rest.split_once("${") {
             let Some((reference, behind)) = after.split_once('}') else { break };
             expanded.push_str(before);
             match self.resolve(reference) {
                 Some(value) => expanded.push_str(&value),
-                None => self.unresolved.push(remedy(reference)),
+                None => self.unresolved.push((text.line, remedy(reference))),
             }
             rest = behind;
         }
@@ -40,6 +50,9 @@ impl<'a> Expander<'a> {
                 variable(name).or_else(|| Some(default.to_owned()))
             }
             None if reference == "userHome" => variable("HOME").or_else(|| variable("USERPROFILE")),
+            None if reference == "workspaceFolder" => {
+                self.workspace.as_ref().map(|folder| folder.display().to_string())
+            }
             None => variable(reference),
         }
     }
@@ -47,12 +60,17 @@ impl<'a> Expander<'a> {
 
 fn remedy(reference: &str) -> String {
     match reference.split_once(':') {
-        Some(("env", name)) => format!("needs the variable {name}, which is not set"),
+        Some(("env", name)) => format!("it needs the variable {name}, which is not set"),
+        None if reference == "workspaceFolder" => {
+            "it has ${workspaceFolder}, and only a file in .vscode or .cursor stands in one; \
+             write the path"
+                .to_owned()
+        }
         Some(("input", _)) => format!(
-            "has ${{{reference}}}, which only an editor can ask for; write ${{env:NAME}} in its \
+            "it has ${{{reference}}}, which only an editor can ask for; write ${{env:NAME}} in its \
              place and set that variable"
         ),
-        _ => format!("has ${{{reference}}}, which is no variable that is set"),
+        _ => format!("it has ${{{reference}}}, which is no variable that is set"),
     }
 }
 
@@ -65,13 +83,16 @@ mod tests {
         let variables = [("A", "1"), ("HOME", "/home/x")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment = Environment { variables: variables.into(), program: None };
-        let mut expander = Expander::new(&environment);
-        let known = "a ${env:A}${A} ${B:-two} ${A:-two} ${userHome}/b $A ${";
-        assert_eq!(expander.expand(known), "a 11 two 1 /home/x/b $A ${");
+        let text = |value: &str| Text { value: value.to_owned(), line: 7 };
+        let mut expander = Expander::new(&environment, Some("/w".into()));
+        let known =
+            text("a ${env:A}${A} ${B:-two} ${A:-two} ${userHome}/b ${workspaceFolder}/c $A ${");
+        assert_eq!(expander.expand(&known), "a 11 two 1 /home/x/b /w/c $A ${");
         assert!(expander.unresolved.is_empty());
-        expander.expand("${env:B} ${input:api-key} ${workspaceFolder}");
-        let all = expander.unresolved.join("\n");
-        for part in ["variable B", "${input:api-key}", "${workspaceFolder}"] {
+        let mut expander = Expander::new(&environment, None);
+        expander.expand(&text("${env:B} ${input:api-key} ${workspaceFolder}"));
+        let all = format!("{:?}", expander.unresolved);
+        for part in ["7, ", "variable B", "${input:api-key}", "${workspaceFolder}"] {
             assert!(all.contains(part), "{all}");
         }
     }

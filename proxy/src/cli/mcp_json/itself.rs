@@ -1,33 +1,58 @@
 //! Finds entries that would start the proxy on the file that they stand in, for ever.
+//! What hides better than this is found when it runs, by [`crate::cli::chain`].
 
 use std::path::{Path, PathBuf};
 
-use super::Entry;
 use crate::cli::Environment;
 
-/// Whether the entry starts this program with `file` as its `--config`.
-pub(super) fn started_by(entry: &Entry, file: &Path, environment: &Environment) -> bool {
-    let Some(command) = &entry.command else { return false };
-    if !is_this_program(command, environment) {
+/// What an entry starts, with its references replaced.
+#[derive(Debug, Default)]
+pub(super) struct Started {
+    /// The command and its arguments.
+    pub(super) words: Vec<String>,
+    /// The file that its variables name to the proxy.
+    pub(super) variable: Option<String>,
+    /// The directory in which it starts.
+    pub(super) cwd: Option<String>,
+}
+
+/// Whether it starts this program with `file` as its `--config`, be it through a shell, `env`,
+/// `npx` or the like.
+pub(super) fn is_itself(started: &Started, file: &Path, environment: &Environment) -> bool {
+    let words: Vec<String> = started.words.iter().flat_map(|word| split(word)).collect();
+    if !words.iter().any(|word| is_this_program(word, environment)) {
         return false;
     }
-    let folder = entry.cwd.as_deref().map(PathBuf::from).unwrap_or_default();
+    let folder = started.cwd.as_deref().map(PathBuf::from).unwrap_or_default();
     let own = file.canonicalize().ok();
     let is_own = |path: &str| own.is_some() && folder.join(path).canonicalize().ok() == own;
-    let variable = entry.env.get("MCPULSE_PROXY_CONFIG").and_then(serde_json::Value::as_str);
-    configs(&entry.args).chain(variable).any(is_own)
+    configs(&words).chain(started.variable.as_deref()).any(is_own)
 }
 
-/// The values of `--config` among the arguments.
-fn configs(args: &[String]) -> impl Iterator<Item = &str> {
-    let behind = args.windows(2).filter(|pair| pair[0] == "--config").map(|pair| pair[1].as_str());
-    behind.chain(args.iter().filter_map(|arg| arg.strip_prefix("--config=")))
+/// The words that a shell would make of one that holds a command line of its own.
+fn split(word: &str) -> Vec<String> {
+    match shlex::split(word) {
+        Some(words) if words.len() > 1 => words.iter().flat_map(|word| split(word)).collect(),
+        _ => vec![word.to_owned()],
+    }
 }
 
-/// Whether the command is this program: by its name, or the file that it stands for.
-fn is_this_program(command: &str, environment: &Environment) -> bool {
-    let path = Path::new(command);
-    if path.file_stem().is_some_and(|stem| stem == env!("CARGO_PKG_NAME")) {
+/// What the words give as the configuration.
+fn configs(words: &[String]) -> impl Iterator<Item = &str> {
+    let behind = words.windows(2).filter(|pair| pair[0] == "--config").map(|pair| &*pair[1]);
+    let joined = words.iter().filter_map(|word| {
+        word.strip_prefix("--config=").or_else(|| word.strip_prefix("MCPULSE_PROXY_CONFIG="))
+    });
+    behind.chain(joined).map(|path| path.trim_end_matches(';'))
+}
+
+/// Whether the word is this program: by its name, or the file that it stands for.
+fn is_this_program(word: &str, environment: &Environment) -> bool {
+    let path = Path::new(word);
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // A package may have its version behind an @.
+    let name = name.split('@').next().unwrap_or_default();
+    if name.strip_suffix(".exe").unwrap_or(name) == env!("CARGO_PKG_NAME") {
         return true;
     }
     let found = if path.components().count() > 1 {

@@ -22,19 +22,20 @@ fn written(text: &str) -> Written {
 fn values(text: &str, name: Option<&str>, mode: Mode) -> Result<(String, String), String> {
     let file = written(text);
     let environment = environment(&[("TOKEN", "hunter2")]);
-    match read(&file.path, name, mode, &environment) {
-        Ok((name, givens)) => {
-            let line = |given: Given| {
-                let value = serde_yaml::to_value(given.value.unwrap()).unwrap();
-                format!("{} {}", given.setting.key, serde_json::to_string(&value).unwrap())
-            };
-            Ok((name, givens.into_iter().map(line).collect::<Vec<_>>().join("\n")))
-        }
-        Err(problems) => {
-            assert!(problems.iter().all(|problem| !problem.usage));
-            Err(problems.into_iter().map(|problem| problem.text).collect::<Vec<_>>().join("\n"))
-        }
+    let found = read(&file.path, name, mode, &environment);
+    if !found.problems.is_empty() {
+        assert!(found.problems.iter().all(|problem| !problem.usage));
+        let shown = file.path.display().to_string();
+        let text = |problem: Problem| problem.text.replace(&shown, "FILE");
+        return Err(found.problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
     }
+    let line = |given: Given| {
+        let Source::File(_, Some(line)) = given.source else { panic!("a line of the file") };
+        let value = serde_yaml::to_value(given.value.unwrap()).unwrap();
+        format!("{line} {} {}", given.setting.key, serde_json::to_string(&value).unwrap())
+    };
+    let givens = found.givens.into_iter().filter(|given| given.setting.key != "serverId");
+    Ok((found.server.unwrap(), givens.map(line).collect::<Vec<_>>().join("\n")))
 }
 
 const CLAUDE: &str = r#"{
@@ -55,16 +56,16 @@ fn claude_desktop_and_cursor() {
     assert_eq!(name, "local");
     assert_eq!(
         local,
-        "upstream.stdio.program \"python\"\n\
-         upstream.stdio.args [\"server.py\",\"hunter2\"]\n\
-         upstream.stdio.env {\"API_KEY\":\"server-key\",\"PORT\":\"80\"}\n\
-         upstream.stdio.cwd \"/\""
+        "6 upstream.stdio.program \"python\"\n\
+         6 upstream.stdio.args [\"server.py\",\"hunter2\"]\n\
+         7 upstream.stdio.env {\"API_KEY\":\"server-key\",\"PORT\":\"80\"}\n\
+         7 upstream.stdio.cwd \"/\""
     );
     let (_, cloud) = values(CLAUDE, Some("cloud"), Mode::Http).unwrap();
     assert_eq!(
         cloud,
-        "upstream.$.url \"https://a.example/mcp\"\n\
-         upstream.$.headers [{\"name\":\"Authorization\",\"value\":\"Bearer hunter2\"}]"
+        "9 upstream.$.url \"https://a.example/mcp\"\n\
+         9 upstream.$.headers [{\"name\":\"Authorization\",\"value\":\"Bearer hunter2\"}]"
     );
 }
 
@@ -72,11 +73,59 @@ fn claude_desktop_and_cursor() {
 fn vs_code() {
     let file = r#"{"inputs": [{"id": "key"}], "servers": {
         "old": {"type": "sse", "url": "https://a.example/sse"}}}"#;
-    let (name, values) = values(file, None, Mode::Sse).unwrap();
+    let expected = ("old".to_owned(), "2 upstream.$.url \"https://a.example/sse\"".to_owned());
+    assert_eq!(values(file, None, Mode::Sse).unwrap(), expected);
+    let settings = format!(r#"{{"editor.fontSize": 12, "mcp": {file}}}"#);
+    assert_eq!(values(&settings, None, Mode::Sse).unwrap(), expected);
+}
+
+#[test]
+fn what_other_clients_let_pass_passes() {
+    let file = "\u{feff}{\"mcpServers\": {\"a\": {\"command\": \"p\", \"args\": [1, true, -0.5],\n\
+                \"env\": {\"A\": false, \"B\": null}, \"cwd\": null}}}";
     assert_eq!(
-        (name.as_str(), values.as_str()),
-        ("old", "upstream.$.url \"https://a.example/sse\"")
+        values(file, None, Mode::Stdio).unwrap().1,
+        "1 upstream.stdio.program \"p\"\n\
+         1 upstream.stdio.args [\"1\",\"true\",\"-0.5\"]\n\
+         2 upstream.stdio.env {\"A\":\"false\"}"
     );
+    let nulls = r#"{"servers": {"a": {"command": "p", "args": null, "env": null, "url": null}}}"#;
+    assert!(values(nulls, None, Mode::Stdio).unwrap().1.contains("args []"));
+    let nulls = r#"{"servers": {"a": {"url": "https://a", "headers": null, "command": null}}}"#;
+    assert_eq!(values(nulls, None, Mode::Http).unwrap().1, "1 upstream.$.url \"https://a\"");
+}
+
+#[test]
+fn an_env_file_gives_variables_and_env_wins_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(folder.path().join(".vscode")).unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    write(".env", "A=file\nexport B='hunter 2'\n");
+    let entry = |env_file: &str| {
+        let text = format!(
+            "{{\"servers\": {{\"a\": {{\"command\": \"p\",\n\"envFile\": \"{env_file}\",\n\
+             \"env\": {{\"A\": \"entry\"}}}}}}}}"
+        );
+        write(".vscode/mcp.json", &text);
+        read(&folder.path().join(".vscode/mcp.json"), None, Mode::Stdio, &environment(&[]))
+    };
+    for env_file in ["${workspaceFolder}/.env", ".env"] {
+        let found = entry(env_file);
+        assert_eq!(found.problems, []);
+        let env = found.givens.iter().find(|given| given.setting.key == "upstream.stdio.env");
+        let env = serde_json::to_string(env.unwrap().value.as_ref().unwrap()).unwrap();
+        assert_eq!(env, r#"{"A":"entry","B":"hunter 2"}"#);
+    }
+    write(".env", "A=1\nhunter2\n\nC='hunter2\n");
+    let problems = entry(".env").problems;
+    let all = problems.iter().map(|problem| &*problem.text).collect::<Vec<_>>().join("\n");
+    for part in ["mcp.json line 2: ", "line 2 of its envFile", "line 4 of its envFile", "/.env"] {
+        assert!(all.contains(part), "{all}");
+    }
+    assert!(!all.contains("hunter2"), "{all}");
+    assert!(entry("none.env").problems[0].text.contains("read its envFile"));
 }
 
 #[test]
@@ -86,9 +135,11 @@ fn every_mistake_is_named() {
         (CLAUDE, Some("nope"), Mode::Stdio, "it has: cloud, local"),
         (CLAUDE, Some("cloud"), Mode::Stdio, "is remote; observe it with 'mcpulse-proxy http'"),
         (CLAUDE, Some("local"), Mode::Http, "has a command; observe it with 'mcpulse-proxy stdio'"),
-        ("{", None, Mode::Stdio, "is not JSON"),
+        ("{\n\"a\" 1}", None, Mode::Stdio, "FILE line 2: this is not JSON"),
         ("7", None, Mode::Stdio, "no mapping of servers"),
-        ("{}", None, Mode::Stdio, "no server under mcpServers"),
+        ("{}", None, Mode::Stdio, "no mapping of servers under mcpServers"),
+        (r#"{"servers": {}}"#, None, Mode::Stdio, "no server under mcpServers"),
+        ("{\"servers\": {\n\"a\": 7}}", None, Mode::Stdio, "FILE line 2: server 'a' is no mapping"),
         (r#"{"servers": {"a": {}}}"#, None, Mode::Stdio, "neither a command nor a url"),
         (
             r#"{"servers": {"a": {"type": "ws", "url": "x"}}}"#,
@@ -103,10 +154,16 @@ fn every_mistake_is_named() {
             "'mcpulse-proxy sse'",
         ),
         (
-            r#"{"servers": {"a": {"command": "x", "args": "hunter2"}}}"#,
+            "{\"servers\": {\"a\": {\"command\": \"x\",\n\"args\": \"hunter2\"}}}",
             None,
             Mode::Stdio,
-            "misshapen",
+            "FILE line 2: server 'a': args is no list of texts",
+        ),
+        (
+            "{\"servers\": {\"a\": {\"command\": \"x\", \"env\": {\n\"hunter\": [\"hunter2\"]}}}}",
+            None,
+            Mode::Stdio,
+            "FILE line 2: server 'a': hunter in env is no text",
         ),
         (
             r#"{"servers": {"a": {"command": "x", "env": {"K": "${input:key}"}}}}"#,
@@ -123,26 +180,65 @@ fn every_mistake_is_named() {
 }
 
 #[test]
+fn all_mistakes_of_an_entry_are_named_at_once() {
+    let file = "{\"servers\": {\"a\": {\"command\": \"x\",\n\"args\": [[], \"${input:key}\"],\n\
+                \"env\": {\"A\": \"${env:NONE}\", \"B\": {}},\n\"envFile\": \"/no/such/file\"}}}";
+    let all = values(file, None, Mode::Stdio).unwrap_err();
+    let lines: Vec<&str> = all.lines().map(|line| &line[..11]).collect();
+    assert_eq!(
+        lines,
+        ["FILE line 2", "FILE line 2", "FILE line 3", "FILE line 3", "FILE line 4"],
+        "{all}"
+    );
+}
+
+#[test]
 fn an_entry_that_starts_the_proxy_on_its_own_file_is_refused() {
-    let start = |command: &str, config: &str| {
-        let file = written("{}");
-        let config = config.replace("FILE", file.path.to_str().unwrap());
-        let text = format!(
-            r#"{{"mcpServers": {{"a": {{"command": "{command}", "args": ["stdio", {config}]}}}}}}"#
-        );
-        std::fs::write(&file.path, text).unwrap();
-        let mut environment = environment(&[]);
+    let starts_itself = |entry: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        let path = home.join(".vscode/mcp.json");
+        std::fs::create_dir(home.join(".vscode")).unwrap();
+        let text = format!(r#"{{"mcpServers": {{"a": {entry}}}}}"#);
+        std::fs::write(&path, text.replace("FILE", path.to_str().unwrap())).unwrap();
+        let mut environment = environment(&[("HOME", home.to_str().unwrap()), ("NAME", "mcp")]);
         environment.program = std::env::current_exe().ok();
-        read(&file.path, None, Mode::Stdio, &environment)
+        let found = read(&path, None, Mode::Stdio, &environment);
+        assert!(
+            found.problems.iter().all(|problem| problem.text.contains("for ever")),
+            "{found:?}"
+        );
+        !found.problems.is_empty()
     };
     let this = std::env::current_exe().unwrap();
-    let this = this.to_str().unwrap();
-    for command in ["mcpulse-proxy", "/usr/bin/mcpulse-proxy", this] {
+    let direct = |command: &str, config: &str| {
+        starts_itself(&format!(r#"{{"command": "{command}", "args": ["stdio", {config}]}}"#))
+    };
+    for command in ["mcpulse-proxy", "/usr/bin/mcpulse-proxy", this.to_str().unwrap()] {
         for config in [r#""--config", "FILE""#, r#""--config=FILE""#] {
-            let problems = start(command, config).unwrap_err();
-            assert!(problems[0].text.contains("for ever"), "{problems:?}");
+            assert!(direct(command, config), "{command} {config}");
         }
-        assert!(start(command, r#""--command", "python server.py""#).is_ok());
+        assert!(!direct(command, r#""--command", "python server.py""#));
     }
-    assert!(start("python", r#""--config", "FILE""#).is_ok());
+    assert!(!direct("python", r#""--config", "FILE""#));
+    for entry in [
+        r#"{"command": "sh", "args": ["-c", "exec mcpulse-proxy stdio --config 'FILE'; exit"]}"#,
+        r#"{"command": "sh", "args": ["-c", "cd / && sh -c \"mcpulse-proxy stdio --config FILE\""]}"#,
+        r#"{"command": "env", "args": ["X=Y", "mcpulse-proxy", "stdio", "--config", "FILE"]}"#,
+        r#"{"command": "env", "args": ["MCPULSE_PROXY_CONFIG=FILE", "mcpulse-proxy", "stdio"]}"#,
+        r#"{"command": "npx", "args": ["-y", "@x/mcpulse-proxy@1.2", "stdio", "--config", "FILE"]}"#,
+        r#"{"command": "mcpulse-proxy", "args": ["stdio"], "env": {"MCPULSE_PROXY_CONFIG": "FILE"}}"#,
+        r#"{"command": "mcpulse-proxy", "args": ["stdio", "--config", "${userHome}/.vscode/${env:NAME}.json"]}"#,
+        r#"{"command": "mcpulse-proxy", "args": ["stdio", "--config", "${workspaceFolder}/.vscode/mcp.json"]}"#,
+        r#"{"command": "mcpulse-proxy", "args": ["stdio", "--config", "mcp.json"], "cwd": "${workspaceFolder}/.vscode"}"#,
+    ] {
+        assert!(starts_itself(entry), "{entry}");
+    }
+    for entry in [
+        r#"{"command": "sh", "args": ["-c", "python server.py --config FILE"]}"#,
+        r#"{"command": "sh", "args": ["-c", "mcpulse-proxy stdio --config FILE.other"]}"#,
+        r#"{"command": "mcpulse-proxy", "args": ["stdio", "--config", "mcp.json"], "cwd": "/"}"#,
+    ] {
+        assert!(!starts_itself(entry), "{entry}");
+    }
 }
