@@ -145,5 +145,5 @@ fn open(opened: &mut u64, talk: usize) -> Arc<Stream> {
         5 => exchange(Method::GET, "/sse", LegacySse, None),
         _ => exchange(Method::POST, "/m", LegacySse, None),
     };
-    Arc::new(Stream { id: *opened, server_id: "server".into(), kind })
+    Arc::new(Stream::new(*opened, "server".into(), kind))
 }

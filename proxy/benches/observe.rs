@@ -98,7 +98,7 @@ fn chunks(text: &str) -> Vec<Bytes> {
 }
 
 fn stream(id: u64, kind: StreamKind) -> Arc<Stream> {
-    Arc::new(Stream { id, server_id: "server".into(), kind })
+    Arc::new(Stream::new(id, "server".into(), kind))
 }
 
 fn exchange(observer: &mut Observer, id: u64, request: Vec<Bytes>, answer: Vec<Bytes>) {

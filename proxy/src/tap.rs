@@ -88,7 +88,7 @@ impl Tap {
     /// Begins to observe a stream: a probe for each direction, to the server first.
     pub fn open(&self, server_id: Arc<str>, kind: StreamKind) -> (Probe, Probe) {
         let id = self.shared.streams.fetch_add(1, Ordering::Relaxed);
-        let stream = Arc::new(Stream { id, server_id, kind });
+        let stream = Arc::new(Stream::new(id, server_id, kind));
         let probe = |direction| Probe {
             shared: Arc::clone(&self.shared),
             stream: Arc::clone(&stream),
@@ -167,6 +167,11 @@ impl Probe {
         &self.stream
     }
 
+    /// Tells, also from elsewhere, what the stream owes.
+    pub fn debt(&self) -> Debt {
+        Debt { shared: Arc::clone(&self.shared), stream: Arc::clone(&self.stream) }
+    }
+
     /// These bytes are about to be written onwards.
     pub fn data(&mut self, bytes: &Bytes) {
         if !bytes.is_empty() {
@@ -223,6 +228,27 @@ impl Drop for Probe {
             Direction::ToServer => End::ClientGone,
             Direction::ToClient => End::ServerGone,
         });
+    }
+}
+
+/// What a stream owes: see [`Stream::owed`].
+#[derive(Debug)]
+pub struct Debt {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+}
+
+impl Debt {
+    /// Whether the observer knows of no answer that is to come on the stream, and has taken in
+    /// all that was pushed before this was asked.
+    pub fn is_paid(&self) -> bool {
+        // In this order: the observer is awake from before it takes something out of the queue
+        // until it has counted what that means.
+        let empty = self.shared.queue.is_empty();
+        fence(Ordering::SeqCst);
+        let idle = self.shared.observer.load(Ordering::SeqCst) != AWAKE;
+        let seen = (empty && idle) || self.shared.closed.load(Ordering::SeqCst);
+        seen && self.stream.owed.load(Ordering::SeqCst) == 0
     }
 }
 

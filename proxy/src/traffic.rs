@@ -1,6 +1,9 @@
 //! What the relays saw: the vocabulary between forwarding and observing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
@@ -34,6 +37,16 @@ pub struct Stream {
     pub server_id: Arc<str>,
     /// How messages are framed on it.
     pub kind: StreamKind,
+    /// Answers that it owes to requests which came on other streams, as far as the observer
+    /// knows: only the stream of a legacy SSE session owes any.
+    pub owed: AtomicUsize,
+}
+
+impl Stream {
+    /// A stream that owes nothing.
+    pub fn new(id: u64, server_id: Arc<str>, kind: StreamKind) -> Self {
+        Self { id, server_id, kind, owed: AtomicUsize::new(0) }
+    }
 }
 
 /// How a stream carries its messages.

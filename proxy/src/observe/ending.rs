@@ -59,13 +59,14 @@ impl Matcher {
             if deleted && !route.is_legacy_sse() {
                 self.session_ended(route, at, Outcome::Cancelled, of_session(route.session));
             }
-        } else if exchange.method == Method::GET && route.is_legacy_sse() {
+        } else if route.is_session_stream() {
             let outcome = match end {
                 End::ClientGone => Outcome::Cancelled,
                 End::TimedOut => Outcome::Timeout,
                 _ => Outcome::Transport,
             };
             self.session_ended(route, at, outcome, of_session(route.session));
+            route.session.inspect(|session| self.pending.write_off(*session));
         }
         for ticket in std::mem::take(&mut route.calls) {
             let Some(open) = self.pending.get(ticket) else { continue };
@@ -134,10 +135,9 @@ impl Matcher {
         route.lost |= direction == Direction::ToClient;
         let asked = direction.reverse();
         let elsewhere = match (route.exchange(), route.session) {
-            (Some(exchange), Some(session)) => {
+            (Some(_), Some(session)) => {
                 // On a stream of their own, answers come there; but legacy SSE has but one.
-                let all = route.is_legacy_sse() && exchange.method == Method::GET
-                    || direction == Direction::ToServer;
+                let all = route.is_session_stream() || direction == Direction::ToServer;
                 self.pending.select(|open| {
                     open.scope == Scope::Session(session)
                         && open.direction == asked
@@ -166,17 +166,26 @@ impl Matcher {
         }
     }
 
+    /// The stream of a legacy SSE session says where its client will POST.
+    pub(super) fn endpoint(&mut self, route: &mut Route, uri: &[u8]) {
+        if !route.is_session_stream() {
+            return;
+        }
+        route.session.inspect(|session| self.pending.write_off(*session));
+        route.learn_endpoint(uri);
+        route.session.inspect(|session| self.pending.lend(*session, &route.stream));
+    }
+
     /// The relay is done with a stream, but the tap lost how it ended.
     pub(super) fn lost(&mut self, route: &Route, at: Instant) {
         self.counters.count(Oddity::LostEnd);
         // In legacy SSE answers come on the GET stream and on no other.
-        let concerned = match route.exchange() {
-            Some(exchange) if route.is_legacy_sse() => match route.session {
-                Some(session) if exchange.method == Method::GET => {
-                    self.pending.select(|open| open.scope == Scope::Session(session))
-                }
-                _ => return,
-            },
+        let concerned = match route.session {
+            Some(session) if route.is_session_stream() => {
+                self.pending.write_off(session);
+                self.pending.select(|open| open.scope == Scope::Session(session))
+            }
+            _ if route.is_legacy_sse() => return,
             _ => route.calls.clone(),
         };
         for ticket in concerned {

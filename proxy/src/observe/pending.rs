@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     ops::RangeInclusive,
-    sync::Arc,
+    sync::{Arc, Weak, atomic::Ordering},
     time::Instant,
 };
 
@@ -13,7 +13,7 @@ use super::serial::SerialMap;
 use crate::{
     jsonrpc::Id,
     record::{Client, Outcome, TraceContext, Transport},
-    traffic::Direction,
+    traffic::{Direction, Stream},
 };
 
 /// Within what an id, a progress token or the name of a task is unique.
@@ -116,7 +116,12 @@ impl Open {
 
     /// Whether it counts as in flight: a call of a tool that waits for its answer.
     fn in_flight(&self) -> bool {
-        self.tool.is_some() && matches!(self.wait, Wait::Answer | Wait::Resumed)
+        self.tool.is_some() && self.waits()
+    }
+
+    /// Whether it waits for its answer.
+    fn waits(&self) -> bool {
+        matches!(self.wait, Wait::Answer | Wait::Resumed)
     }
 }
 
@@ -125,6 +130,13 @@ impl Open {
 struct Flight {
     calls: BTreeSet<(Instant, Ticket)>,
     changed: bool,
+}
+
+/// A stream on which the answers to all requests of a session come.
+#[derive(Debug)]
+struct Debtor {
+    stream: Weak<Stream>,
+    answers: usize,
 }
 
 /// All open requests.
@@ -136,6 +148,8 @@ pub(super) struct Pending {
     namesakes: BTreeSet<(Key, Option<u64>, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     flights: Vec<Flight>,
+    /// By session.
+    debtors: HashMap<u64, Debtor>,
     issued: u64,
     /// Bytes of arguments that open requests hold.
     held: usize,
@@ -167,8 +181,19 @@ impl Pending {
             flight.calls.insert((open.started, ticket));
             flight.changed = true;
         }
+        self.owe(&open, |answers| answers + 1);
         self.open.insert(ticket, open);
         ticket
+    }
+
+    /// The answers to what clients ask in this session come on `stream` from now on.
+    pub(super) fn lend(&mut self, session: u64, stream: &Arc<Stream>) {
+        self.debtors.insert(session, Debtor { stream: Arc::downgrade(stream), answers: 0 });
+    }
+
+    /// The stream of this session is over.
+    pub(super) fn write_off(&mut self, session: u64) {
+        self.debtors.remove(&session);
     }
 
     /// The open request of this name. Of several, the first that waits for `exchange`; else
@@ -291,7 +316,22 @@ impl Pending {
         &mut self.flights[server]
     }
 
+    /// Counts the answer to an open request among what the stream of its session owes.
+    fn owe(&mut self, open: &Open, count: impl FnOnce(usize) -> usize) {
+        if let Scope::Session(session) = open.scope
+            && open.direction == Direction::ToServer
+            && open.waits()
+            && let Some(debtor) = self.debtors.get_mut(&session)
+        {
+            debtor.answers = count(debtor.answers);
+            if let Some(stream) = debtor.stream.upgrade() {
+                stream.owed.store(debtor.answers, Ordering::SeqCst);
+            }
+        }
+    }
+
     fn land(&mut self, open: &Open, ticket: Ticket) {
+        self.owe(open, |answers| answers.saturating_sub(1));
         if open.in_flight() {
             let flight = self.flight(open.server);
             flight.calls.remove(&(open.started, ticket));

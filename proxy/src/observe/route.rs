@@ -74,6 +74,11 @@ impl Route {
         self.exchange().is_some_and(|exchange| exchange.transport == HttpTransport::LegacySse)
     }
 
+    /// Whether this is the one stream of a legacy HTTP+SSE session.
+    pub(super) fn is_session_stream(&self) -> bool {
+        self.is_legacy_sse() && self.exchange().is_some_and(|it| it.method == http::Method::GET)
+    }
+
     /// How the client and the proxy talk.
     pub(super) fn transport(&self) -> Transport {
         if self.exchange().is_some() { Transport::Http } else { Transport::Pipe }
@@ -140,7 +145,7 @@ impl Route {
     /// Learns the session from the `endpoint` event of the legacy transport: the path and query
     /// that the client will POST to. A client resolves the URI as a browser does.
     pub(super) fn learn_endpoint(&mut self, uri: &[u8]) {
-        let Some(exchange) = self.exchange().filter(|_| self.is_legacy_sse()) else { return };
+        let Some(exchange) = self.exchange() else { return };
         let Ok(uri) = str::from_utf8(uri) else { return };
         let target = resolve(exchange.target.as_str(), uri.trim());
         self.session = Some(session::hash(&self.stream.server_id, target.as_bytes()));

@@ -69,7 +69,7 @@ impl Script {
 
     fn open(&mut self, kind: StreamKind) -> Talk {
         self.streams += 1;
-        Arc::new(Stream { id: self.streams, server_id: "server".into(), kind })
+        Arc::new(Stream::new(self.streams, "server".into(), kind))
     }
 
     fn stdio(&mut self) -> Talk {

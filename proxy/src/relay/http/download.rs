@@ -19,8 +19,7 @@ use super::{
     upstream::Lease,
 };
 use crate::{
-    shutdown::Shutdown,
-    tap::Probe,
+    tap::{Debt, Probe},
     traffic::{End, ResponseHead},
 };
 
@@ -34,6 +33,11 @@ impl Answer {
         if let Some(probe) = &mut self.0 {
             probe.head(head());
         }
+    }
+
+    /// What the response's stream owes to requests that came on others.
+    pub(super) fn debt(&self) -> Option<Debt> {
+        self.0.as_ref().map(Probe::debt)
     }
 
     fn data(&mut self, chunk: &Bytes) {
@@ -80,7 +84,7 @@ pub(super) struct Download {
 pub(super) struct EventStream {
     /// Looks for the endpoint that a legacy SSE server announces.
     endpoint: Option<(EndpointRewriter, Arc<Endpoints>)>,
-    /// Ends a stream on which no answer is awaited, when the proxy shuts down.
+    /// Ends the stream when the proxy shuts down and no answer is awaited on it.
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -89,8 +93,8 @@ impl EventStream {
         self.endpoint = Some((rewriter, endpoints));
     }
 
-    pub(super) fn end_at(&mut self, shutdown: Shutdown) {
-        self.over = Some(Box::pin(async move { shutdown.begun().await }));
+    pub(super) fn end_at(&mut self, over: impl Future<Output = ()> + Send + 'static) {
+        self.over = Some(Box::pin(over));
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {

@@ -118,6 +118,8 @@ impl Forward {
             Some((to_server, to_client)) => (Some(to_server), Some(to_client)),
             None => (None, None),
         };
+        let posts = self.transport == HttpTransport::LegacySse && asked.method == Method::POST;
+        let _posting = posts.then(|| self.endpoints.post());
         let mut answer = Answer(to_client);
         let headers = match self.onwards(&mut parts, mcp) {
             Ok(headers) => headers,
@@ -185,7 +187,7 @@ impl Forward {
                 parts.method == Method::GET
                     || parts.headers.get(MCP_METHOD).is_some_and(|it| it == "subscriptions/listen")
             }
-            // All answers of a session come on its one stream.
+            // All answers of a session come on its one stream, which ends when it owes none.
             HttpTransport::LegacySse => false,
         };
         let path = if parts.method == Method::GET {
@@ -277,7 +279,8 @@ impl Forward {
         let given = mem::take(&mut parts.headers);
         parts.headers = head::end_to_end(given, |_| false);
         self.turn(&mut parts.headers, asked);
-        let stream = (kind == BodyKind::EventStream).then(|| self.event_stream(asked, mcp));
+        let stream =
+            (kind == BodyKind::EventStream).then(|| self.event_stream(asked, mcp, &answer));
         let stream = stream.flatten();
         if stream.is_some() {
             parts.headers.remove(CONTENT_LENGTH);
@@ -309,7 +312,7 @@ impl Forward {
         }
     }
 
-    fn event_stream(&self, asked: &Asked, mcp: bool) -> Option<Box<EventStream>> {
+    fn event_stream(&self, asked: &Asked, mcp: bool, answer: &Answer) -> Option<Box<EventStream>> {
         let announces =
             mcp && self.transport == HttpTransport::LegacySse && asked.method == Method::GET;
         if !announces && !asked.idle_stream {
@@ -317,9 +320,13 @@ impl Forward {
         }
         let mut stream = Box::new(EventStream::default());
         if asked.idle_stream {
-            stream.end_at(self.shutdown.clone());
+            let shutdown = self.shutdown.clone();
+            stream.end_at(async move { shutdown.begun().await });
         }
         if announces {
+            if let Some(debt) = answer.debt() {
+                stream.end_at(Arc::clone(&self.endpoints).quiet(debt, self.shutdown.clone()));
+            }
             let rewriter = EndpointRewriter::new(Arc::clone(&self.rewrite), asked.path.clone());
             stream.rewrite(rewriter, Arc::clone(&self.endpoints));
         }
