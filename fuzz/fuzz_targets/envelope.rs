@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mcpulse_proxy::{
-    jsonrpc::{self, Id, Kind},
+    jsonrpc::{Id, Kind},
     mcp::Field,
     scan::{Bounds, Frame, Scanner},
 };
@@ -15,7 +15,6 @@ fuzz_target!(|input: (u8, u16, &[u8])| {
     let whole = scan(frame, frame.len().max(1), bounds);
     let chunked = scan(frame, usize::from(chunk).max(1), bounds);
     assert_eq!(whole, chunked);
-    let _ = jsonrpc::request_id(frame);
     if let Ok(Value::Object(object)) = serde_json::from_slice(frame) {
         let (messages, verdict) = &whole;
         assert_eq!((messages.len(), *verdict), (1, Frame::Whole));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     mcp::Field,
-    scan::{Bounds, Form, Message, Scanner},
+    scan::{Form, Message},
 };
 
 /// An id, a progress token or the like, with its JSON type: `1` and `"1"` differ.
@@ -115,27 +115,10 @@ pub fn is_error(message: &Message) -> bool {
     !matches!(message.form(Field::Error), Form::Absent | Form::Null)
 }
 
-/// The id, as JSON, under which the request that `bytes` begin with wants its answer; none for
-/// anything else, and none when the id lies beyond the end of `bytes`.
-pub fn request_id(bytes: &[u8]) -> Option<Box<str>> {
-    let mut scanner = Scanner::new(Bounds { inspect: u64::MAX, arguments: 0, text: 0 });
-    scanner.feed(bytes);
-    let message = scanner.message();
-    if message.in_batch() || message.has(Field::Result) || message.has(Field::Error) {
-        return None;
-    }
-    let (raw, whole) = message.raw(Field::Id);
-    let text = str::from_utf8(raw).ok().filter(|_| whole)?;
-    match message.form(Field::Id) {
-        Form::Text => Some(format!("\"{text}\"").into()),
-        Form::Null | Form::Scalar => Some(text.into()),
-        Form::Absent | Form::Nested => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::{Bounds, Scanner};
 
     fn kind(message: &str) -> Kind {
         let mut scanner = Scanner::new(Bounds { inspect: 100, arguments: 10, text: 10 });
@@ -185,24 +168,5 @@ mod tests {
         assert_eq!(kind(r#"{"result":{"error":{"code":1}}}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1}"#), Kind::Unknown);
         assert_eq!(kind(r#"{"id":1,"method":2}"#), Kind::Unknown);
-    }
-
-    #[test]
-    fn finds_the_id_to_answer() {
-        let found = |text: &str| request_id(text.as_bytes()).map(String::from);
-        assert_eq!(found(r#"{"method":"m","id":7,"params":{"a":"#).as_deref(), Some("7"));
-        assert_eq!(found(r#"{"id":"a\n","method":"m"}"#).as_deref(), Some(r#""a\n""#));
-        assert_eq!(found(r#"{"params":{"id":1},"id":2}"#).as_deref(), Some("2"));
-        for none in [
-            r#"{"method":"m"}"#,
-            r#"{"id":12"#,
-            r#"{"id":"a"#,
-            r#"{"id":1,"result":{}}"#,
-            r#"[{"id":1,"method":"m"}]"#,
-            "x",
-            "",
-        ] {
-            assert_eq!(found(none), None, "{none}");
-        }
     }
 }

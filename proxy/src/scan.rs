@@ -226,6 +226,11 @@ impl Scanner {
         self.state != State::Start
     }
 
+    /// Whether a message has begun and not ended.
+    pub fn is_within(&self) -> bool {
+        self.depth > 0
+    }
+
     /// Memory is short: of this frame keeps nothing more but what decides. Returns whether
     /// that is news.
     pub fn keep_less(&mut self) -> bool {

@@ -24,6 +24,7 @@ use crate::{
     traffic::HttpTransport,
 };
 
+mod asked;
 pub mod counters;
 mod credentials;
 mod dial;

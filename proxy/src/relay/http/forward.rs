@@ -25,6 +25,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 
 use super::{
+    asked::Asked,
     counters::Counters,
     credentials::Credentials,
     download::{Answer, Download, EventStream, Reply},
@@ -96,7 +97,7 @@ impl Settings {
 }
 
 /// What is kept of a request for its answer.
-struct Asked {
+struct Question {
     method: Method,
     path: PathAndQuery,
     /// A stream on which no answer to a request is awaited.
@@ -162,14 +163,14 @@ impl Forward {
                 }
                 match progress.interrupted() {
                     Some(why) => self.interrupted(why, answer),
-                    None => self.fail(&failure, &progress.beginning(), answer),
+                    None => self.fail(&failure, &progress.asked(), answer),
                 }
             }
         }
     }
 
     /// Whether the request may pass at all.
-    fn check(&self, parts: &request::Parts, body: &Incoming) -> Result<Asked, Refusal> {
+    fn check(&self, parts: &request::Parts, body: &Incoming) -> Result<Question, Refusal> {
         self.guard.admit(parts)?;
         let path = parts.uri.path_and_query().cloned();
         let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {
@@ -195,11 +196,16 @@ impl Forward {
         } else {
             path
         };
-        Ok(Asked { method: parts.method.clone(), path, idle_stream })
+        Ok(Question { method: parts.method.clone(), path, idle_stream })
     }
 
     /// Begins to show the exchange to the tap, if it is one that can carry messages.
-    fn observe(&self, parts: &request::Parts, asked: &Asked, mcp: bool) -> Option<(Probe, Probe)> {
+    fn observe(
+        &self,
+        parts: &request::Parts,
+        asked: &Question,
+        mcp: bool,
+    ) -> Option<(Probe, Probe)> {
         if !mcp || !matches!(asked.method, Method::POST | Method::GET | Method::DELETE) {
             return None;
         }
@@ -266,7 +272,7 @@ impl Forward {
         response: Response<Incoming>,
         lease: Lease,
         mut answer: Answer,
-        asked: &Asked,
+        asked: &Question,
         mcp: bool,
     ) -> Response<Reply> {
         let (mut parts, body) = response.into_parts();
@@ -297,7 +303,7 @@ impl Forward {
     }
 
     /// Headers that name URLs of the upstream.
-    fn turn(&self, headers: &mut HeaderMap, asked: &Asked) {
+    fn turn(&self, headers: &mut HeaderMap, asked: &Question) {
         if let Some(location) = headers.get_mut(LOCATION)
             && let Some(turned) = self.rewrite.location(location, &asked.path)
         {
@@ -312,7 +318,12 @@ impl Forward {
         }
     }
 
-    fn event_stream(&self, asked: &Asked, mcp: bool, answer: &Answer) -> Option<Box<EventStream>> {
+    fn event_stream(
+        &self,
+        asked: &Question,
+        mcp: bool,
+        answer: &Answer,
+    ) -> Option<Box<EventStream>> {
         let announces =
             mcp && self.transport == HttpTransport::LegacySse && asked.method == Method::GET;
         if !announces && !asked.idle_stream {
@@ -338,11 +349,11 @@ impl Forward {
         &self,
         mut parts: http::response::Parts,
         download: Download,
-        asked: &Asked,
+        asked: &Question,
     ) -> Response<Reply> {
         let Ok(body) = Limited::new(download, METADATA_LIMIT).collect().await else {
             let failure = Failure::metadata(METADATA_LIMIT);
-            return self.fail(&failure, b"", Answer(None));
+            return self.fail(&failure, &Asked::Nothing, Answer(None));
         };
         let mut body = body.to_bytes();
         if let Some(turned) = self.rewrite.metadata(&asked.path, &body) {
@@ -379,12 +390,12 @@ impl Forward {
         }
     }
 
-    fn fail(&self, failure: &Failure, beginning: &[u8], mut answer: Answer) -> Response<Reply> {
+    fn fail(&self, failure: &Failure, asked: &Asked, mut answer: Answer) -> Response<Reply> {
         answer.end(failure.end);
         if let Some(kind) = failure.kind {
             self.counters.count_failed(kind);
         }
-        failure.response(beginning, self.settings.error_status).map(Reply::Whole)
+        failure.response(asked, self.settings.error_status).map(Reply::Whole)
     }
 
     /// Completes when the drain is over. Looks only when it is polled: the connection polls

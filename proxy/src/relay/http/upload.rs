@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,10 +14,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::asked::{Asked, Beginning};
 use crate::{tap::Probe, traffic::End};
-
-/// How much of a request is kept until its response begins, for the id of an error answer.
-const KEPT: usize = 64 << 10;
 
 /// Why a request body came to no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,37 +34,23 @@ pub(super) enum Interrupted {
 /// What is known of an upload, for the one who waits for the response.
 #[derive(Debug)]
 pub(super) struct Progress {
-    kept: Mutex<Kept>,
+    beginning: Mutex<Beginning>,
     ended: OnceLock<Result<Instant, Interrupted>>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    chunks: Vec<Bytes>,
-    length: usize,
-    released: bool,
-}
-
 impl Progress {
-    fn keep(&self, chunk: &Bytes) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if !kept.released && kept.length < KEPT {
-            kept.length += chunk.len();
-            kept.chunks.push(chunk.clone());
-        }
-    }
-
     /// Lets go of what was kept: the response has begun.
     pub(super) fn release(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.released = true;
-        kept.chunks = Vec::new();
+        *self.beginning() = Beginning::Released;
     }
 
-    /// The beginning of the request body, as far as it came and was kept.
-    pub(super) fn beginning(&self) -> Vec<u8> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.chunks.concat()
+    /// What the request asks, as far as it came.
+    pub(super) fn asked(&self) -> Asked {
+        self.beginning().asked()
+    }
+
+    fn beginning(&self) -> MutexGuard<'_, Beginning> {
+        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the body will never be through.
@@ -110,7 +94,7 @@ impl Upload {
         max_body: u64,
         read_timeout: Duration,
     ) -> Self {
-        let progress = Progress { kept: Mutex::default(), ended: OnceLock::new() };
+        let progress = Progress { beginning: Mutex::default(), ended: OnceLock::new() };
         let mut upload = Self {
             inner,
             probe,
@@ -193,7 +177,7 @@ impl Body for Upload {
                 return this.interrupt(Interrupted::TooLarge);
             };
             this.left = left;
-            this.progress.keep(chunk);
+            this.progress.beginning().push(chunk);
             if let Some(probe) = &mut this.probe {
                 probe.data(chunk);
             }
