@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// The stream of a session whose client is told to POST to `endpoint`.
@@ -39,6 +41,28 @@ fn answers_come_on_the_stream_of_the_session() {
     assert_eq!((record.outcome, record.duration), (Outcome::Ok, Duration::from_secs(2)));
     assert_eq!(record.client.as_ref().map(|client| &*client.name), Some("desk"));
     assert_eq!(record.session.as_ref().map(|session| session.len()), Some(16));
+}
+
+#[test]
+fn a_stream_owes_the_answers_of_its_session() {
+    let mut script = Script::new();
+    let first = stream(&mut script, TARGET);
+    let second = stream(&mut script, "/messages/?session_id=2");
+    let owed = || [&first, &second].map(|talk| talk.owed.load(Ordering::SeqCst));
+    post(&mut script, TARGET, &call("1"));
+    post(&mut script, TARGET, &request("2", "prompts/list"));
+    post(&mut script, "/messages/?session_id=2", &modern("1"));
+    assert_eq!(owed(), [2, 1]);
+    // What the server asks is not owed to the client.
+    script.event(&first, None, &request("1", "roots/list"));
+    script.event(&first, None, &ok("1"));
+    post(&mut script, TARGET, &cancelled("2"));
+    script.event(&second, None, &ok("1"));
+    assert_eq!(owed(), [0, 0]);
+    post(&mut script, TARGET, &call("3"));
+    assert_eq!(owed(), [1, 0]);
+    script.pass(Duration::from_hours(2));
+    assert_eq!(owed(), [0, 0], "nobody waits for ever");
 }
 
 #[test]

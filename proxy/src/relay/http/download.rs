@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -66,6 +67,17 @@ pub(super) enum Reply {
     Whole(Full<Bytes>),
     /// The upstream's.
     Streamed(Download),
+    /// Nothing, in place of so many bytes that the client has already (304). Over HTTP/1.1 the
+    /// library would otherwise leave out how many they are.
+    Unsent(u64),
+}
+
+impl Reply {
+    /// What the head of a 304 promises with this `Content-Length`.
+    pub(super) fn unsent(length: &HeaderValue) -> Self {
+        let length = length.to_str().ok().and_then(|length| length.parse().ok());
+        length.map_or_else(|| Self::Whole(Full::default()), Self::Unsent)
+    }
 }
 
 /// A response body from the upstream.
@@ -219,6 +231,7 @@ impl Body for Reply {
         match self.get_mut() {
             Self::Streamed(download) => Pin::new(download).poll_frame(cx),
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
+            Self::Unsent(_) => Poll::Ready(None),
         }
     }
 
@@ -226,6 +239,7 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Streamed(download) => download.is_end_stream(),
+            Self::Unsent(_) => false,
         }
     }
 
@@ -233,6 +247,7 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.size_hint(),
             Self::Streamed(download) => download.size_hint(),
+            Self::Unsent(length) => SizeHint::with_exact(*length),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HOST, LOCATION, ORIGIN, TE,
         WWW_AUTHENTICATE,
@@ -22,7 +22,10 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    ext::ReasonPhrase,
+};
 
 use super::{
     asked::Asked,
@@ -72,6 +75,7 @@ pub(super) struct Forward {
 #[derive(Debug)]
 pub(super) struct Settings {
     max_body: u64,
+    max_header: u64,
     read_timeout: Duration,
     response_timeout: Option<Duration>,
     host_header: HostHeader,
@@ -85,6 +89,7 @@ impl Settings {
     pub(super) fn new(remote: &Remote, listen: &Listen) -> Self {
         Self {
             max_body: listen.max_body,
+            max_header: listen.max_header,
             read_timeout: listen.read_timeout,
             response_timeout: remote.response_timeout,
             host_header: remote.host_header,
@@ -100,6 +105,7 @@ impl Settings {
 struct Question {
     method: Method,
     path: PathAndQuery,
+    http2: bool,
     /// A stream on which no answer to a request is awaited.
     idle_stream: bool,
 }
@@ -171,6 +177,12 @@ impl Forward {
 
     /// Whether the request may pass at all.
     fn check(&self, parts: &request::Parts, body: &Incoming) -> Result<Question, Refusal> {
+        // Over HTTP/1 the library measures the head, and says so.
+        if parts.version == Version::HTTP_2 && head::size(&parts.headers) > self.settings.max_header
+        {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refusal::new(status, "head_too_large", "the head is too large"));
+        }
         self.guard.admit(parts)?;
         let path = parts.uri.path_and_query().cloned();
         let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {
@@ -196,7 +208,8 @@ impl Forward {
         } else {
             path
         };
-        Ok(Question { method: parts.method.clone(), path, idle_stream })
+        let http2 = parts.version == Version::HTTP_2;
+        Ok(Question { method: parts.method.clone(), path, http2, idle_stream })
     }
 
     /// Begins to show the exchange to the tap, if it is one that can carry messages.
@@ -298,8 +311,18 @@ impl Forward {
         {
             return self.turn_metadata(parts, download, asked).await;
         }
+        // The hop's own (RFC 9110, 2.5).
+        parts.version = Version::HTTP_11;
+        let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
-        Response::from_parts(parts, Reply::Streamed(download))
+        reason.map(|reason| parts.extensions.insert(reason));
+        let reply = match parts.headers.get(CONTENT_LENGTH) {
+            Some(length) if parts.status == StatusCode::NOT_MODIFIED && !asked.http2 => {
+                Reply::unsent(length)
+            }
+            _ => Reply::Streamed(download),
+        };
+        Response::from_parts(parts, reply)
     }
 
     /// Headers that name URLs of the upstream.

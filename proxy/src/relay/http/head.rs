@@ -58,6 +58,12 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// How HTTP/2 measures a head (RFC 9113, 6.5.2), in bytes.
+pub(super) fn size(headers: &HeaderMap) -> u64 {
+    let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    sizes.sum::<usize>() as u64
+}
+
 /// Whether the sender takes trailers (`TE: trailers`).
 pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
     headers

@@ -36,6 +36,9 @@ use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor};
 
 /// Clients at once; further ones wait in the system's queue until another leaves.
 const MAX_CONNECTIONS: usize = 16 << 10;
+/// How many times the limit a head over HTTP/2 may have to be refused by us, who count it:
+/// beyond it the library refuses it and tells nobody.
+const COUNTED: usize = 4;
 /// Streams that one HTTP/2 client may have open at once.
 const MAX_STREAMS: u32 = 1 << 10;
 /// What an HTTP/2 client may send before it is read: one stream, and all of them.
@@ -76,13 +79,17 @@ impl Listener {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(listen.read_timeout)
-            .max_header_size(max_header);
+            .max_header_size(max_header)
+            .auto_date_header(false);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_EVERY)
-            .max_header_list_size(u32::try_from(max_header).unwrap_or(u32::MAX))
+            .auto_date_header(false)
+            .max_header_list_size(
+                u32::try_from(max_header.saturating_mul(COUNTED)).unwrap_or(u32::MAX),
+            )
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -36,6 +36,8 @@ use crate::ready::Gate;
 const STREAM_WINDOW: u32 = 256 << 10;
 #[expect(clippy::cast_possible_truncation, reason = "it is 64")]
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// Largest head of a response over HTTP/2, in bytes; over HTTP/1.1 there is such a limit too.
+const LARGEST_HEAD: u32 = 256 << 10;
 /// How often an HTTP/2 connection with open streams is asked whether it lives, and how long
 /// it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -196,6 +198,7 @@ impl Upstream {
                     .timer(TokioTimer::new())
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_header_list_size(LARGEST_HEAD)
                     .keep_alive_interval(PING_EVERY)
                     .keep_alive_timeout(PING_EVERY)
                     .handshake(io)
