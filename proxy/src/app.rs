@@ -110,6 +110,9 @@ impl Running<'_> {
         listen: &Listen,
         transport: HttpTransport,
     ) -> anyhow::Result<ExitCode> {
+        if let Err(error) = platform::raise_file_limit() {
+            tracing::debug!("raise the limit of open files: {error}");
+        }
         let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, self.server_id())?;
         self.reporting.show_relay(relay.counters())?;
         let listener = bind(&listen.address).await.with_context(|| {

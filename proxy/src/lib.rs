@@ -16,7 +16,7 @@
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`telemetry`] starts the program's own log.
-//! - [`bind`], [`config`], [`ready`] and [`shutdown`] know none of the parts above.
+//! - [`bind`], [`config`], [`ready`], [`shutdown`] and [`trouble`] know none of the parts above.
 //! - [`platform`] has what differs between operating systems.
 
 pub mod app;
@@ -52,5 +52,6 @@ pub mod bind;
 pub mod config;
 pub mod ready;
 pub mod shutdown;
+pub mod trouble;
 
 pub mod platform;

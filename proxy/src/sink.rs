@@ -16,7 +16,6 @@ pub mod otel;
 pub mod prometheus;
 pub mod queue;
 mod redact;
-mod trouble;
 
 pub use ledger::{Account, Ledger};
 pub use prometheus::Metrics;

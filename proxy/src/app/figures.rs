@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::Lost;
 use crate::{
     observe::Counters as Observed,
-    relay::http::{Counters, counters::Failed},
+    relay::http::{
+        Counters,
+        counters::{Away, Failed},
+    },
     sink::{
         Metrics,
         prometheus::{Family, Result},
@@ -52,8 +55,13 @@ const HTTP_RESENT: Family = Family::counter(
 );
 const HTTP_TURNED_AWAY: Family = Family::counter(
     "mcpulse_http_turned_away_total",
+    &["reason"],
+    "Connections of clients that ended before a request, by reason.",
+);
+const HTTP_FULL: Family = Family::counter(
+    "mcpulse_http_full_total",
     &[],
-    "Connections of clients that ended before a request: no TLS, or nothing in time.",
+    "Times that as many clients were connected as may be, and the next had to wait.",
 );
 
 const LOG_DROPPED: Family = Family::counter(
@@ -95,7 +103,7 @@ pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<(
         (HTTP_REQUESTS, Counters::requests),
         (HTTP_DIALLED, Counters::dialled),
         (HTTP_RESENT, Counters::resent),
-        (HTTP_TURNED_AWAY, Counters::turned_away),
+        (HTTP_FULL, Counters::full),
     ];
     for (family, read) in single {
         let counters = Arc::clone(&counters);
@@ -104,6 +112,10 @@ pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<(
     let refused = Arc::clone(&counters);
     metrics.pull(HTTP_REFUSED, move || {
         refused.refused().map(|(reason, count)| ([reason], count)).collect()
+    })?;
+    let away = Arc::clone(&counters);
+    metrics.pull(HTTP_TURNED_AWAY, move || {
+        Away::ALL.iter().map(|why| ([why.label()], away.turned_away(*why))).collect()
     })?;
     metrics.pull(HTTP_FAILED, move || {
         Failed::ALL.iter().map(|kind| ([kind.label()], counters.failed(*kind))).collect()

@@ -15,7 +15,10 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, fcntl_dupfd_cloexec},
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit,
+        waitid,
+    },
     stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
 };
 use tokio::signal::unix::{self, SignalKind, signal};
@@ -87,6 +90,13 @@ impl Hangup {
     pub async fn next(&mut self) {
         self.0.recv().await;
     }
+}
+
+/// Lets the process have as many files open as the system allows it: every client of a
+/// listener and every connection upstream is one.
+pub fn raise_file_limit() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// What makes a file the same file, whatever its name.

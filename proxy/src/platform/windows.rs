@@ -75,6 +75,11 @@ impl Hangup {
     }
 }
 
+/// Does nothing: Windows has no such limit.
+pub fn raise_file_limit() -> io::Result<()> {
+    Ok(())
+}
+
 /// What makes a file the same file: nothing that the standard library could tell.
 pub fn identity(_file: &Metadata) -> Option<(u64, u64)> {
     None

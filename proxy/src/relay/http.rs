@@ -55,7 +55,7 @@ use self::{
     endpoints::Endpoints,
     forward::{Forward, Settings},
     guard::Guard,
-    listener::Listener,
+    listener::{Listener, MAX_CONNECTIONS},
     rewrite::Rewrite,
     upstream::Upstream,
 };
@@ -72,6 +72,8 @@ pub struct HttpRelay {
     transport: HttpTransport,
     server_id: Arc<str>,
     counters: Arc<Counters>,
+    /// Clients at once.
+    max_connections: usize,
 }
 
 /// What is wrong with the configuration of a relay.
@@ -121,6 +123,7 @@ impl HttpRelay {
             transport,
             server_id,
             counters: Arc::default(),
+            max_connections: MAX_CONNECTIONS,
         })
     }
 
@@ -160,7 +163,7 @@ impl HttpRelay {
             counters,
             abandoned: AtomicBool::new(false),
         });
-        let listening = Listener::new(forward, &listen, tls, shutdown);
+        let listening = Listener::new(forward, &listen, tls, self.max_connections, shutdown);
         tokio::select! {
             () = listening.run(listener) => {}
             () = upstream.keep() => {}

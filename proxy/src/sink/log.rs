@@ -11,9 +11,8 @@ use super::{
     foreign::printable,
     ledger::SHUTDOWN,
     queue::{Take, queue},
-    trouble::Trouble,
 };
-use crate::{config::Capture, record::Call, shutdown::Shutdown};
+use crate::{config::Capture, record::Call, shutdown::Shutdown, trouble::Trouble};
 
 mod line;
 mod target;

@@ -15,9 +15,8 @@ use super::{
     backoff::Backoff,
     ledger::SHUTDOWN,
     queue::{Take, queue},
-    trouble::Trouble,
 };
-use crate::{config, shutdown::Shutdown};
+use crate::{config, shutdown::Shutdown, trouble::Trouble};
 
 mod collector;
 mod own;

@@ -10,13 +10,14 @@ pub struct Counters {
     failed: [AtomicU64; Failed::ALL.len()],
     dialled: AtomicU64,
     resent: AtomicU64,
-    turned_away: AtomicU64,
+    turned_away: [AtomicU64; Away::ALL.len()],
+    full: AtomicU64,
 }
 
 /// The values of the `reason` label of refused requests: `host`, `origin`, `token` and
 /// `token_unreadable` are the guard's, the others say that a body was too large (413) or
-/// stopped coming (408), that a method makes no sense here (405), or that over HTTP/1 the
-/// head was too large (431) or no HTTP (400).
+/// stopped coming (408), that a method makes no sense here (405), or that the head was too
+/// large (431) or no HTTP (400).
 pub const REFUSED: [&str; 9] = [
     "host",
     "origin",
@@ -57,6 +58,31 @@ impl Failed {
     }
 }
 
+/// How a connection of a client ended before a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// TLS failed, or did not come about in time.
+    NoTls,
+    /// Nothing was said on it, or nothing in time.
+    Silent,
+    /// The system would not give it to us: no file descriptor was left, or the client had gone.
+    NotAccepted,
+}
+
+impl Away {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::NoTls, Self::Silent, Self::NotAccepted];
+
+    /// The value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoTls => "no_tls",
+            Self::Silent => "silent",
+            Self::NotAccepted => "not_accepted",
+        }
+    }
+}
+
 impl Counters {
     /// Requests that arrived whole enough to be read.
     pub fn requests(&self) -> u64 {
@@ -84,9 +110,14 @@ impl Counters {
         self.resent.load(Ordering::Relaxed)
     }
 
-    /// Connections of clients that ended before a request: no TLS, or nothing in time.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    /// Connections of clients that ended before a request, by reason.
+    pub fn turned_away(&self, away: Away) -> u64 {
+        self.turned_away[away as usize].load(Ordering::Relaxed)
+    }
+
+    /// Times that as many clients were connected as may be, and the next had to wait.
+    pub fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_request(&self) {
@@ -111,7 +142,11 @@ impl Counters {
         self.resent.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_turned_away(&self) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_turned_away(&self, away: Away) {
+        self.turned_away[away as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_full(&self) {
+        self.full.fetch_add(1, Ordering::Relaxed);
     }
 }

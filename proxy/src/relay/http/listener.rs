@@ -31,11 +31,11 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{dial::tune, forward::Forward, prefixed::Prefixed};
-use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor};
+use super::{counters::Away, dial::tune, forward::Forward, prefixed::Prefixed};
+use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor, trouble::Trouble};
 
 /// Clients at once; further ones wait in the system's queue until another leaves.
-const MAX_CONNECTIONS: usize = 16 << 10;
+pub(super) const MAX_CONNECTIONS: usize = 16 << 10;
 /// How many times the limit a head over HTTP/2 may have to be refused by us, who count it:
 /// beyond it the library refuses it and tells nobody.
 const COUNTED: usize = 4;
@@ -64,6 +64,7 @@ pub(super) struct Listener {
     http2: http2::Builder<TokioExecutor>,
     read_timeout: Duration,
     drain_timeout: Duration,
+    max_connections: usize,
     shutdown: Shutdown,
 }
 
@@ -72,6 +73,7 @@ impl Listener {
         forward: Arc<Forward>,
         listen: &Listen,
         tls: Option<Acceptor>,
+        max_connections: usize,
         shutdown: Shutdown,
     ) -> Self {
         let max_header = usize::try_from(listen.max_header).unwrap_or(usize::MAX);
@@ -101,6 +103,7 @@ impl Listener {
             http2,
             read_timeout: listen.read_timeout,
             drain_timeout: listen.drain_timeout,
+            max_connections,
             shutdown,
         }
     }
@@ -109,23 +112,25 @@ impl Listener {
     pub(super) async fn run(self, listener: TcpListener) {
         let this = Arc::new(self);
         let connections = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let room = Arc::new(Semaphore::new(this.max_connections));
+        let (mut full, mut trouble) = (Trouble::default(), Trouble::default());
         let mut begun = pin!(this.shutdown.begun());
         loop {
             let next = async {
-                let permit = Arc::clone(&room).acquire_owned().await;
-                (permit, listener.accept().await)
+                let permit = this.place(&room, &mut full).await?;
+                Some((permit, listener.accept().await))
             };
-            let (permit, accepted) = tokio::select! {
+            let next = tokio::select! {
                 next = next => next,
                 () = &mut begun => break,
             };
-            match (permit, accepted) {
-                (Ok(permit), Ok((stream, _))) => {
+            match next {
+                Some((permit, Ok((stream, _)))) => {
+                    trouble.ends();
                     connections.spawn(Arc::clone(&this).serve(stream, permit));
                 }
-                (_, Err(error)) => this.pause(&error).await,
-                (Err(_), _) => break,
+                Some((_, Err(error))) => this.pause(&error, &mut trouble).await,
+                None => break,
             }
         }
         drop(listener);
@@ -133,12 +138,32 @@ impl Listener {
         connections.wait().await;
     }
 
+    /// A place for another client, once there is one.
+    async fn place(
+        &self,
+        room: &Arc<Semaphore>,
+        full: &mut Trouble,
+    ) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+            full.ends();
+            return Some(permit);
+        }
+        self.forward.counters.count_full();
+        if full.begins_or_lasts() {
+            let most = self.max_connections;
+            tracing::warn!("{most} clients are connected; others wait until one of them leaves");
+        }
+        Arc::clone(room).acquire_owned().await.ok()
+    }
+
     /// A client that left again is its own matter; without descriptors only time helps.
-    async fn pause(&self, error: &io::Error) {
+    async fn pause(&self, error: &io::Error, trouble: &mut Trouble) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        self.forward.counters.count_turned_away();
+        self.forward.counters.count_turned_away(Away::NotAccepted);
         if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-            tracing::warn!("accept a connection: {error}");
+            if trouble.begins_or_lasts() {
+                tracing::warn!("accept a connection: {error}; clients wait until others leave");
+            }
             tokio::time::sleep(BREATH).await;
         }
     }
@@ -154,7 +179,8 @@ impl Listener {
             Some(acceptor) => Box::pin(self.serve_tls(acceptor, stream)).await,
         };
         if let Err(error) = begun {
-            self.forward.counters.count_turned_away();
+            let away = if self.tls.is_some() { Away::NoTls } else { Away::Silent };
+            self.forward.counters.count_turned_away(away);
             tracing::debug!("a client got no further than to connect: {error}");
         }
         drop(permit);

@@ -12,10 +12,7 @@ use super::{
     batch::Batch,
     spool::{Appended, Spool},
 };
-use crate::{
-    config,
-    sink::{Account, trouble::Trouble},
-};
+use crate::{config, sink::Account, trouble::Trouble};
 
 /// Bytes at which a request is full; gRPC servers take 4 MiB by default.
 pub(super) const REQUEST_BYTES: usize = 3 << 20;

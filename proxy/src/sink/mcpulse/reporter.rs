@@ -21,10 +21,8 @@ use crate::{
     config,
     record::Call,
     shutdown::Shutdown,
-    sink::{
-        Account, backoff::Backoff, foreign::printable, ledger::SHUTDOWN, queue::Take,
-        trouble::Trouble,
-    },
+    sink::{Account, backoff::Backoff, foreign::printable, ledger::SHUTDOWN, queue::Take},
+    trouble::Trouble,
 };
 
 /// Calls converted before other tasks get their turn.

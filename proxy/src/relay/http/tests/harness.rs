@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::super::{Counters, HttpRelay};
+use super::super::{Counters, HttpRelay, listener::MAX_CONNECTIONS};
 use crate::{
     config::{Listen, Remote},
     ready::Ready,
@@ -147,13 +147,24 @@ impl Relay {
     }
 
     pub(super) async fn start(remote: Remote, listen: Listen, transport: HttpTransport) -> Self {
+        Self::with_room(remote, listen, transport, MAX_CONNECTIONS).await
+    }
+
+    /// A relay that serves so many clients at once.
+    pub(super) async fn with_room(
+        remote: Remote,
+        listen: Listen,
+        transport: HttpTransport,
+        room: usize,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let url: http::Uri = remote.url.parse().unwrap();
         let upstream_port = url.port_u16().unwrap();
         let (tap, drain) = Tap::new(8 << 20);
         let (ready, shutdown) = (Ready::default(), Shutdown::default());
-        let relay = HttpRelay::new(remote, listen, transport, "server".into()).unwrap();
+        let mut relay = HttpRelay::new(remote, listen, transport, "server".into()).unwrap();
+        relay.max_connections = room;
         let counters = relay.counters();
         let serving = relay.serve(listener, tap, ready.gate("upstream"), shutdown.clone());
         let task = tokio::spawn(serving);

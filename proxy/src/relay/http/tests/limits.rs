@@ -13,7 +13,7 @@ use tokio::{
 use super::harness::{DEADLINE, Relay, Server, eventually, whole};
 use crate::{
     config::{Listen, Remote},
-    relay::http::counters::REFUSED,
+    relay::http::counters::{Away, REFUSED},
     traffic::{End, HttpTransport},
 };
 
@@ -101,7 +101,7 @@ async fn a_client_that_says_nothing_or_half_a_head_is_closed() {
     assert_eq!(raw(&relay, "").await, "");
     assert_eq!(raw(&relay, "PRI * HTTP/2.0").await, "");
     assert_eq!(raw(&relay, "POST /mcp HTTP/1.1\r\nhost: lo").await, "");
-    eventually("both were counted", || relay.counters.turned_away() == 2).await;
+    eventually("both were counted", || relay.counters.turned_away(Away::Silent) == 2).await;
     assert_eq!(relay.counters.requests(), 0);
 }
 
@@ -123,4 +123,22 @@ async fn a_slow_body_is_waited_for_as_long_as_it_comes() {
     let mut answer = Vec::new();
     timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(String::from_utf8(answer).unwrap().ends_with("12345678"));
+}
+
+#[tokio::test]
+async fn a_client_too_many_waits_and_is_counted() {
+    let server = echo().await;
+    let remote = Remote::new(server.url());
+    let relay = Relay::with_room(remote, Listen::new(":0"), HttpTransport::Streamable, 2).await;
+    let post = || relay.request("POST", "/mcp").body(whole("hello")).unwrap();
+    let (mut first, mut second) = (relay.client().await, relay.client().await);
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.send_request(post()).await.unwrap().status(), 200);
+    }
+    eventually("the next would have to wait", || relay.counters.full() == 1).await;
+    let mut third = relay.client().await;
+    let asking = tokio::spawn(third.send_request(post()));
+    drop(first);
+    assert_eq!(asking.await.unwrap().unwrap().status(), 200);
+    assert_eq!(relay.counters.full(), 2);
 }

@@ -9,7 +9,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 
 /// One kind of trouble.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub struct Trouble {
     since: Option<Instant>,
     spoke: Option<Instant>,
     /// Whether the log says that there is trouble.
@@ -18,7 +18,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// It is there. Whether to speak of it now.
-    pub(super) fn begins_or_lasts(&mut self) -> bool {
+    pub fn begins_or_lasts(&mut self) -> bool {
         let now = Instant::now();
         self.since.get_or_insert(now);
         if self.spoke.is_some_and(|spoke| now < spoke + SILENCE) {
@@ -35,7 +35,7 @@ impl Trouble {
     }
 
     /// It is gone. How long it lasted, when the log said that it was there.
-    pub(super) fn ends(&mut self) -> Option<Duration> {
+    pub fn ends(&mut self) -> Option<Duration> {
         let lasted = self.since.take()?.elapsed();
         std::mem::take(&mut self.told).then_some(lasted)
     }
