@@ -132,7 +132,7 @@ pub(crate) fn by(scrape: &Scrape, name: &str, label: &str) -> Counts {
 }
 
 /// Checks the most memory that the proxy has ever taken.
-fn assert_modest(proxy: &Proxy) {
+pub(crate) fn assert_modest(proxy: &Proxy) {
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("it runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
@@ -147,6 +147,6 @@ pub(crate) fn call(id: &str) -> String {
 }
 
 /// A result for the call with this id.
-fn result(id: &str) -> String {
+pub(crate) fn result(id: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)
 }

@@ -5,6 +5,7 @@ mod cli;
 mod conformance;
 mod demo;
 mod faults;
+mod http;
 mod layering;
 mod mcpulse;
 mod proto;

@@ -113,15 +113,24 @@ pub(crate) struct Front {
 impl Front {
     /// In front of what is at `upstream`.
     pub(crate) async fn of(upstream: SocketAddr, flags: &[&str]) -> Self {
+        Self::before(&format!("http://{upstream}/mcp"), flags).await
+    }
+
+    /// In front of the server with this URL.
+    pub(crate) async fn before(url: &str, flags: &[&str]) -> Self {
         let ends = Ends::start().await;
-        let url = format!("http://{upstream}/mcp");
-        let mut args = vec!["http", "--remote-url", &url, "--listen", "127.0.0.1:0"];
+        let mut args = vec!["http", "--remote-url", url, "--listen", "127.0.0.1:0"];
         let own = ends.flags();
         args.extend(own.iter().map(String::as_str));
         args.extend(flags);
         let proxy = Proxy::start(args);
         let address = proxy.address().await;
         Self { ends, proxy, address }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Sends `request` as it is and hears everything until the proxy closes.

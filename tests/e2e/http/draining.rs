@@ -1,0 +1,117 @@
+//! SIGTERM in front of a legacy SSE server: streams on which nothing is awaited end at once,
+//! calls whose answers come on them finish.
+
+use std::time::{Duration, Instant};
+
+use mcpulse_tests::{
+    Proxy, Tools,
+    remote::{Kind, Remote},
+};
+use rustix::process::Signal;
+
+use super::wire::Wire;
+
+/// A session by hand: its stream, and where its messages go.
+struct Session {
+    stream: Wire,
+    proxy: std::net::SocketAddr,
+    target: String,
+}
+
+impl Session {
+    async fn open(proxy: std::net::SocketAddr) -> Self {
+        let mut stream = Wire::to(proxy).await;
+        stream.say(format!("GET /sse HTTP/1.1\r\nhost: {proxy}\r\n\r\n")).await;
+        stream.head().await;
+        stream.hear_to("data: ").await;
+        let target = stream.hear_to("\n").await.trim().to_owned();
+        let mut session = Self { stream, proxy, target };
+        session
+            .post(
+                r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"by-hand","version":"1"}}}"#,
+            )
+            .await;
+        session.stream.hear_to("serverInfo").await;
+        session.post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+        session
+    }
+
+    async fn post(&mut self, message: &str) {
+        let mut wire = Wire::to(self.proxy).await;
+        wire.say(format!(
+            "POST {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{message}",
+            self.target,
+            self.proxy,
+            message.len()
+        ))
+        .await;
+        let head = wire.head().await;
+        assert!(head.starts_with("HTTP/1.1 202"), "{head}");
+    }
+}
+
+struct Scene {
+    _server: Remote,
+    proxy: Proxy,
+}
+
+impl Scene {
+    async fn set() -> Option<Self> {
+        let tools = Tools::with(&[Kind::EverythingSse.part()])?;
+        let server = Remote::start(tools, Kind::EverythingSse).await;
+        let url = server.url_at(server.address());
+        let proxy = Proxy::start([
+            "sse",
+            "--server-id",
+            "sse",
+            "--mcpulse-url",
+            "none",
+            "--remote-url",
+            &url,
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics-listen",
+            "127.0.0.1:0",
+        ]);
+        Some(Self { _server: server, proxy })
+    }
+}
+
+#[tokio::test]
+async fn idle_streams_do_not_hold_up_the_end() {
+    let Some(mut scene) = Scene::set().await else { return };
+    let address = scene.proxy.address().await;
+    let mut sessions = [Session::open(address).await, Session::open(address).await];
+    let begun = Instant::now();
+    scene.proxy.signal(Signal::TERM);
+    for session in &mut sessions {
+        let (rest, clean) = session.stream.rest().await;
+        assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+    }
+    assert!(scene.proxy.wait(Duration::from_secs(10)).await.success());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_comes_on_the_stream_finishes() {
+    let Some(mut scene) = Scene::set().await else { return };
+    let address = scene.proxy.address().await;
+    let (mut idle, mut busy) = (Session::open(address).await, Session::open(address).await);
+    busy.post(
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"trigger-long-running-operation","arguments":{"duration":2,"steps":2}}}"#,
+    )
+    .await;
+    scene.proxy.signal(Signal::TERM);
+    let begun = Instant::now();
+    let (rest, clean) = idle.stream.rest().await;
+    assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    busy.stream.hear_to("Long running operation completed").await;
+    let answered = Instant::now();
+    let (rest, clean) = busy.stream.rest().await;
+    assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
+    assert!(scene.proxy.wait(Duration::from_secs(10)).await.success());
+    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
+}

@@ -1,0 +1,184 @@
+//! HTTP/2 and TLS on both sides of the proxy.
+
+use std::{convert::Infallible, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::{Builder, SendRequest},
+    rt::{Read, Write},
+    server::conn::http2,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mcpulse_tests::eventually;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use crate::faults::{call, result, upstream::Front};
+
+const EMPTY: HeaderValue = HeaderValue::from_static("");
+
+type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
+type Body = StreamBody<tokio_stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+/// A body with a trailer.
+fn body(text: &str, trailer: &str) -> Body {
+    let trailer = HeaderValue::from_str(trailer).expect("a value");
+    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-end"), trailer)]);
+    let frames: Frames =
+        vec![Ok(Frame::data(text.to_owned().into())), Ok(Frame::trailers(trailers))];
+    StreamBody::new(tokio_stream::iter(frames))
+}
+
+fn post(authority: &str) -> http::request::Builder {
+    Request::post(format!("https://{authority}/mcp"))
+        .header("content-type", "application/json")
+        .header("te", "trailers")
+}
+
+async fn client<I: Read + Write + Send + Unpin + 'static>(io: I) -> SendRequest<Body> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.max_header_list_size(1 << 20);
+    let (sender, connection) = builder.handshake(io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
+/// The status of a call with a header of this length, which comes back with the answer, over
+/// HTTP/2 without TLS.
+async fn ask(proxy: SocketAddr, length: usize) -> u16 {
+    let socket = TcpStream::connect(proxy).await.expect("it listens");
+    let request = post(&proxy.to_string()).header("x-large", "x".repeat(length));
+    let request = request.body(body(&call("1"), "")).expect("a request");
+    let answer = client(TokioIo::new(socket)).await.send_request(request).await;
+    answer.expect("an answer").status().as_u16()
+}
+
+/// A certificate for `localhost`, in files.
+struct Identity(TempDir);
+
+impl Identity {
+    fn new() -> Self {
+        let identity = Self(TempDir::new().expect("a directory"));
+        identity.renew();
+        identity
+    }
+
+    fn renew(&self) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate");
+        fs::write(self.cert(), cert.pem()).expect("a file");
+        fs::write(self.key(), signing_key.serialize_pem()).expect("a file");
+    }
+
+    fn cert(&self) -> String {
+        self.0.path().join("cert.pem").to_str().expect("text").to_owned()
+    }
+
+    fn key(&self) -> String {
+        self.0.path().join("key.pem").to_str().expect("text").to_owned()
+    }
+
+    /// A TLS connection that trusts this certificate alone.
+    async fn connect(&self, address: SocketAddr) -> Option<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate(Path::new(&self.cert()))).expect("a certificate");
+        let mut config =
+            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let socket = TcpStream::connect(address).await.expect("it listens");
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()
+    }
+}
+
+fn certificate(path: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(path).expect("a certificate")
+}
+
+/// Serves HTTP/2 over TLS: says what was asked, and with which trailer, in a header.
+async fn serve(identity: &Identity) -> String {
+    let key = PrivateKeyDer::from_pem_file(identity.key()).expect("a key");
+    let chain = vec![certificate(Path::new(&identity.cert()))];
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(socket).await else { continue };
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let (parts, asked) = request.into_parts();
+                let asked = asked.collect().await.expect("a whole body");
+                let end = asked.trailers().map(|trailers| trailers["x-end"].clone());
+                let heard = format!("{:?} {} {end:?}", parts.version, parts.uri.path());
+                let answer = Response::builder()
+                    .header("content-type", "application/json")
+                    .header("x-heard", heard)
+                    .header("x-back", parts.headers.get("x-large").cloned().unwrap_or(EMPTY))
+                    .body(body(&result("1"), "the answer's"));
+                Ok::<_, Infallible>(answer.expect("an answer"))
+            });
+            let io = TokioIo::new(stream);
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_header_list_size(1 << 20);
+            tokio::spawn(builder.serve_connection(io, service));
+        }
+    });
+    format!("https://localhost:{port}/mcp")
+}
+
+#[tokio::test]
+async fn calls_and_trailers_pass_over_http2_and_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (theirs, ours) = (Identity::new(), Identity::new());
+    let url = serve(&theirs).await;
+    let (cert, key, ca) = (ours.cert(), ours.key(), theirs.cert());
+    let flags = ["--tls-cert", &cert, "--tls-key", &key, "--ca-file", &ca];
+    let front = Front::before(&url, &flags).await;
+    let address = front.address();
+    let stream = ours.connect(address).await.expect("TLS");
+    let mut sender = client(TokioIo::new(stream)).await;
+    let authority = format!("localhost:{}", address.port());
+    for _ in 0..3 {
+        let request = post(&authority).body(body(&call("1"), "the call's")).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let heard = &answer.headers()["x-heard"];
+        assert_eq!(heard, r#"HTTP/2.0 /mcp Some("the call's")"#);
+        let names: Vec<_> = answer.headers().keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "x-heard", "x-back", "date"]);
+        let answer = answer.into_body().collect().await.expect("a whole body");
+        assert_eq!(answer.trailers().expect("trailers")["x-end"], "the answer's");
+        assert_eq!(answer.to_bytes(), result("1"));
+    }
+    // Another certificate takes the place of the first, without a restart.
+    ours.renew();
+    let shown = async || ours.connect(address).await.map(|_| ());
+    eventually("the new certificate is shown", Duration::from_mins(1), shown).await;
+    front.assert_settled(&[("ok", 3)], &[]).await;
+}
+
+#[tokio::test]
+async fn a_client_may_know_beforehand_that_http2_is_spoken() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let theirs = Identity::new();
+    let url = serve(&theirs).await;
+    let front = Front::before(&url, &["--ca-file", &theirs.cert()]).await;
+    assert_eq!(ask(front.address(), 60_000).await, 200);
+    assert_eq!(ask(front.address(), 70_000).await, 431);
+    front.assert_settled(&[("ok", 1)], &[]).await;
+    let large = ("reason", "head_too_large");
+    assert_eq!(front.counted("mcpulse_http_refused_total", large).await, 1);
+}
