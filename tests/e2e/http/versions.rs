@@ -1,6 +1,6 @@
 //! HTTP/2 and TLS on both sides of the proxy.
 
-use std::{convert::Infallible, fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -19,8 +19,13 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::faults::{call, result, upstream::Front};
 
@@ -104,8 +109,15 @@ fn certificate(path: &Path) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(path).expect("a certificate")
 }
 
-/// Serves HTTP/2 over TLS: says what was asked, and with which trailer, in a header.
-async fn serve(identity: &Identity) -> String {
+/// Serves HTTP/2 over TLS and answers by a function; where.
+async fn serve<B, R>(
+    identity: &Identity,
+    answer: impl Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+) -> String
+where
+    B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+    R: Future<Output = Response<B>> + Send + 'static,
+{
     let key = PrivateKeyDer::from_pem_file(identity.key()).expect("a key");
     let chain = vec![certificate(Path::new(&identity.cert()))];
     let mut config = ServerConfig::builder()
@@ -119,32 +131,37 @@ async fn serve(identity: &Identity) -> String {
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let Ok(stream) = acceptor.accept(socket).await else { continue };
-            let service = service_fn(|request: Request<Incoming>| async move {
-                let (parts, asked) = request.into_parts();
-                let asked = asked.collect().await.expect("a whole body");
-                let end = asked.trailers().map(|trailers| trailers["x-end"].clone());
-                let heard = format!("{:?} {} {end:?}", parts.version, parts.uri.path());
-                let answer = Response::builder()
-                    .header("content-type", "application/json")
-                    .header("x-heard", heard)
-                    .header("x-back", parts.headers.get("x-large").cloned().unwrap_or(EMPTY))
-                    .body(body(&result("1"), "the answer's"));
-                Ok::<_, Infallible>(answer.expect("an answer"))
+            let answer = answer.clone();
+            let service = service_fn(move |request| {
+                let answering = answer(request);
+                async move { Ok::<_, Infallible>(answering.await) }
             });
-            let io = TokioIo::new(stream);
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_header_list_size(1 << 20);
-            tokio::spawn(builder.serve_connection(io, service));
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
         }
     });
     format!("https://localhost:{port}/mcp")
+}
+
+/// Answers a call, and says in headers what was asked, with which trailer.
+async fn echo(request: Request<Incoming>) -> Response<Body> {
+    let (parts, asked) = request.into_parts();
+    let asked = asked.collect().await.expect("a whole body");
+    let end = asked.trailers().map(|trailers| trailers["x-end"].clone());
+    Response::builder()
+        .header("content-type", "application/json")
+        .header("x-heard", format!("{:?} {} {end:?}", parts.version, parts.uri.path()))
+        .header("x-back", parts.headers.get("x-large").cloned().unwrap_or(EMPTY))
+        .body(body(&result("1"), "the answer's"))
+        .expect("an answer")
 }
 
 #[tokio::test]
 async fn calls_and_trailers_pass_over_http2_and_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (theirs, ours) = (Identity::new(), Identity::new());
-    let url = serve(&theirs).await;
+    let url = serve(&theirs, echo).await;
     let (cert, key, ca) = (ours.cert(), ours.key(), theirs.cert());
     let flags = ["--tls-cert", &cert, "--tls-key", &key, "--ca-file", &ca];
     let front = Front::before(&url, &flags).await;
@@ -174,11 +191,50 @@ async fn calls_and_trailers_pass_over_http2_and_tls() {
 async fn a_client_may_know_beforehand_that_http2_is_spoken() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let theirs = Identity::new();
-    let url = serve(&theirs).await;
+    let url = serve(&theirs, echo).await;
     let front = Front::before(&url, &["--ca-file", &theirs.cert()]).await;
     assert_eq!(ask(front.address(), 60_000).await, 200);
     assert_eq!(ask(front.address(), 70_000).await, 431);
     front.assert_settled(&[("ok", 1)], &[]).await;
     let large = ("reason", "head_too_large");
     assert_eq!(front.counted("mcpulse_http_refused_total", large).await, 1);
+}
+
+#[tokio::test]
+async fn who_breaks_off_over_http2_breaks_off_for_the_other() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let theirs = Identity::new();
+    let (begun, mut streams) = mpsc::channel(4);
+    let answer = move |_| {
+        let begun = begun.clone();
+        async move {
+            let (events, frames) = mpsc::channel::<io::Result<Frame<Bytes>>>(1);
+            begun.send(events).await.expect("the test goes on");
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(StreamBody::new(ReceiverStream::new(frames)))
+                .expect("an answer")
+        }
+    };
+    let url = serve(&theirs, answer).await;
+    let front = Front::before(&url, &["--ca-file", &theirs.cert()]).await;
+    let address = front.address();
+    let socket = TcpStream::connect(address).await.expect("it listens");
+    let mut sender = client(TokioIo::new(socket)).await;
+    let mut ask = async || {
+        let request = post(&address.to_string()).body(body(&call("1"), "")).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        (answer, streams.recv().await.expect("a stream"))
+    };
+    // The client, on a connection that lives on.
+    let (answer, events) = ask().await;
+    drop(answer);
+    let left = timeout(Duration::from_mins(1), events.closed()).await;
+    left.expect("the server learns that nobody reads");
+    // The server.
+    let (answer, events) = ask().await;
+    events.send(Ok(Frame::data(": hi\n\n".into()))).await.expect("somebody reads");
+    events.send(Err(io::Error::other("no more"))).await.expect("somebody reads");
+    assert!(answer.into_body().collect().await.is_err(), "an end that looks clean");
+    front.assert_settled(&[("transport", 2)], &[]).await;
 }
