@@ -12,6 +12,7 @@ mod environment;
 mod layer;
 mod mcp_json;
 mod nearest;
+mod opentelemetry;
 mod own;
 mod print;
 mod strays;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     layer::{Given, Source},
     nearest::nearest,
+    opentelemetry,
     own::{self, Own},
 };
 use crate::config::{
@@ -69,13 +70,7 @@ impl Environment {
     /// What the variables say, at most one given for a setting; and what is passed over.
     pub(super) fn givens(&self) -> (Vec<Given>, Vec<String>) {
         let mut notices = self.strangers();
-        if self.get("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol != "grpc") {
-            notices.push(
-                "OTEL_EXPORTER_OTLP_PROTOCOL is passed over: spans leave over gRPC only; \
-                 name the collector's gRPC port with --otel-endpoint"
-                    .to_owned(),
-            );
-        }
+        notices.extend(opentelemetry::notices(self));
         let mut givens = Vec::new();
         for given in Setting::flagged().filter_map(|setting| self.given(setting)) {
             match (&given.source, &given.value) {
@@ -92,26 +87,13 @@ impl Environment {
     fn given(&self, setting: &'static Setting) -> Option<Given> {
         let own = setting.variable();
         let names = std::iter::once(own.as_str()).chain(setting.variables.iter().copied());
-        let (name, text) = names
-            .filter(|name| !self.is_void(name))
-            .find_map(|name| Some((name, self.get(name)?)))?;
+        let said = |name| Some((name, opentelemetry::text(name, setting.key, self)?));
+        let (name, text) = names.into_iter().find_map(said)?;
         let kind = match setting.kind {
             Kind::Wait if name.starts_with("OTEL_") => Kind::Millis,
             kind => kind,
         };
         Some(Given { setting, value: kind.parse(text), source: Source::Variable(name.to_owned()) })
-    }
-
-    /// Whether OpenTelemetry's variables take the meaning from this one of them.
-    fn is_void(&self, name: &str) -> bool {
-        let is = |name, value| self.get(name) == Some(value);
-        let off = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
-        match name {
-            "OTEL_TRACES_SAMPLER_ARG" => {
-                !self.get("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler.ends_with("ratio"))
-            }
-            name => off && name.starts_with("OTEL_") && name.ends_with("_ENDPOINT"),
-        }
     }
 
     /// Variables with our prefix that mean nothing: misspelled ones.

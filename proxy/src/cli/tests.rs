@@ -244,6 +244,8 @@ fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
     otel.service_name = Some("true".to_owned());
     otel.resource_attributes = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
     otel.sample = 0.1;
+    otel.follow_parent = false;
+    otel.keep_failed = false;
     otel.own_spans = true;
     config.metrics_listen = Some(":0".to_owned());
     config.call_log = Some("-".to_owned());

@@ -113,9 +113,12 @@ pub struct Otel {
     /// Further resource attributes (`OTEL_RESOURCE_ATTRIBUTES`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resource_attributes: BTreeMap<String, String>,
-    /// Share of calls without a parent that become spans, 0 to 1; a parent's own sampling
-    /// decides for its calls, and calls that failed always do (`--trace-sample`).
+    /// Share of calls that become spans where no parent decides, 0 to 1 (`--trace-sample`).
     pub sample: f64,
+    /// Whether the sampled flag of a call's parent decides for it.
+    pub follow_parent: bool,
+    /// Whether calls that failed become spans whatever else says.
+    pub keep_failed: bool,
     /// Whether the proxy's own spans are exported as well.
     pub own_spans: bool,
     /// Spans kept in memory while the collector is away.
@@ -132,6 +135,8 @@ impl Default for Otel {
             service_name: None,
             resource_attributes: BTreeMap::new(),
             sample: 1.0,
+            follow_parent: true,
+            keep_failed: true,
             own_spans: false,
             queue_calls: 10_000,
         }

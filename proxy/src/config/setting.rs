@@ -210,7 +210,9 @@ pub static ALL: &[Setting] = &[
     Setting::new("otel-timeout", "otel.timeout", Wait, "Longest wait for one export").or(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
     Setting::new("otel-service-name", "otel.serviceName", Text("NAME"), "service.name; the server id unless given").or(&["OTEL_SERVICE_NAME"]),
     Setting::new("otel-resource-attributes", "otel.resourceAttributes", Pairs, "Further resource attributes").or(&["OTEL_RESOURCE_ATTRIBUTES"]),
-    Setting::new("trace-sample", "otel.sample", Share, "Share of calls without a parent that become spans; failed calls always do").or(&["OTEL_TRACES_SAMPLER_ARG"]),
+    Setting::new("trace-sample", "otel.sample", Share, "Share of calls that become spans where no parent decides").or(&["OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACES_SAMPLER"]),
+    Setting::new("trace-follow-parent", "otel.followParent", Switch, "Whether the sampled flag of a call's parent decides for it").or(&["OTEL_TRACES_SAMPLER"]),
+    Setting::new("trace-keep-failed", "otel.keepFailed", Switch, "Whether calls that failed become spans whatever else says").or(&["OTEL_TRACES_SAMPLER"]),
     Setting::new("otel-own-spans", "otel.ownSpans", Switch, "Export the proxy's own spans as well"),
     Setting::new("otel-queue-calls", "otel.queueCalls", Count(1, MOST), "Spans kept in memory while the collector is away"),
 

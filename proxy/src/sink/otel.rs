@@ -53,7 +53,7 @@ pub fn start(
     let (offer, take) = queue(config.queue_calls.max(1), QUEUE_BYTES, account.clone());
     let worker = Worker {
         take,
-        spans: Spans::new(config.sample),
+        spans: Spans::new(config),
         collector,
         account,
         shutdown,

@@ -7,7 +7,8 @@ use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
     propagation::{Extractor, TextMapPropagator},
     trace::{
-        Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _,
+        Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _,
+        TracerProvider as _,
     },
 };
 use opentelemetry_sdk::{
@@ -16,6 +17,7 @@ use opentelemetry_sdk::{
 };
 
 use crate::{
+    config,
     record::{Call, Outcome, TraceContext, Transport},
     sink::foreign::cut,
 };
@@ -30,17 +32,23 @@ const WITHOUT_SESSIONS: &str = "2026-07-28";
 pub(super) struct Spans {
     tracer: SdkTracer,
     share: f64,
+    follow_parent: bool,
+    keep_failed: bool,
 }
 
 impl Spans {
-    /// Gives a span to this share of the calls that have no parent.
-    pub(super) fn new(share: f64) -> Self {
+    pub(super) fn new(config: &config::Otel) -> Self {
         let scope = InstrumentationScope::builder("mcpulse-proxy")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         // No processor: a span is taken from the tracer as it is made.
         let provider = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).build();
-        Self { tracer: provider.tracer_with_scope(scope), share }
+        Self {
+            tracer: provider.tracer_with_scope(scope),
+            share: config.sample,
+            follow_parent: config.follow_parent,
+            keep_failed: config.keep_failed,
+        }
     }
 
     /// The span of the call; none when the call is not in the sample.
@@ -68,22 +76,30 @@ impl Spans {
         Some(data)
     }
 
-    /// What failed is always kept, and else the parent decides; a root is kept by chance.
+    /// What failed is kept, and else the parent decides; a root is kept by chance.
     fn is_sampled(&self, call: &Call, parent: &Context) -> bool {
         let parent = parent.span().span_context().clone();
-        if call.outcome.error_type().is_some() || parent.is_sampled() {
+        if self.keep_failed && call.outcome.error_type().is_some() {
             true
+        } else if self.follow_parent && parent.is_valid() {
+            parent.is_sampled()
         } else {
-            !parent.is_valid() && chance(call) < self.share
+            chance(call, &parent) < self.share
         }
     }
 }
 
-/// A number from 0 up to 1 that stays the same for a call: the last 32 bits of a version 4
-/// UUID are random.
-fn chance(call: &Call) -> f64 {
-    let (_, low) = call.id.as_u64_pair();
-    let bits = u32::try_from(low & u64::from(u32::MAX)).unwrap_or_default();
+/// A number from 0 up to 1 that stays the same for a call: that of its trace, which all who
+/// sample by ratio take from these bits, or else of the call, for the last 32 bits of a
+/// version 4 UUID are random.
+fn chance(call: &Call, parent: &SpanContext) -> f64 {
+    let bits = if parent.is_valid() {
+        let [.., a, b, c, d, _, _, _, _] = parent.trace_id().to_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    } else {
+        let (_, low) = call.id.as_u64_pair();
+        u32::try_from(low & u64::from(u32::MAX)).unwrap_or_default()
+    };
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 

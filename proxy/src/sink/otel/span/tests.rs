@@ -16,6 +16,10 @@ fn traced(flags: &str) -> Arc<TraceContext> {
     Arc::new(TraceContext { parent: parent.into(), state: Some("vendor=1".into()) })
 }
 
+fn spans(sample: f64) -> Spans {
+    Spans::new(&config::Otel { sample, ..config::Otel::default() })
+}
+
 fn attribute(span: &SpanData, key: &str) -> Option<String> {
     let mut found = span.attributes.iter().filter(|attribute| attribute.key.as_str() == key);
     let value = found.next()?.value.to_string();
@@ -32,7 +36,7 @@ fn a_span_has_what_the_conventions_ask_for() {
         transport: Transport::Http,
         ..Call::of_tool("read_file", Outcome::Ok)
     };
-    let span = Spans::new(1.0).span(&call).unwrap();
+    let span = spans(1.0).span(&call).unwrap();
     assert_eq!(span.name, "tools/call read_file");
     assert_eq!(span.span_kind, SpanKind::Server);
     assert_eq!((span.start_time, span.end_time), (call.started, call.started + call.duration));
@@ -65,12 +69,12 @@ fn a_span_has_what_the_conventions_ask_for() {
 fn a_failed_call_has_its_error_and_not_its_text() {
     let mut call = Call::of_tool("read_file", Outcome::RpcError(-32602));
     call.error_message = Some("no such file: /home/anna/salary".into());
-    let span = Spans::new(1.0).span(&call).unwrap();
+    let span = spans(1.0).span(&call).unwrap();
     assert_eq!(span.status, Status::error(""));
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("-32602"));
     assert_eq!(attribute(&span, "rpc.response.status_code").as_deref(), Some("-32602"));
     assert!(!format!("{span:?}").contains("anna"));
-    let span = Spans::new(1.0).span(&Call::of_tool("read_file", Outcome::ToolError)).unwrap();
+    let span = spans(1.0).span(&Call::of_tool("read_file", Outcome::ToolError)).unwrap();
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("tool_error"));
     assert_eq!(attribute(&span, "rpc.response.status_code"), None);
 }
@@ -82,14 +86,14 @@ fn from_2026_07_28_on_there_is_no_session() {
         session: Some("5e55".into()),
         ..Call::of_tool("read_file", Outcome::Ok)
     };
-    let span = Spans::new(1.0).span(&call).unwrap();
+    let span = spans(1.0).span(&call).unwrap();
     assert_eq!(attribute(&span, "mcp.session.id"), None);
 }
 
 #[test]
 fn the_callers_span_is_the_parent() {
     let call = Call { trace: Some(traced("01")), ..Call::of_tool("read_file", Outcome::Ok) };
-    let span = Spans::new(0.0).span(&call).unwrap();
+    let span = spans(0.0).span(&call).unwrap();
     assert_eq!(span.span_context.trace_id(), TraceId::from_hex(TRACE).unwrap());
     assert_eq!(span.parent_span_id, SpanId::from_hex("b7ad6b7169203331").unwrap());
     assert!(span.parent_span_is_remote);
@@ -100,7 +104,7 @@ fn the_callers_span_is_the_parent() {
 fn a_malformed_parent_is_none() {
     let trace = TraceContext { parent: "00-xyz".into(), state: None };
     let call = Call { trace: Some(Arc::new(trace)), ..Call::of_tool("read_file", Outcome::Ok) };
-    assert_eq!(Spans::new(1.0).span(&call).unwrap().parent_span_id, SpanId::INVALID);
+    assert_eq!(spans(1.0).span(&call).unwrap().parent_span_id, SpanId::INVALID);
 }
 
 #[test]
@@ -115,14 +119,31 @@ fn the_parent_decides_over_chance_and_failure_over_both() {
         (1.0, Some(traced("00")), failed, true),
     ] {
         let call = Call { trace: trace.clone(), ..Call::of_tool("read_file", outcome) };
-        let span = Spans::new(share).span(&call);
+        let span = spans(share).span(&call);
         assert_eq!(span.is_some(), kept, "{share} {trace:?} {outcome:?}");
     }
 }
 
 #[test]
+fn without_followed_parents_the_trace_decides_as_for_others_and_off_is_off() {
+    // The lower half of the trace's id begins with 8448, just above a half.
+    for (sample, follow_parent, keep_failed, outcome, kept) in [
+        (0.51, false, true, Outcome::Ok, false),
+        (0.52, false, true, Outcome::Ok, true),
+        (0.0, false, true, Outcome::ToolError, true),
+        (0.0, false, false, Outcome::ToolError, false),
+        (1.0, true, false, Outcome::ToolError, false),
+    ] {
+        let config = config::Otel { sample, follow_parent, keep_failed, ..Default::default() };
+        let call = Call { trace: Some(traced("00")), ..Call::of_tool("read_file", outcome) };
+        let span = Spans::new(&config).span(&call);
+        assert_eq!(span.is_some(), kept, "{config:?} {outcome:?}");
+    }
+}
+
+#[test]
 fn chance_keeps_about_the_share_asked_for() {
-    let spans = Spans::new(0.25);
+    let spans = spans(0.25);
     let kept = |_: &i32| spans.span(&Call::of_tool("read_file", Outcome::Ok)).is_some();
     let kept = (0..4000).filter(kept).count();
     // More than six standard deviations around 1000.
@@ -137,7 +158,7 @@ proptest! {
             trace: Some(Arc::new(TraceContext { parent: parent.into(), state: None })),
             ..Call::of_tool(&tool, Outcome::Ok)
         };
-        let span = Spans::new(1.0).span(&call).unwrap();
+        let span = spans(1.0).span(&call).unwrap();
         for attribute in &span.attributes {
             if let Value::String(text) = &attribute.value {
                 prop_assert!(text.as_str().len() <= VALUE_LIMIT);
