@@ -1,6 +1,6 @@
 //! `mcpulse-proxy check`: is the client of a proxy that runs as it would, and says in plain
 //! words what works. It changes nothing: the server is asked for no more than who it is, and
-//! MCPulse is sent an empty batch.
+//! MCPulse and the collector of OpenTelemetry are sent empty batches.
 
 use std::{
     ffi::OsString,
@@ -11,7 +11,7 @@ use std::{
 use crate::{
     bind::bind,
     config::{Config, Listen, Upstream},
-    sink::mcpulse,
+    sink::{mcpulse, otel},
     tls,
     traffic::HttpTransport,
 };
@@ -64,6 +64,9 @@ pub async fn run(
         Ok("off, as --mcpulse-url none says".to_owned())
     };
     tell("MCPulse", reports)?;
+    if config.otel.endpoint.is_some() {
+        tell("OpenTelemetry", otel::check(&config.otel).await)?;
+    }
     Ok(code)
 }
 

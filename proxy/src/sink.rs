@@ -15,7 +15,7 @@ pub mod mcpulse;
 pub mod otel;
 pub mod prometheus;
 pub mod queue;
-mod redact;
+pub(crate) mod redact;
 
 pub use ledger::{Account, Ledger};
 pub use prometheus::Metrics;

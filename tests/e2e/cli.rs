@@ -171,6 +171,13 @@ async fn check_says_what_does_not() {
     assert!(said.contains("FAILS  server:") && said.contains("no-such-program"), "{said}");
     assert!(said.contains("FAILS  MCPulse:") && said.contains(&gone), "{said}");
 
+    // A directory is no program, and no collector answers either.
+    let line = ["check", "stdio", "--server-id", "x", "--mcpulse-url", "none"];
+    let rest = ["--otel-endpoint", &gone, "--", "/tmp"];
+    let said = text(&output(Proxy::command([&line[..], &rest].concat())).await.stdout);
+    assert!(said.contains("it is a directory") && !said.contains("chmod"), "{said}");
+    assert!(said.contains(&format!("FAILS  OpenTelemetry: http://{gone} takes none")), "{said}");
+
     let url = format!("http://{gone}/mcp");
     let line = ["check", "http", "--server-id", "x", "--remote-url", &url];
     let rest = ["--listen", "127.0.0.1:0", "--mcpulse-url", "none"];

@@ -198,7 +198,8 @@ fn added(weaker: Value, stronger: Value) -> Value {
     }
 }
 
-fn place(tree: &mut Mapping, path: &str, value: Value) {
+/// Puts a value at its place in a tree.
+pub(super) fn place(tree: &mut Mapping, path: &str, value: Value) {
     match path.split_once('.') {
         Some((first, rest)) => {
             let section = tree.entry(first.into());

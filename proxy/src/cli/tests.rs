@@ -10,6 +10,7 @@ mod page;
 mod problems;
 mod readme;
 mod secrets;
+mod settings;
 
 /// What the proxy makes of a command line as a shell would split it, with these variables.
 fn ask(line: &str, variables: &[(&str, &str)]) -> Result<Request, Refusal> {
@@ -128,7 +129,10 @@ fn a_variable_for_another_mode_is_ignored_and_a_flag_is_not() {
     for (line, part) in [
         ("stdio --command y --remote-url https://a", "--remote-url does not apply to stdio"),
         ("stdio --command y --bearer-token t", "--bearer-token does not apply to stdio without"),
-        ("stdio --command y --drain-timeout 1s", "--drain-timeout needs --listen"),
+        (
+            "stdio --command y --drain-timeout 1s",
+            "--drain-timeout does not apply to stdio without --listen",
+        ),
         ("http --listen :1 --remote-url https://a --command y", "--command does not apply to http"),
         ("http --listen :1 --remote-url https://a -- y", "after -- does not apply to http"),
     ] {

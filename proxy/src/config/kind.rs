@@ -11,6 +11,7 @@ use super::units;
 mod address;
 mod file;
 mod header;
+mod words;
 
 /// The kind of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub enum Kind {
     HeaderPairs,
     /// `name=value,name2=value2`, percent-encoded.
     Pairs,
-    /// A program and its arguments, quoted as for a shell; in a file the program alone.
+    /// A program and its arguments, quoted as on this system; in a file the program alone.
     Words,
     /// A list of arguments, in files only.
     Args,
@@ -152,7 +153,7 @@ impl Kind {
                 let pairs = pairs.map(|pair| pair.map(|(name, value)| (name.into(), value.into())));
                 pairs.collect::<Result<Mapping, _>>().map(Value::Mapping)
             }
-            Self::Words => shlex::split(text)
+            Self::Words => words::split(text, words::Rules::HERE)
                 .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
                 .map(Value::from)
                 .ok_or_else(|| "has a quote that is not closed, or no program".to_owned()),

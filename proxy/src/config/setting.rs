@@ -59,7 +59,7 @@ impl Scope {
             Self::Any => format!("does not apply to {mode}"),
             Self::Stdio => format!("does not apply to {mode}; it is for stdio"),
             Self::Remote => format!("does not apply to {mode}; it is for http and sse"),
-            Self::Listener => "needs --listen".to_owned(),
+            Self::Listener => format!("does not apply to {mode} without --listen"),
             Self::RemoteOrListener => {
                 format!("does not apply to {mode} without --listen; it is for http and sse")
             }

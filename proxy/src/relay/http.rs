@@ -173,9 +173,14 @@ impl HttpRelay {
 
     fn warn_of_exposure(&self, bound: SocketAddr) {
         if !bound.ip().to_canonical().is_loopback() && self.remote.bearer_token.is_none() {
+            let pages = if self.listen.allowed_hosts.is_empty() {
+                "; --allowed-host NAME keeps out pages that a browser shows"
+            } else {
+                ""
+            };
             tracing::warn!(
                 "listening on {bound} without a bearer token: whoever can reach this address \
-                 can use the server; set --bearer-token, or listen on 127.0.0.1"
+                 can use the server; set --bearer-token, or listen on 127.0.0.1{pages}"
             );
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::{Resource, trace::SpanData};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
@@ -63,6 +63,22 @@ pub fn start(
         refusing: Trouble::default(),
     };
     Ok(Exporter { offer, task: tokio::spawn(worker.work()) })
+}
+
+/// Sends the collector a batch without a span in it, and says what came of it.
+///
+/// # Errors
+/// Why the collector does not take it.
+pub async fn check(config: &config::Otel) -> Result<String, String> {
+    let collector = Collector::new(config, &Resource::builder_empty().build())
+        .map_err(|error| error.to_string())?;
+    let address = collector.address();
+    match collector.export(Vec::new()).await {
+        Ok(_) => Ok(format!("{address} takes spans")),
+        Err(Failure::Passing(why) | Failure::Final(why)) => {
+            Err(format!("{address} takes none: {why}"))
+        }
+    }
 }
 
 /// Everything the task owns.

@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::OnceLock};
 use regex::{Regex, RegexBuilder};
 
 /// What stands in the place of a secret.
-pub(super) const REDACTED: &str = "[REDACTED]";
+pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// Names of secrets, in lower case and without anything but letters and digits.
 const NAMES: [&str; 22] = [
@@ -100,7 +100,7 @@ const SEARCH_CACHE: usize = 256 << 10;
 
 /// Redacts keys and texts.
 #[derive(Debug)]
-pub(super) struct Redactor {
+pub(crate) struct Redactor {
     rules: [Rule; 5],
 }
 
@@ -127,7 +127,7 @@ impl Rule {
 }
 
 impl Redactor {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rules = [
             Rule::new(USERINFO, "${1}[REDACTED]${2}", "://"),
             Rule::new(USERNAME, "${1}[REDACTED]${2}", "://"),
@@ -139,7 +139,7 @@ impl Redactor {
     }
 
     /// The text without what looks like a secret.
-    pub(super) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
         for rule in &self.rules {
             if !text.contains(rule.needs) {
@@ -155,7 +155,7 @@ impl Redactor {
     }
 
     /// Whether whatever stands under this name is a secret.
-    pub(super) fn is_secret(name: &str) -> bool {
+    pub(crate) fn is_secret(name: &str) -> bool {
         let name: String =
             name.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect();
         NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))

@@ -138,6 +138,9 @@ fn remedy(command: &config::Command, error: &io::Error) -> String {
         (_, io::ErrorKind::NotFound) => {
             "install it, add its directory to PATH, or give its full path".to_owned()
         }
+        (_, io::ErrorKind::PermissionDenied) if program.is_dir() => {
+            "it is a directory; name the program in it".to_owned()
+        }
         (_, io::ErrorKind::PermissionDenied) => "make it executable (chmod +x)".to_owned(),
         _ => "check that it runs by itself in a terminal".to_owned(),
     }
