@@ -11,6 +11,10 @@ use rustix::process::Signal;
 
 use super::wire::Wire;
 
+/// What the end may take when nothing is awaited: it is at once, but for a machine that has
+/// much else to do, and far from the 25 s of the drain.
+const SOON: Duration = Duration::from_secs(3);
+
 /// A session by hand: its stream, and where its messages go.
 struct Session {
     stream: Wire,
@@ -91,7 +95,7 @@ async fn idle_streams_do_not_hold_up_the_end() {
     }
     assert!(scene.proxy.wait(Duration::from_secs(10)).await.success());
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < SOON, "{took:?}");
 }
 
 #[tokio::test]
@@ -100,18 +104,18 @@ async fn a_call_whose_answer_comes_on_the_stream_finishes() {
     let address = scene.proxy.address().await;
     let (mut idle, mut busy) = (Session::open(address).await, Session::open(address).await);
     busy.post(
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"trigger-long-running-operation","arguments":{"duration":2,"steps":2}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"trigger-long-running-operation","arguments":{"duration":4,"steps":2}}}"#,
     )
     .await;
     scene.proxy.signal(Signal::TERM);
     let begun = Instant::now();
     let (rest, clean) = idle.stream.rest().await;
     assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     busy.stream.hear_to("Long running operation completed").await;
     let answered = Instant::now();
     let (rest, clean) = busy.stream.rest().await;
     assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
     assert!(scene.proxy.wait(Duration::from_secs(10)).await.success());
-    assert!(answered.elapsed() < Duration::from_secs(1), "{:?}", answered.elapsed());
+    assert!(answered.elapsed() < SOON, "{:?}", answered.elapsed());
 }
