@@ -56,7 +56,7 @@ const HTTP_RESENT: Family = Family::counter(
 const HTTP_TURNED_AWAY: Family = Family::counter(
     "mcpulse_http_turned_away_total",
     &["reason"],
-    "Connections of clients that ended before a request, by reason.",
+    "Connections of clients that ended before a request, by reason: no_tls, silent, not_accepted.",
 );
 const HTTP_FULL: Family = Family::counter(
     "mcpulse_http_full_total",

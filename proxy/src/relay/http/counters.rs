@@ -63,7 +63,7 @@ impl Failed {
 pub enum Away {
     /// TLS failed, or did not come about in time.
     NoTls,
-    /// Nothing was said on it, or nothing in time.
+    /// Nothing was said on it, or no whole head in time.
     Silent,
     /// The system would not give it to us: no file descriptor was left, or the client had gone.
     NotAccepted,

@@ -6,7 +6,10 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -204,7 +207,10 @@ impl Listener {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let forward = Arc::clone(&self.forward);
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&asked);
         let service = service_fn(move |request: Request<Incoming>| {
+            asks.store(true, Ordering::Relaxed);
             let forward = Arc::clone(&forward);
             // hyper keeps the room of a future for as long as the connection lives.
             let handled = Box::pin(async move { forward.handle(request).await });
@@ -212,35 +218,40 @@ impl Listener {
         });
         let io = TokioIo::new(io);
         if http2 {
-            self.drive(Box::pin(self.http2.serve_connection(io, service))).await;
+            self.drive(Box::pin(self.http2.serve_connection(io, service)), &asked).await;
         } else {
-            self.drive(Box::pin(self.http1.serve_connection(io, service))).await;
+            self.drive(Box::pin(self.http1.serve_connection(io, service)), &asked).await;
         }
     }
 
-    async fn drive<C>(&self, mut connection: Pin<Box<C>>)
+    async fn drive<C>(&self, mut connection: Pin<Box<C>>, asked: &AtomicBool)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         if let Some(result) = self.until_shutdown(connection.as_mut()).await {
-            return self.note(result);
+            return self.note(result, asked);
         }
         connection.as_mut().graceful_shutdown();
         let own = Instant::now() + self.drain_timeout;
         let until = self.shutdown.deadline().map_or(own, |all| own.min(all.into()));
         if let Ok(result) = timeout_at(until, connection.as_mut()).await {
-            return self.note(result);
+            return self.note(result, asked);
         }
         self.forward.abandoned.store(true, Ordering::Relaxed);
         if let Ok(result) = timeout(LAST_WORDS, connection).await {
-            return self.note(result);
+            return self.note(result, asked);
         }
         tracing::warn!("cut off a client that was still served after the drain");
     }
 
-    /// Heads that cannot be read are answered by hyper itself and seen only here.
-    fn note(&self, result: hyper::Result<()>) {
+    /// Heads that cannot be read, or do not come, are a matter of hyper and seen only here;
+    /// `asked` says whether a request came before.
+    fn note(&self, result: hyper::Result<()>, asked: &AtomicBool) {
         let Err(error) = result else { return };
+        let silent = error.is_timeout() || error.is_incomplete_message();
+        if silent && !asked.load(Ordering::Relaxed) {
+            self.forward.counters.count_turned_away(Away::Silent);
+        }
         if error.is_parse_too_large() {
             self.forward.counters.count_refused("head_too_large");
         } else if error.is_parse() {
