@@ -10,6 +10,8 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from session import ANSWERS, hold
+
 
 def connect(plan):
     if "http" in plan:
@@ -20,50 +22,14 @@ def connect(plan):
     return stdio_client(StdioServerParameters(command=command, args=args, env=dict(os.environ)))
 
 
-async def sample(context, params):
-    content = types.TextContent(type="text", text="sampled")
-    return types.CreateMessageResult(role="assistant", content=content, model="none")
-
-
-async def elicit(context, params):
-    return types.ElicitResult(action="decline")
-
-
-async def list_roots(context):
-    return types.ListRootsResult(roots=[])
-
-
-async def call(session, name, arguments):
-    try:
-        result = await session.call_tool(name, arguments)
-    except McpError as error:
-        return {"rpc_error": error.error.code, "text": error.error.message}
-    content = [block.model_dump(mode="json", exclude_none=True) for block in result.content]
-    return {"tool_error" if result.isError else "ok": content}
-
-
-async def hold(plan):
-    info = types.Implementation(name="mcp1", version="1.30.0")
-    async with connect(plan) as (read, write, *_):
-        session = ClientSession(
-            read,
-            write,
-            client_info=info,
-            sampling_callback=sample,
-            elicitation_callback=elicit,
-            list_roots_callback=list_roots,
-        )
-        async with session:
-            await session.initialize()
-            tools = [tool.name for tool in (await session.list_tools()).tools]
-            calls = [await call(session, c["name"], c["arguments"]) for c in plan["calls"]]
-            print(json.dumps({"tools": tools, "calls": calls}), flush=True)
-            await anyio.to_thread.run_sync(sys.stdin.read)
-
-
 async def main():
+    plan = json.loads(sys.argv[1])
+    info = types.Implementation(name="mcp1", version="1.30.0")
     try:
-        await hold(json.loads(sys.argv[1]))
+        async with connect(plan) as (read, write, *_):
+            async with ClientSession(read, write, client_info=info, **ANSWERS) as session:
+                await session.initialize()
+                await hold(session, plan["calls"], McpError)
     except* anyio.BrokenResourceError:
         # So this line of the SDK ends when a message comes while it closes.
         pass
