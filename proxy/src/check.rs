@@ -1,6 +1,6 @@
 //! `mcpulse-proxy check`: is the client of a proxy that runs as it would, and says in plain
-//! words what works. It changes nothing: the server is asked for no more than who it is, and
-//! MCPulse and the collector of OpenTelemetry are sent empty batches.
+//! words what works. It changes nothing: the server is asked for no more than who it is,
+//! MCPulse and the collector are sent an empty batch, and files are tried and left as they were.
 
 use std::{
     ffi::OsString,
@@ -11,7 +11,7 @@ use std::{
 use crate::{
     bind::bind,
     config::{Config, Listen, Upstream},
-    sink::{mcpulse, otel},
+    sink::{log, mcpulse, otel},
     tls,
     traffic::HttpTransport,
 };
@@ -64,8 +64,14 @@ pub async fn run(
         Ok("off, as --mcpulse-url none says".to_owned())
     };
     tell("MCPulse", reports)?;
+    if let Some(folder) = &config.mcpulse.spool_dir {
+        tell("spool", mcpulse::check_spool(folder))?;
+    }
     if config.otel.endpoint.is_some() {
         tell("OpenTelemetry", otel::check(&config.otel).await)?;
+    }
+    if let Some(target) = &config.call_log {
+        tell("call log", log::check(target))?;
     }
     Ok(code)
 }

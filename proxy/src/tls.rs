@@ -13,8 +13,10 @@ use rustls::{
 };
 
 mod acceptor;
+mod trouble;
 
 pub use acceptor::Acceptor;
+pub use trouble::Trouble;
 
 /// Why certificates or keys are of no use.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use super::{Figure, Lost};
 use crate::{
     check,
     cli::{CHAIN, Request, Start},
-    config::Config,
+    config::{Config, Log},
     sink::otel::OwnSpans,
     telemetry,
 };
@@ -72,7 +72,9 @@ fn serve(start: Start, environment: Vec<(OsString, OsString)>) -> anyhow::Result
 fn check(start: Start, environment: Vec<(OsString, OsString)>) -> anyhow::Result<ExitCode> {
     let config = *start.config;
     let runtime = runtime(&config)?;
-    let _log = telemetry::init(&config.log, None)?;
+    // What the relay's own look at the upstream says, the check says as well.
+    let level = format!("{},mcpulse_proxy::relay::http::health=off", config.log.level);
+    let _log = telemetry::init(&Log { level, ..config.log.clone() }, None)?;
     start.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let result = runtime.block_on(check::run(config, environment));
     runtime.shutdown_background();

@@ -3,9 +3,11 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{BufRead, BufReader, Write},
-    sync::Arc,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    sync::{Arc, OnceLock},
 };
+
+use serde::de::IgnoredAny;
 
 use super::hello;
 use crate::{
@@ -16,6 +18,11 @@ use crate::{
     shutdown::Shutdown,
     tap::Tap,
 };
+
+/// Bytes after which there is no more hope of an answer.
+const ENOUGH: u64 = 16 << 20;
+/// Characters that are shown of a line which is no answer.
+const SHOWN: usize = 80;
 
 /// What the server says to the question.
 pub(super) async fn ask(
@@ -40,18 +47,26 @@ pub(super) async fn ask(
     let conversation = async {
         // A pipe holds more than the question, so that this waits for nobody.
         writeln!(question, "{}", hello::question()).map_err(|error| error.to_string())?;
-        let listening = tokio::task::spawn_blocking(move || listen(answers));
+        let other = Arc::new(OnceLock::new());
+        let heard_other = Arc::clone(&other);
+        let listening = tokio::task::spawn_blocking(move || listen(answers, &heard_other));
         let heard = tokio::time::timeout(hello::PATIENCE, listening).await;
         drop(question);
+        let instead = || match other.get() {
+            Some(line) => format!("; on standard output it said {line:?}, which is not MCP"),
+            None => String::new(),
+        };
         match heard {
             Ok(Ok(Some(answer))) => Ok(format!("`{program}` {answer}")),
-            Ok(_) => {
-                Err(format!("`{program}` ended without an answer; start it by itself to see why"))
-            }
+            Ok(_) => Err(format!(
+                "`{program}` gave no answer{}; start it by itself to see why",
+                instead()
+            )),
             Err(_) => Err(format!(
-                "`{program}` has not answered within {:?}; does it speak MCP on standard input \
+                "`{program}` has not answered within {:?}{}; does it speak MCP on standard input \
                  and output?",
-                hello::PATIENCE
+                hello::PATIENCE,
+                instead()
             )),
         }
     };
@@ -60,8 +75,16 @@ pub(super) async fn ask(
     heard
 }
 
-/// Reads until the answer comes; none when the server says no more.
-fn listen(answers: File) -> Option<String> {
-    let lines = BufReader::new(answers).split(b'\n');
-    lines.map_while(Result::ok).find_map(|line| hello::answer(&line))
+/// Reads until the answer comes; none when the server says no more. Keeps the beginning of the
+/// first line that is no message at all.
+fn listen(answers: File, other: &OnceLock<String>) -> Option<String> {
+    let lines = BufReader::new(answers.take(ENOUGH)).split(b'\n');
+    lines.map_while(Result::ok).find_map(|line| {
+        let answer = hello::answer(&line);
+        if answer.is_none() && serde_json::from_slice::<IgnoredAny>(&line).is_err() {
+            let text = String::from_utf8_lossy(&line);
+            other.get_or_init(|| text.chars().take(SHOWN).collect());
+        }
+        answer
+    })
 }

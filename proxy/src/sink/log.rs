@@ -1,7 +1,7 @@
 //! The call log: one JSON object per tool call and line, in a file or on standard error.
 //! Arguments are never written, and what a server said went wrong only redacted.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -58,6 +58,20 @@ pub fn start(
     Ok(Exporter { offer, task: tokio::spawn(worker.work()) })
 }
 
+/// Tries the target, and leaves it as it was.
+///
+/// # Errors
+/// Why it cannot be written, with the remedy.
+pub fn check(target: &str) -> Result<String, String> {
+    let is_new = !Path::new(target).exists();
+    let opened = Target::open(target).map_err(|error| error.to_string())?;
+    if is_new {
+        // Nothing is there for standard error.
+        let _ = fs::remove_file(target);
+    }
+    Ok(format!("{opened} can be written"))
+}
+
 /// Everything the task owns.
 #[derive(Debug)]
 struct Worker {
@@ -78,7 +92,7 @@ impl Worker {
         let shutdown = self.shutdown.clone();
         tokio::select! {
             () = self.write_all() => {}
-            () = last_moment(&shutdown) => {}
+            () = shutdown.nears(LAST_MOMENT) => {}
         }
         let mut left = self.batch.len() as u64;
         while self.take.try_next().is_some() {
@@ -132,12 +146,6 @@ impl Worker {
         }
         self.target = Some(target);
     }
-}
-
-/// Completes shortly before the end of the grace.
-async fn last_moment(shutdown: &Shutdown) {
-    shutdown.begun().await;
-    sleep(shutdown.remaining().unwrap_or_default().saturating_sub(LAST_MOMENT)).await;
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! a batch takes them; a batch is settled call by call and never given up while the process
 //! lives.
 
+use std::path::Path;
+
 use crate::{config, shutdown::Shutdown};
 
 mod address;
@@ -15,7 +17,7 @@ mod reporter;
 mod spool;
 
 pub use self::{address::AddressError, client::Error};
-use self::{client::Client, metric::Convert, reporter::Reporter};
+use self::{client::Client, metric::Convert, reporter::Reporter, spool::Spool};
 use super::{Account, Exporter, queue::queue};
 
 /// Starts reporting. Must be called within a runtime.
@@ -46,5 +48,17 @@ pub async fn check(config: &config::Mcpulse) -> Result<String, String> {
     match client.send(Vec::new()).await {
         Ok(_) => Ok(format!("{address} takes reports")),
         Err(failure) => Err(format!("{address} takes none: {}", failure.text)),
+    }
+}
+
+/// Tries the folder of a spool, and leaves it as it was.
+///
+/// # Errors
+/// Why no spool can be kept there, with the remedy.
+pub fn check_spool(folder: &Path) -> Result<String, String> {
+    let shown = folder.display();
+    match Spool::check(folder) {
+        Ok(()) => Ok(format!("{shown} can be written")),
+        Err(error) => Err(format!("{shown} cannot be used: {error}; name another --spool-dir")),
     }
 }

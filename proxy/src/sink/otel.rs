@@ -102,7 +102,7 @@ impl Worker {
         let shutdown = self.shutdown.clone();
         tokio::select! {
             () = self.export_all() => {}
-            () = last_moment(&shutdown) => {}
+            () = shutdown.nears(LAST_MOMENT) => {}
         }
         self.give_up();
     }
@@ -199,12 +199,6 @@ impl Worker {
             tracing::warn!("{left} spans were not exported to {to} before the end");
         }
     }
-}
-
-/// Completes shortly before the end of the grace.
-async fn last_moment(shutdown: &Shutdown) {
-    shutdown.begun().await;
-    sleep(shutdown.remaining().unwrap_or_default().saturating_sub(LAST_MOMENT)).await;
 }
 
 #[cfg(test)]

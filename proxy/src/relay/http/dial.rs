@@ -12,6 +12,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use crate::tls::Trouble;
+
 /// How long a connection may be silent before it is probed, how often it is probed then, and
 /// how often in vain: a peer that vanished is noticed after a minute and a half.
 const KEEPALIVE_AFTER: Duration = Duration::from_mins(1);
@@ -52,7 +54,7 @@ pub enum UrlError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     /// The host has no address.
-    #[error("resolve upstream host '{host}': {error}")]
+    #[error("resolve upstream host '{host}': {error}; check the remote URL")]
     Resolve {
         /// The host of the remote URL.
         host: String,
@@ -68,7 +70,7 @@ pub(super) enum DialError {
         error: io::Error,
     },
     /// TLS failed.
-    #[error("TLS with upstream {address}: {error}")]
+    #[error("TLS with upstream {address}: {error}{}", remedy(error))]
     Tls {
         /// Host and port of the remote URL.
         address: String,
@@ -86,6 +88,16 @@ pub(super) enum DialError {
     /// The connection broke before the first request.
     #[error("begin HTTP with the upstream: {0}")]
     Handshake(#[from] hyper::Error),
+}
+
+/// What a person can do about TLS that does not come about.
+fn remedy(error: &io::Error) -> &'static str {
+    match Trouble::of(error) {
+        Some(Trouble::Untrusted) => "; name the authority of its certificate: --ca-file",
+        Some(Trouble::Useless) => "; give it a certificate that is valid for this address",
+        Some(Trouble::Unspoken) => "; does it speak TLS? if not, write http:// in the remote URL",
+        Some(Trouble::Failed) | None => "",
+    }
 }
 
 impl Dialer {

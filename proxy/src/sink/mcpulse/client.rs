@@ -20,7 +20,8 @@ use tonic_prost::ProstCodec;
 use super::address::{self, AddressError};
 use crate::{
     config::{self, Secret},
-    sink::foreign::{Tls, cause, tls},
+    sink::foreign::{cause, tls, unheard},
+    tls::Trouble,
 };
 
 const INGEST: PathAndQuery =
@@ -221,13 +222,15 @@ fn failure(status: &Status) -> Failure {
     let (kind, remedy) = match status.code() {
         _ if let Some(trouble) = tls(status) => {
             let remedy = match trouble {
-                Tls::Untrusted => "; name the authority of its certificate: --mcpulse-ca-file",
-                Tls::Unspoken => "; does it speak TLS? if not: --mcpulse-tls false",
-                Tls::Useless => "; give MCPulse a certificate that is valid for this address",
-                Tls::Unheard => "; is it MCPulse, and does it want TLS? then: --mcpulse-tls true",
-                Tls::Failed => "; TLS failed: check MCPULSE_URL and its certificate",
+                Trouble::Untrusted => "; name the authority of its certificate: --mcpulse-ca-file",
+                Trouble::Useless => "; give MCPulse a certificate that is valid for this address",
+                Trouble::Unspoken => "; does it speak TLS? if not: --mcpulse-tls false",
+                Trouble::Failed => "; TLS failed: check MCPULSE_URL and its certificate",
             };
             (Kind::Retry, remedy)
+        }
+        _ if unheard(status) => {
+            (Kind::Retry, "; is it MCPulse, and does it want TLS? then: --mcpulse-tls true")
         }
         Code::Unauthenticated | Code::PermissionDenied => {
             (Kind::Misconfigured, "; it rejects the API key: check MCPULSE_API_KEY")

@@ -102,6 +102,16 @@ impl Spool {
         Ok((spool, Found { restored, evicted }))
     }
 
+    /// Whether a spool could be kept below `root`, which need not be there.
+    pub(super) fn check(root: &Path) -> io::Result<()> {
+        let there = root.ancestors().find(|folder| folder.exists());
+        // A relative path has no ancestor that is there but the working directory.
+        let there = there.unwrap_or(Path::new("."));
+        let probe = there.join(format!("{FOLDER}{}", Uuid::new_v4()));
+        private().create(&probe)?;
+        fs::remove_dir(probe)
+    }
+
     fn find_segments(&mut self) -> io::Result<()> {
         let mut found = Vec::new();
         for folder in &self.folders {

@@ -22,7 +22,8 @@ use tonic::{
 
 use crate::{
     config::{self, Header, Secret},
-    sink::foreign::{Tls, cause, printable, tls},
+    sink::foreign::{cause, printable, tls, unheard},
+    tls::Trouble,
 };
 
 /// Where a collector listens unless told otherwise.
@@ -220,13 +221,13 @@ fn failure(status: &Status, mut text: String) -> Failure {
     };
     let unreached = status.source().is_some();
     text.push_str(match tls(status) {
-        Some(Tls::Untrusted) => "; name the authority of its certificate: --otel-ca-file",
-        Some(Tls::Unspoken) => "; does it speak TLS? if not: http:// in --otel-endpoint",
-        Some(Tls::Useless) => "; give it a certificate that is valid for this address",
-        Some(Tls::Unheard) => {
+        Some(Trouble::Untrusted) => "; name the authority of its certificate: --otel-ca-file",
+        Some(Trouble::Useless) => "; give it a certificate that is valid for this address",
+        Some(Trouble::Unspoken) => "; does it speak TLS? if not: http:// in --otel-endpoint",
+        Some(Trouble::Failed) => "; TLS failed: check --otel-endpoint and its certificate",
+        None if unheard(status) => {
             "; does it speak OTLP/gRPC, and want TLS? then: https:// in --otel-endpoint"
         }
-        Some(Tls::Failed) => "; TLS failed: check --otel-endpoint and its certificate",
         None if unreached && status.code() == Code::Unavailable => {
             "; start it, or check --otel-endpoint"
         }

@@ -71,6 +71,16 @@ impl Fake {
         (fake, address)
     }
 
+    /// Completes once there was a request.
+    async fn asked(&self) {
+        let asked = async {
+            while lock(&self.requests).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+    }
+
     pub(super) fn spans(&self) -> Vec<Span> {
         let requests = lock(&self.requests);
         let resources = requests.iter().flat_map(|request| &request.get_ref().resource_spans);
@@ -212,15 +222,24 @@ async fn a_collector_that_hangs_cannot_hold_up_the_end() {
     let (fake, address) = Fake::listen(&[Answers::Hang]).await;
     let sink = run(&config(address));
     sink.call(Call::of_tool("read", Outcome::Ok));
-    let asked = async {
-        while lock(&fake.requests).is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+    fake.asked().await;
     sink.call(Call::of_tool("read", Outcome::Ok));
     sink.shutdown.begin(Duration::from_millis(200));
     let began = std::time::Instant::now();
     assert_eq!(sink.end().await.dropped["shutdown"], 2);
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn an_end_that_comes_closer_is_kept() {
+    let (fake, address) = Fake::listen(&[Answers::Hang]).await;
+    let sink = run(&config(address));
+    // As when a client leaves and the server then ends before its grace is over.
+    sink.shutdown.begin(Duration::from_mins(1));
+    sink.call(Call::of_tool("read", Outcome::Ok));
+    fake.asked().await;
+    sink.shutdown.begin(Duration::from_millis(200));
+    let began = std::time::Instant::now();
+    assert_eq!(sink.end().await.dropped["shutdown"], 1);
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
