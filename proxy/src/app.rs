@@ -115,9 +115,8 @@ impl Running<'_> {
         }
         let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, self.server_id())?;
         self.reporting.show_relay(relay.counters())?;
-        let listener = bind(&listen.address).await.with_context(|| {
-            format!("listen on {}; is another process using it?", listen.address)
-        })?;
+        let listener =
+            bind(&listen.address).await.with_context(|| format!("listen on {}", listen.address))?;
         let address = listener.local_addr()?;
         tracing::info!(%address, upstream = without_query(&remote.url), "listening");
         let (stop, mut hangup) = signals()?;

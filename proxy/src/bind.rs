@@ -8,8 +8,20 @@ use tokio::net::TcpListener;
 /// of IPv4 alone where there is none.
 ///
 /// # Errors
-/// When the address is taken, not ours or none.
+/// When the address is taken, not ours or none; the text says what to do.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
+    bound(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => "is another process using it?",
+            io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            io::ErrorKind::PermissionDenied => "ports below 1024 take privileges",
+            _ => "check the address",
+        };
+        io::Error::new(error.kind(), format!("{error}; {remedy}"))
+    })
+}
+
+async fn bound(address: &str) -> io::Result<TcpListener> {
     let Some(port) = address.strip_prefix(':') else {
         return TcpListener::bind(address).await;
     };

@@ -86,6 +86,6 @@ async fn can_listen(listen: &Listen) -> Result<String, String> {
 async fn can_bind(address: &str) -> Result<String, String> {
     match bind(address).await {
         Ok(_) => Ok(format!("{address} is free")),
-        Err(error) => Err(format!("{address} cannot be had: {error}; is another process on it?")),
+        Err(error) => Err(format!("{address} cannot be had: {error}")),
     }
 }

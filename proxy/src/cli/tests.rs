@@ -263,7 +263,8 @@ fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
 
 #[test]
 fn every_field_comes_back_from_yaml() {
-    let files = Files::new(&[("file", "f"), ("secret", "s")]);
+    let pem = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
+    let files = Files::new(&[("file", pem), ("secret", "s")]);
     let remote = Remote {
         bearer_token: Some(Secret::File(files.path("secret"))),
         headers: vec![Header { name: "A".to_owned(), value: Secret::File(files.path("secret")) }],

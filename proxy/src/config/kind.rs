@@ -24,8 +24,8 @@ pub enum Kind {
     Level,
     /// A path.
     Path,
-    /// A file that must be there.
-    File,
+    /// A file that must be there and have a PEM block of this label.
+    Pem(&'static str),
     /// A directory that must be there.
     Directory,
     /// A URL with scheme `http` or `https`.
@@ -80,7 +80,7 @@ impl Kind {
         match self {
             Self::Text(name) | Self::Texts(name) => name,
             Self::Level => "LEVEL",
-            Self::Path | Self::File | Self::SecretFile => "FILE",
+            Self::Path | Self::Pem(_) | Self::SecretFile => "FILE",
             Self::Directory => "DIRECTORY",
             Self::Url | Self::Origin | Self::Collector => "URL",
             Self::Endpoint => "HOST:PORT",
@@ -125,7 +125,7 @@ impl Kind {
             Self::Text(_) | Self::Path => printable(text).map(Into::into),
             Self::Texts(_) => Ok(header::items(text).collect()),
             Self::Level => level(text).map(Into::into),
-            Self::File => file::readable(text).map(Into::into),
+            Self::Pem(label) => file::pem(text, label).map(Into::into),
             Self::Directory => file::directory(text).map(Into::into),
             Self::Url => address::url(text).map(Into::into),
             Self::Origin => address::origin(text).map(Into::into),

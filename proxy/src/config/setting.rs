@@ -146,13 +146,15 @@ pub fn defaults() -> Value {
 }
 
 use Kind::{
-    Address, Args, Collector, Count, Directory, Duration, Endpoint, File, Header, HeaderPairs,
-    Headers, Level, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text,
-    Texts, Url, Variables, Wait, Words,
+    Address, Args, Collector, Count, Directory, Duration, Endpoint, Header, HeaderPairs, Headers,
+    Level, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text, Texts, Url,
+    Variables, Wait, Words,
 };
 use Scope::{Listener, Remote, RemoteOrListener, Stdio};
 
 const MOST: u64 = 1 << 32;
+const CERTIFICATE: Kind = Kind::Pem("CERTIFICATE");
+const PRIVATE_KEY: Kind = Kind::Pem("PRIVATE KEY");
 
 /// Every setting, in the order of help and README.
 #[rustfmt::skip]
@@ -168,7 +170,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
     Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream").within(Remote),
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
-    Setting::new("ca-file", "upstream.$.caFile", File, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
+    Setting::new("ca-file", "upstream.$.caFile", CERTIFICATE, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
     Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),
     Setting::new("accept-encoding", "upstream.$.acceptEncoding", OneOf(&["identity", "preserve"]), "Accept-Encoding that it sees: identity, so that answers can be read, or the client's").within(Remote),
     Setting::new("connect-timeout", "upstream.$.connectTimeout", Wait, "Longest wait for a connection upstream").within(Remote),
@@ -179,8 +181,8 @@ pub static ALL: &[Setting] = &[
     Setting::new("listen", "listen.address", Address, "Address for clients; standard input and output unless given"),
     Setting::new("allowed-host", "listen.allowedHosts", Texts("HOST"), "Host that passes besides loopback names; repeatable").within(Listener),
     Setting::new("allowed-origin", "listen.allowedOrigins", Texts("ORIGIN"), "Origin that passes besides the listener's own; repeatable").within(Listener),
-    Setting::new("tls-cert", "listen.tls.cert", File, "PEM file with the listener's certificate chain").within(Listener),
-    Setting::new("tls-key", "listen.tls.key", File, "PEM file with its private key").within(Listener),
+    Setting::new("tls-cert", "listen.tls.cert", CERTIFICATE, "PEM file with the listener's certificate chain").within(Listener),
+    Setting::new("tls-key", "listen.tls.key", PRIVATE_KEY, "PEM file with its private key").within(Listener),
     Setting::new("public-url", "listen.publicUrl", Origin, "URL that clients use; rewrites OAuth metadata").within(Listener),
     Setting::new("max-body", "listen.maxBody", Size(1), "Largest request body; 413 beyond").within(Listener),
     Setting::new("max-header", "listen.maxHeader", Size(8 << 10), "Largest request head; 431 beyond").within(Listener),
@@ -191,7 +193,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("mcpulse-api-key", "mcpulse.apiKey", Secret, "Key that MCPulse knows the sender by").or(&["MCPULSE_API_KEY"]),
     Setting::new("mcpulse-api-key-file", "mcpulse.apiKey", SecretFile, "File that holds it, read again when it changes"),
     Setting::new("mcpulse-tls", "mcpulse.tls", Switch, "TLS to MCPulse, whatever the URL says"),
-    Setting::new("mcpulse-ca-file", "mcpulse.caFile", File, "PEM file of authorities to trust there besides the built-in ones").or(&["SSL_CERT_FILE"]),
+    Setting::new("mcpulse-ca-file", "mcpulse.caFile", CERTIFICATE, "PEM file of authorities to trust there besides the built-in ones").or(&["SSL_CERT_FILE"]),
     Setting::new("mcpulse-timeout", "mcpulse.timeout", Wait, "Longest wait for the answer to a batch"),
     Setting::new("capture", "mcpulse.capture", OneOf(&["none", "redacted", "full"]), "What of arguments and error texts is reported"),
     Setting::new("batch-size", "mcpulse.batchSize", Count(1, 1_000_000), "Calls that are sent together without waiting longer"),
@@ -205,7 +207,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("metrics-listen", "metricsListen", Address, "Address of /metrics, /healthz and /readyz; off unless given"),
     Setting::new("call-log", "callLog", Path, "File for one JSON object a call; - for standard error"),
     Setting::new("otel-endpoint", "otel.endpoint", Collector, "OpenTelemetry collector (OTLP/gRPC); off unless given").or(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]),
-    Setting::new("otel-ca-file", "otel.caFile", File, "PEM file of authorities to trust there besides the built-in ones").or(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"]),
+    Setting::new("otel-ca-file", "otel.caFile", CERTIFICATE, "PEM file of authorities to trust there besides the built-in ones").or(&["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE"]),
     Setting::new("otel-headers", "otel.headers", HeaderPairs, "Metadata of every export").or(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]),
     Setting::new("otel-timeout", "otel.timeout", Wait, "Longest wait for one export").or(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]),
     Setting::new("otel-service-name", "otel.serviceName", Text("NAME"), "service.name; the server id unless given").or(&["OTEL_SERVICE_NAME"]),

@@ -13,7 +13,8 @@ fn samples(kind: Kind, files: &Files) -> [String; 3] {
         Kind::Text(_) | Kind::Texts(_) | Kind::Secret | Kind::Words => three(&|n| format!("v{n}")),
         Kind::Path => three(&|n| format!("/no/such/v{n}")),
         Kind::Level => ["debug", "warn", "error"].map(str::to_owned),
-        Kind::File | Kind::SecretFile => three(&|n| files.text(&format!("file{n}"))),
+        Kind::Pem(_) => three(&|n| files.text(&format!("pem{n}"))),
+        Kind::SecretFile => three(&|n| files.text(&format!("file{n}"))),
         Kind::Directory => ["/", "/proc", "/tmp"].map(str::to_owned),
         Kind::Url | Kind::Origin | Kind::Collector => three(&|n| format!("https://v{n}.example")),
         Kind::Endpoint => three(&|n| format!("v{n}.example:1")),
@@ -31,6 +32,19 @@ fn samples(kind: Kind, files: &Files) -> [String; 3] {
     }
 }
 
+/// The files that the samples name.
+fn named() -> Files {
+    let pem = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
+    Files::new(&[
+        ("file1", "f1"),
+        ("file2", "f2"),
+        ("file3", "f3"),
+        ("pem1", pem),
+        ("pem2", pem),
+        ("pem3", pem),
+    ])
+}
+
 /// A file for this mode in which the setting has this value.
 fn file(setting: &Setting, mode: Mode, text: &str, files: &Files) -> String {
     let mut tree = Mapping::new();
@@ -44,8 +58,8 @@ fn file(setting: &Setting, mode: Mode, text: &str, files: &Files) -> String {
         }
     }
     if setting.key.starts_with("listen.tls") {
-        place("listen.tls.cert", files.text("file1").into());
-        place("listen.tls.key", files.text("file1").into());
+        place("listen.tls.cert", files.text("pem1").into());
+        place("listen.tls.key", files.text("pem1").into());
     }
     let value = match setting.kind.parse(text).unwrap() {
         Value::Sequence(words) if setting.kind == Kind::Words => words[0].clone(),
@@ -58,7 +72,7 @@ fn file(setting: &Setting, mode: Mode, text: &str, files: &Files) -> String {
 
 #[test]
 fn flags_win_over_variables_and_variables_over_files_for_every_setting() {
-    let files = Files::new(&[("file1", "f1"), ("file2", "f2"), ("file3", "f3")]);
+    let files = named();
     for (setting, mode) in every(covers) {
         let [first, second, third] = samples(setting.kind, &files);
         let variable = setting.variable();
@@ -96,7 +110,7 @@ fn flags_win_over_variables_and_variables_over_files_for_every_setting() {
 
 #[test]
 fn what_does_not_apply_is_ignored_as_a_variable_and_refused_as_a_flag() {
-    let files = Files::new(&[("file1", "f1"), ("file2", "f2"), ("file3", "f3")]);
+    let files = named();
     let mut found = 0;
     for (setting, mode) in every(|setting, mode| !covers(setting, mode)) {
         found += 1;

@@ -5,11 +5,14 @@ use std::path::Path;
 use super::header;
 use crate::config::Secret;
 
-/// A file that can be opened.
-pub(super) fn readable(path: &str) -> Result<String, String> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(path.to_owned()),
-        Err(error) => Err(format!("names the file {path}, which cannot be read: {error}")),
+/// A file with a PEM block of this label; a private key may say of which kind it is.
+pub(super) fn pem(path: &str, label: &str) -> Result<String, String> {
+    let text = std::fs::read(path)
+        .map_err(|error| format!("names the file {path}, which cannot be read: {error}"))?;
+    if String::from_utf8_lossy(&text).contains(&format!("{label}-----")) {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("names the file {path}, which has no {label} in PEM (-----BEGIN …)"))
     }
 }
 
@@ -35,6 +38,21 @@ pub(super) fn directory(path: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_must_have_what_it_is_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, b"\xff\n-----BEGIN EC PRIVATE KEY-----\nhunter2").unwrap();
+        let path = path.to_str().unwrap();
+        assert!(pem(path, "PRIVATE KEY").is_ok());
+        let error = pem(path, "CERTIFICATE").unwrap_err();
+        assert!(error.contains("has no CERTIFICATE in PEM") && !error.contains("hunter2"));
+        assert!(
+            pem("/no/such/file", "CERTIFICATE")
+                .is_err_and(|error| error.contains("cannot be read"))
+        );
+    }
 
     #[test]
     fn a_secret_is_read_at_once_and_never_shown() {

@@ -17,12 +17,12 @@ const STDERR: &str = "-";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be opened.
-    #[error("open the call log {}: {source}; name a file that can be written", path.display())]
+    #[error("open the call log {}: {cause}; name a file that can be written", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -48,7 +48,7 @@ impl Target {
             let path = PathBuf::from(target);
             match append_to(&path) {
                 Ok(file) => Place::File { path, file },
-                Err(source) => return Err(Error::Open { path, source }),
+                Err(cause) => return Err(Error::Open { path, cause }),
             }
         };
         Ok(Self { place, cut_off: false })
