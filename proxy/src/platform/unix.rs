@@ -23,6 +23,9 @@ use rustix::{
 };
 use tokio::signal::unix::{self, SignalKind, signal};
 
+/// The most files that macOS lets a process have open, whatever else it says.
+const OPEN_MAX: u64 = 10_240;
+
 /// Takes standard input and output out of the process: `/dev/null` stands in their place.
 /// Nothing can slip into the protocol by accident, and dropping a file closes that direction.
 pub fn take_stdio() -> io::Result<(File, File)> {
@@ -96,7 +99,12 @@ impl Hangup {
 /// listener and every connection upstream is one.
 pub fn raise_file_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+    let raise = |current| setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    match raise(limit.maximum) {
+        // macOS says "unlimited" and takes no more than this.
+        Err(_) if limit.current.is_some_and(|now| now < OPEN_MAX) => Ok(raise(Some(OPEN_MAX))?),
+        raised => Ok(raised?),
+    }
 }
 
 /// What makes a file the same file, whatever its name.

@@ -316,11 +316,13 @@ impl Forward {
         let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
         reason.map(|reason| parts.extensions.insert(reason));
-        let reply = match parts.headers.get(CONTENT_LENGTH) {
-            Some(length) if parts.status == StatusCode::NOT_MODIFIED && !asked.http2 => {
-                Reply::unsent(length)
-            }
-            _ => Reply::Streamed(download),
+        let reply = if parts.status == StatusCode::NOT_MODIFIED
+            && !asked.http2
+            && let Some(length) = parts.headers.get(CONTENT_LENGTH)
+        {
+            Reply::unsent(length)
+        } else {
+            Reply::Streamed(download)
         };
         Response::from_parts(parts, reply)
     }
