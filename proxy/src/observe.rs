@@ -24,6 +24,7 @@ mod counters;
 mod ending;
 mod ids;
 mod matching;
+mod names;
 mod pending;
 mod reader;
 mod route;

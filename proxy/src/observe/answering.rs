@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     counters::Oddity,
     matching::Matcher,
-    pending::{Key, Role, Scope, Ticket, Wait},
+    pending::{Key, Role, Ticket, Wait},
     route::Route,
     session,
     verdict::{self, Progress, Verdict},
@@ -52,8 +52,7 @@ impl Matcher {
                     _ => verdict::progress(message),
                 };
                 if let Some(task) = open.task.clone() {
-                    let (scope, direction) = (open.task_scope, open.direction);
-                    self.task_told(scope, direction, &task, at, told, message);
+                    self.task_told(&task, at, told, message);
                 }
             }
             _ => {}
@@ -62,9 +61,9 @@ impl Matcher {
             Verdict::Task(_) if about_tasks => self.end(ticket, at, Outcome::Ok, Some(message)),
             Verdict::Ended(outcome) => self.end(ticket, at, outcome, Some(message)),
             Verdict::Task(task) => {
-                if let Some(open) = self.pending.get_mut(ticket) {
-                    open.response_size = message.size();
-                }
+                let Some(open) = self.pending.get_mut(ticket) else { return };
+                open.response_size = message.size();
+                let task = route.task_key(open.modern, open.direction, task);
                 self.pending.touch(ticket, self.deadline(at));
                 if !self.pending.become_task(ticket, task) {
                     self.counters.count(Oddity::DuplicateId);
@@ -119,17 +118,8 @@ impl Matcher {
     }
 
     /// Something about a task has passed.
-    pub(super) fn task_told(
-        &mut self,
-        scope: Scope,
-        direction: Direction,
-        task: &Id,
-        at: Instant,
-        told: Progress,
-        message: &Message,
-    ) {
-        let key = Key { role: Role::Task, scope, direction, name: task.clone() };
-        let Some(ticket) = self.pending.find(&key, None) else { return };
+    pub(super) fn task_told(&mut self, task: &Key, at: Instant, told: Progress, message: &Message) {
+        let Some(ticket) = self.pending.find(task, None) else { return };
         let Some(open) = self.pending.get_mut(ticket) else { return };
         match told {
             Progress::Nothing => {}

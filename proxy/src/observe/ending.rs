@@ -7,8 +7,9 @@
 //! - Where events had ids, the answer may come on a later stream of the session: the request
 //!   stays open.
 //! - A gap in one direction makes requests doubtful whose answer or withdrawal travels that
-//!   way. They still end normally when the answer is seen; otherwise as `unobserved`, when the
-//!   stream ends or [`DOUBT_FOR`] has passed, instead of whatever else they would end as.
+//!   way. They still end normally when the answer is seen; otherwise as `unobserved`, instead
+//!   of whatever else they would end as: when the stream ends, when [`DOUBT_FOR`] has passed,
+//!   or when [`MOST_DOUBTED`] others have become doubtful, for under load most of them are lost.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use http::{Method, StatusCode};
 use super::{
     counters::Oddity,
     matching::Matcher,
-    pending::{Open, Scope, Ticket, Wait},
+    pending::{Doubt, Open, Scope, Ticket, Wait},
     route::Route,
 };
 use crate::{
@@ -27,7 +28,9 @@ use crate::{
 };
 
 /// How long a request waits for an answer that a gap may have swallowed.
-pub(super) const DOUBT_FOR: Duration = Duration::from_mins(1);
+const DOUBT_FOR: Duration = Duration::from_mins(1);
+/// Most requests that do so at a time.
+pub(super) const MOST_DOUBTED: usize = 1000;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,15 +157,36 @@ impl Matcher {
         for ticket in elsewhere {
             self.doubt(ticket, asked, Some(at + DOUBT_FOR));
         }
+        while self.doubted.len() > MOST_DOUBTED
+            && let Some(ticket) = self.doubted.pop_front()
+        {
+            if self.pending.get(ticket).is_some_and(|open| open.doubt == Doubt::Answer) {
+                self.give_up(ticket, at, Outcome::Unobserved);
+            }
+        }
     }
 
     /// The answer of a request that went `asked`, or its withdrawal, may have been lost.
     fn doubt(&mut self, ticket: Ticket, asked: Direction, until: Option<Instant>) {
         let Some(open) = self.pending.get_mut(ticket) else { return };
-        open.doubtful = true;
-        if let Some(until) = until.filter(|until| open.direction == asked && *until < open.deadline)
+        match until {
+            _ if open.doubt == Doubt::Answer => {}
+            Some(until) if open.direction == asked => {
+                open.doubt = Doubt::Answer;
+                let until = until.min(open.deadline);
+                self.pending.touch(ticket, until);
+                self.doubted.push_back(ticket);
+            }
+            _ => open.doubt = Doubt::Ending,
+        }
+    }
+
+    /// A request is still worked on: its answer is yet to come.
+    pub(super) fn no_doubt(&mut self, ticket: Ticket) {
+        if let Some(open) = self.pending.get_mut(ticket)
+            && open.doubt == Doubt::Answer
         {
-            self.pending.touch(ticket, until);
+            open.doubt = Doubt::Nothing;
         }
     }
 
@@ -199,7 +223,8 @@ impl Matcher {
             && due <= now
             && let Some(open) = self.pending.get(ticket)
         {
-            if &*open.method == method::LISTEN && !open.doubtful && alive(open.scope) {
+            if &*open.method == method::LISTEN && open.doubt == Doubt::Nothing && alive(open.scope)
+            {
                 self.pending.touch(ticket, self.deadline(now));
                 continue;
             }

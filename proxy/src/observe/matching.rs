@@ -1,6 +1,7 @@
 //! From messages to calls: a request opens one, and whatever ends it makes the record.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -10,7 +11,8 @@ use bytes::Bytes;
 use super::{
     counters::{Counters, Oddity},
     ids::Ids,
-    pending::{Identity, Key, Open, Pending, Role, Ticket, Wait},
+    names::Names,
+    pending::{Doubt, Identity, Key, Open, Pending, Role, Ticket, Wait},
     route::Route,
     session::{self, Sessions},
     verdict,
@@ -40,10 +42,14 @@ pub(super) struct Matcher {
     pub(super) sessions: Sessions,
     pub(super) servers: Vec<Arc<str>>,
     ids: Ids,
+    /// Methods, tools and versions.
+    names: Names,
     /// The same moment on both clocks.
     clocks: (Instant, SystemTime),
     /// The client of the last modern request: the next one is probably of the same.
     last_client: Option<Arc<Client>>,
+    /// Requests whose answer may have been lost, in the order of the losses; some are closed.
+    pub(super) doubted: VecDeque<Ticket>,
 }
 
 impl Matcher {
@@ -57,8 +63,10 @@ impl Matcher {
             limits,
             servers: Vec::new(),
             ids: Ids::new(),
+            names: Names::default(),
             clocks: (Instant::now(), SystemTime::now()),
             last_client: None,
+            doubted: VecDeque::new(),
         }
     }
 
@@ -118,10 +126,10 @@ impl Matcher {
     ) {
         let modern = message.form(Field::StatedVersion) == Form::Text;
         let scope = route.scope(modern);
-        let key = Key { role: Role::Request, scope, direction, name: id };
+        let key = Key::new(Role::Request, scope, direction, id.clone());
         while let Some(earlier) = self.pending.find(&key, Some(route.stream.id)) {
             // If it is doubtful, its answer was lost: peers do not use an id twice.
-            if self.pending.get(earlier).is_none_or(|open| !open.doubtful) {
+            if self.pending.get(earlier).is_none_or(|open| open.doubt == Doubt::Nothing) {
                 self.counters.count(Oddity::DuplicateId);
                 break;
             }
@@ -133,17 +141,17 @@ impl Matcher {
             self.counters.count(Oddity::Evicted);
             self.give_up(oldest, at, Outcome::Unobserved);
         }
-        let method: Arc<str> = message.text(Field::Method).unwrap_or_default().into();
+        let method = self.names.intern(&message.text(Field::Method).unwrap_or_default());
         let tool = (&*method == method::TOOLS_CALL && direction == Direction::ToServer)
             .then(|| message.text(Field::Name).filter(|name| !name.is_empty()))
-            .map(|name| name.as_deref().unwrap_or(UNNAMED_TOOL).into());
+            .map(|name| self.names.intern(name.as_deref().unwrap_or(UNNAMED_TOOL)));
         let identity = self.identity(route, &method, modern, message);
         let ticket = self.pending.add(Open {
             server: route.server,
             scope,
             exchange: route.answers(direction).then_some(route.stream.id),
             direction,
-            id: key.name,
+            id,
             modern,
             started: at,
             deadline: self.deadline(at),
@@ -157,10 +165,10 @@ impl Matcher {
             task: method
                 .starts_with(method::TASKS)
                 .then(|| Id::of(message, Field::TaskId))
-                .flatten(),
-            task_scope: route.task_scope(modern),
+                .flatten()
+                .map(|task| Box::new(route.task_key(modern, direction, task))),
             wait: Wait::Answer,
-            doubtful: false,
+            doubt: Doubt::Nothing,
             method,
             tool,
         });
@@ -183,7 +191,7 @@ impl Matcher {
             return Identity {
                 session: None,
                 client: self.client(message),
-                protocol_version: message.text(Field::StatedVersion).map(Arc::from),
+                protocol_version: self.name_in(message, Field::StatedVersion),
             };
         }
         if method == method::INITIALIZE {
@@ -194,7 +202,7 @@ impl Matcher {
             return Identity {
                 session: session.clone(),
                 client: self.client(message),
-                protocol_version: message.text(Field::NegotiatedVersion).map(Arc::from),
+                protocol_version: self.name_in(message, Field::NegotiatedVersion),
             };
         }
         let Some(exchange) = route.exchange() else { return route.identity.clone() };
@@ -205,9 +213,13 @@ impl Matcher {
         }
         if identity.protocol_version.is_none() {
             let stated = exchange.protocol_version.as_ref().and_then(|value| value.to_str().ok());
-            identity.protocol_version = stated.map(Arc::from);
+            identity.protocol_version = stated.map(|version| self.names.intern(version));
         }
         identity
+    }
+
+    fn name_in(&mut self, message: &Message, field: Field) -> Option<Arc<str>> {
+        message.text(field).map(|name| self.names.intern(&name))
     }
 
     fn client(&mut self, message: &Message) -> Option<Arc<Client>> {
@@ -223,7 +235,7 @@ impl Matcher {
         Some(client)
     }
 
-    fn arguments(&self, message: &Message) -> Option<Bytes> {
+    fn arguments(&self, message: &Message) -> Option<Box<[u8]>> {
         let (raw, whole) = message.raw(Field::Arguments);
         if message.form(Field::Arguments) != Form::Nested || !whole {
             return None;
@@ -233,7 +245,7 @@ impl Matcher {
             return None;
         }
         // A copy: a slice would keep the whole read buffer in memory.
-        Some(Bytes::copy_from_slice(raw))
+        Some(raw.into())
     }
 
     fn notification(
@@ -251,6 +263,7 @@ impl Matcher {
                 let token = Id::of(message, Field::ProgressToken);
                 if let Some(ticket) = self.find(route, Role::Progress, asked, token) {
                     self.pending.touch(ticket, self.deadline(at));
+                    self.no_doubt(ticket);
                 }
             }
             about if about.starts_with(method::TASK_NOTIFICATIONS) => {
@@ -258,8 +271,8 @@ impl Matcher {
                 if let Some(task) = Id::of(message, Field::TaskId) {
                     let told = verdict::progress(message);
                     for modern in [false, true] {
-                        let scope = route.task_scope(modern);
-                        self.task_told(scope, asked, &task, at, told, message);
+                        let task = route.task_key(modern, asked, task.clone());
+                        self.task_told(&task, at, told, message);
                     }
                 }
             }
@@ -304,7 +317,7 @@ impl Matcher {
         let (outcome, at) = match open.wait {
             Wait::Result(outcome, ended) => (outcome, ended),
             Wait::Task => (Outcome::Task, at),
-            _ if open.doubtful => (Outcome::Unobserved, at),
+            _ if open.doubt != Doubt::Nothing => (Outcome::Unobserved, at),
             _ => (outcome, at),
         };
         self.end(ticket, at, outcome, None);
@@ -337,7 +350,7 @@ impl Matcher {
             protocol_version: open.identity.protocol_version,
             request_size: open.request_size,
             response_size: message.map_or(open.response_size, Message::size),
-            arguments: open.arguments,
+            arguments: open.arguments.map(Bytes::from),
             trace: open.trace,
             transport: open.transport,
         });

@@ -7,8 +7,6 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
-
 use super::serial::SerialMap;
 use crate::{
     jsonrpc::Id,
@@ -39,12 +37,25 @@ pub(super) enum Role {
 }
 
 /// What finds an open request: the direction is that of the request.
+///
+/// There are many keys and they are hashed often, so that they are packed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
-    pub(super) role: Role,
-    pub(super) scope: Scope,
-    pub(super) direction: Direction,
-    pub(super) name: Id,
+    /// Role, direction and kind of scope.
+    kind: u8,
+    scope: u64,
+    name: Id,
+}
+
+impl Key {
+    pub(super) fn new(role: Role, scope: Scope, direction: Direction, name: Id) -> Self {
+        let (kind, scope) = match scope {
+            Scope::Stream(id) => (0, id),
+            Scope::Session(hash) => (1, hash),
+            Scope::Server(place) => (2, place as u64),
+        };
+        Self { kind: role as u8 | (direction as u8) << 2 | kind << 3, scope, name }
+    }
 }
 
 /// Names a request as long as it is open; never reused.
@@ -92,26 +103,33 @@ pub(super) struct Open {
     pub(super) request_size: u64,
     /// Of the answer that made it a task or ended that task.
     pub(super) response_size: u64,
-    pub(super) arguments: Option<Bytes>,
+    pub(super) arguments: Option<Box<[u8]>>,
     pub(super) trace: Option<Arc<TraceContext>>,
     pub(super) progress: Option<Id>,
     /// The task that it asks about, or that it became.
-    pub(super) task: Option<Id>,
-    /// Within what the names of its tasks are unique.
-    pub(super) task_scope: Scope,
+    pub(super) task: Option<Box<Key>>,
     pub(super) wait: Wait,
-    /// Its answer or withdrawal may have passed while the observer was blind.
-    pub(super) doubtful: bool,
+    pub(super) doubt: Doubt,
+}
+
+/// What of a request may have passed while the observer was blind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    Nothing,
+    /// Its withdrawal, or all that its exchange will tell by its end.
+    Ending,
+    /// Its answer: it is not waited for much longer.
+    Answer,
 }
 
 impl Open {
     fn key(&self, role: Role) -> Option<Key> {
-        let (scope, name) = match role {
-            Role::Request => (self.scope, Some(&self.id)),
-            Role::Progress => (self.scope, self.progress.as_ref()),
-            Role::Task => (self.task_scope, self.task.as_ref()),
+        let name = match role {
+            Role::Request => Some(&self.id),
+            Role::Progress => self.progress.as_ref(),
+            Role::Task => return self.task.as_deref().cloned(),
         };
-        Some(Key { role, scope, direction: self.direction, name: name?.clone() })
+        Some(Key::new(role, self.scope, self.direction, name?.clone()))
     }
 
     /// Whether it counts as in flight: a call of a tool that waits for its answer.
@@ -128,7 +146,7 @@ impl Open {
 /// Tool calls in flight at one server, oldest first.
 #[derive(Debug, Default)]
 struct Flight {
-    calls: BTreeSet<(Instant, Ticket)>,
+    calls: BTreeSet<Ticket>,
     changed: bool,
 }
 
@@ -142,7 +160,8 @@ struct Debtor {
 /// All open requests.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    open: SerialMap<Ticket, Open>,
+    /// Boxed, for the table has room for more than it holds.
+    open: SerialMap<Ticket, Box<Open>>,
     index: HashMap<Key, Ticket>,
     /// Those whose name another one has in the index, and the exchange that is to answer them.
     namesakes: BTreeSet<(Key, Option<u64>, Ticket)>,
@@ -175,14 +194,14 @@ impl Pending {
             }
         }
         self.deadlines.insert((open.deadline, ticket));
-        self.held += open.arguments.as_ref().map_or(0, Bytes::len);
+        self.held += open.arguments.as_ref().map_or(0, |arguments| arguments.len());
         if open.in_flight() {
             let flight = self.flight(open.server);
-            flight.calls.insert((open.started, ticket));
+            flight.calls.insert(ticket);
             flight.changed = true;
         }
         self.owe(&open, |answers| answers + 1);
-        self.open.insert(ticket, open);
+        self.open.insert(ticket, Box::new(open));
         ticket
     }
 
@@ -221,22 +240,22 @@ impl Pending {
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Open> {
-        self.open.get(&ticket)
+        self.open.get(&ticket).map(|open| &**open)
     }
 
     /// For changes that no index depends on.
     pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Open> {
-        self.open.get_mut(&ticket)
+        self.open.get_mut(&ticket).map(|open| &mut **open)
     }
 
     /// Takes a request out for good.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Open> {
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Box<Open>> {
         let open = self.open.remove(&ticket)?;
         for role in [Role::Request, Role::Progress, Role::Task] {
             self.unindex(&open, role, ticket);
         }
         self.deadlines.remove(&(open.deadline, ticket));
-        self.held -= open.arguments.as_ref().map_or(0, Bytes::len);
+        self.held -= open.arguments.as_ref().map_or(0, |arguments| arguments.len());
         self.land(&open, ticket);
         Some(open)
     }
@@ -252,17 +271,14 @@ impl Pending {
 
     /// The request was answered with a task: its id is free again, the task's name finds it.
     /// False if another request has become that task before.
-    pub(super) fn become_task(&mut self, ticket: Ticket, task: Id) -> bool {
+    pub(super) fn become_task(&mut self, ticket: Ticket, task: Key) -> bool {
         let Some(mut open) = self.open.remove(&ticket) else { return false };
         self.unindex(&open, Role::Request, ticket);
         self.land(&open, ticket);
         open.wait = Wait::Task;
-        open.task = Some(task);
-        let mut free = false;
-        if let Some(key) = open.key(Role::Task) {
-            free = !self.index.contains_key(&key);
-            self.index(key, None, ticket);
-        }
+        let free = !self.index.contains_key(&task);
+        self.index(task.clone(), None, ticket);
+        open.task = Some(Box::new(task));
         self.open.insert(ticket, open);
         free
     }
@@ -304,7 +320,8 @@ impl Pending {
     pub(super) fn changed_flights(&mut self, mut say: impl FnMut(usize, usize, Option<Instant>)) {
         for (server, flight) in self.flights.iter_mut().enumerate() {
             if std::mem::take(&mut flight.changed) {
-                say(server, flight.calls.len(), flight.calls.first().map(|(since, _)| *since));
+                let oldest = flight.calls.first().and_then(|oldest| self.open.get(oldest));
+                say(server, flight.calls.len(), oldest.map(|open| open.started));
             }
         }
     }
@@ -334,7 +351,7 @@ impl Pending {
         self.owe(open, |answers| answers.saturating_sub(1));
         if open.in_flight() {
             let flight = self.flight(open.server);
-            flight.calls.remove(&(open.started, ticket));
+            flight.calls.remove(&ticket);
             flight.changed = true;
         }
     }

@@ -106,7 +106,7 @@ impl Route {
         name: Id,
     ) -> impl Iterator<Item = Key> {
         let scopes = [Some(self.own_scope()), self.session.map(Scope::Session)];
-        let key = move |scope| Key { role, scope, direction, name: name.clone() };
+        let key = move |scope| Key::new(role, scope, direction, name.clone());
         scopes.into_iter().flatten().map(key)
     }
 
@@ -116,13 +116,15 @@ impl Route {
         direction == Direction::ToServer && self.exchange().is_some() && !self.is_legacy_sse()
     }
 
-    /// Within what the names of tasks are unique.
-    pub(super) fn task_scope(&self, modern: bool) -> Scope {
-        match self.session {
+    /// What finds a task that a request which went `direction` became. Modern tasks belong to
+    /// the server and no session.
+    pub(super) fn task_key(&self, modern: bool, direction: Direction, task: Id) -> Key {
+        let scope = match self.session {
             _ if self.exchange().is_none() => self.own_scope(),
             Some(session) if !modern => Scope::Session(session),
             _ => Scope::Server(self.server),
-        }
+        };
+        Key::new(Role::Task, scope, direction, task)
     }
 
     /// A direction has ended.

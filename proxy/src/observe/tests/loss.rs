@@ -202,3 +202,40 @@ fn a_message_that_lacks_but_its_end_counts() {
     script.end(&talk, ToClient, End::Clean);
     assert_eq!(script.calls(), [("2".to_owned(), Outcome::Ok)]);
 }
+
+#[test]
+fn few_calls_are_doubtful_at_a_time() {
+    let mut script = Script::new();
+    let talk = script.stdio();
+    for id in 0..5000 {
+        script.client(&talk, &call(&id.to_string()));
+        script.lose();
+        script.server(&talk, "");
+        assert!(script.observer.matcher.pending.len() <= 1001);
+        assert!(script.observer.matcher.doubted.len() <= 1000);
+    }
+    assert_eq!(script.calls().len(), 4000);
+    assert_eq!(script.odd(Oddity::Evicted), 0);
+    // The others still have their time.
+    script.server(&talk, &ok("4500"));
+    assert_eq!(script.calls(), [("4500".to_owned(), Outcome::Ok)]);
+    script.pass(Duration::from_secs(61));
+    assert!(script.calls().iter().all(|(_, outcome)| *outcome == Outcome::Unobserved));
+    assert_eq!(script.observer.matcher.pending.len(), 0);
+}
+
+#[test]
+fn progress_takes_the_doubt_away() {
+    let mut script = Script::new();
+    let talk = script.stdio();
+    let request =
+        r#"{"id":1,"method":"tools/call","params":{"name":"slow","_meta":{"progressToken":1}}}"#;
+    script.client(&talk, request);
+    script.lose();
+    script.server(&talk, "");
+    script.server(&talk, r#"{"method":"notifications/progress","params":{"progressToken":1}}"#);
+    script.pass(Duration::from_mins(2));
+    assert_eq!(script.calls(), []);
+    script.end(&talk, ToClient, End::ServerGone);
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Transport)]);
+}
