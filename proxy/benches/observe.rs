@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use mcpulse_proxy::{
     config::Limits,
     observe::Observer,
@@ -107,8 +107,8 @@ fn exchange(observer: &mut Observer, id: u64, request: Vec<Bytes>, answer: Vec<B
         StreamKind::Exchange(Exchange {
             method: Method::POST,
             target: http::uri::PathAndQuery::from_static("/mcp"),
-            session: None,
-            protocol_version: None,
+            session: Some(HeaderValue::from_static("1868a90c-1f3f-4f0c-9d5e-2c8f6d1f2a3b")),
+            protocol_version: Some(HeaderValue::from_static("2025-06-18")),
             transport: HttpTransport::Streamable,
         }),
     );

@@ -98,7 +98,8 @@ impl Observer {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let server = matcher.server(&stream.server_id);
-                new.insert(Track::new(Route::new(stream, server), *bounds))
+                let route = Route::new(stream, server, &mut matcher.hashes);
+                new.insert(Track::new(route, *bounds))
             }
         };
         if gap {
@@ -106,7 +107,7 @@ impl Observer {
         }
         match what {
             What::Data(bytes) => track.data(matcher, direction, at, &bytes, partial),
-            What::Head(head) => track.head(&head, *bounds, partial),
+            What::Head(head) => track.head(matcher, &head, *bounds, partial),
             What::End(end) => {
                 track.end(matcher, direction, at, end, partial);
                 if track.is_over() {
@@ -203,10 +204,16 @@ impl Track {
         matcher.gap(route, direction, at);
     }
 
-    fn head(&mut self, head: &ResponseHead, bounds: Bounds, partial: &mut usize) {
+    fn head(
+        &mut self,
+        matcher: &mut Matcher,
+        head: &ResponseHead,
+        bounds: Bounds,
+        partial: &mut usize,
+    ) {
         self.route.head = Some((head.status, head.body));
         if let Some(session) = &head.session {
-            self.route.learn_session(session.as_bytes());
+            self.route.learn_session(session.as_bytes(), &mut matcher.hashes);
         }
         let reader = (head.body != BodyKind::Opaque)
             .then(|| Box::new(Reader::body(head.body, Scanner::new(bounds))));

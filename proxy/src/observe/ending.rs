@@ -196,7 +196,7 @@ impl Matcher {
             return;
         }
         route.session.inspect(|session| self.pending.write_off(*session));
-        route.learn_endpoint(uri);
+        route.learn_endpoint(uri, &mut self.hashes);
         route.session.inspect(|session| self.pending.lend(*session, &route.stream));
     }
 

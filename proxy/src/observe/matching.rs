@@ -14,7 +14,7 @@ use super::{
     names::Names,
     pending::{Doubt, Identity, Key, Open, Pending, Role, Ticket, Wait},
     route::Route,
-    session::{self, Sessions},
+    session::{self, Hashes, Sessions},
     verdict,
 };
 use crate::{
@@ -40,6 +40,7 @@ pub(super) struct Matcher {
     pub(super) counters: Arc<Counters>,
     pub(super) pending: Pending,
     pub(super) sessions: Sessions,
+    pub(super) hashes: Hashes,
     pub(super) servers: Vec<Arc<str>>,
     ids: Ids,
     /// Methods, tools and versions.
@@ -60,6 +61,7 @@ impl Matcher {
             counters: Arc::default(),
             pending: Pending::default(),
             sessions: Sessions::new(limits.sessions),
+            hashes: Hashes::new(limits.sessions),
             limits,
             servers: Vec::new(),
             ids: Ids::new(),

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     pending::{Identity, Key, Role, Scope, Ticket},
-    session,
+    session::Hashes,
 };
 use crate::{
     jsonrpc::Id,
@@ -37,7 +37,7 @@ pub(super) struct Route {
 
 impl Route {
     /// A stream of which nothing was seen yet.
-    pub(super) fn new(stream: Arc<Stream>, server: usize) -> Self {
+    pub(super) fn new(stream: Arc<Stream>, server: usize, hashes: &mut Hashes) -> Self {
         let session = match &stream.kind {
             StreamKind::Lines => None,
             StreamKind::Exchange(exchange) => match exchange.transport {
@@ -47,7 +47,7 @@ impl Route {
                 HttpTransport::LegacySse => Some(exchange.target.as_str().as_bytes()),
             },
         };
-        let session = session.map(|secret| session::hash(&stream.server_id, secret));
+        let session = session.map(|secret| hashes.of(server, &stream.server_id, secret));
         Self {
             stream,
             server,
@@ -138,19 +138,19 @@ impl Route {
     }
 
     /// Learns the session that the response's head names; `initialize` came without one.
-    pub(super) fn learn_session(&mut self, secret: &[u8]) {
+    pub(super) fn learn_session(&mut self, secret: &[u8], hashes: &mut Hashes) {
         if self.session.is_none() {
-            self.session = Some(session::hash(&self.stream.server_id, secret));
+            self.session = Some(hashes.of(self.server, &self.stream.server_id, secret));
         }
     }
 
     /// Learns the session from the `endpoint` event of the legacy transport: the path and query
     /// that the client will POST to. A client resolves the URI as a browser does.
-    pub(super) fn learn_endpoint(&mut self, uri: &[u8]) {
+    pub(super) fn learn_endpoint(&mut self, uri: &[u8], hashes: &mut Hashes) {
         let Some(exchange) = self.exchange() else { return };
         let Ok(uri) = str::from_utf8(uri) else { return };
         let target = resolve(exchange.target.as_str(), uri.trim());
-        self.session = Some(session::hash(&self.stream.server_id, target.as_bytes()));
+        self.session = Some(hashes.of(self.server, &self.stream.server_id, target.as_bytes()));
     }
 }
 

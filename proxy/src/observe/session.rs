@@ -10,8 +10,43 @@ use ring::digest::{SHA256, digest};
 
 use super::pending::Identity;
 
+/// The hashes of the sessions in use: to make one costs as much as all the rest of observing a
+/// call.
+#[derive(Debug)]
+pub(super) struct Hashes {
+    limit: usize,
+    /// By the session's id: the server, by its place in the list of servers, and the hash.
+    known: HashMap<Box<[u8]>, (usize, u64)>,
+}
+
+/// Longest session id whose hash is remembered.
+const LONGEST: usize = 256;
+
+impl Hashes {
+    /// Remembers at most `limit` hashes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, known: HashMap::new() }
+    }
+
+    /// The hash of a session of the server at `place`, whose id is `server_id`.
+    pub(super) fn of(&mut self, place: usize, server_id: &str, secret: &[u8]) -> u64 {
+        if let Some((_, hash)) = self.known.get(secret).filter(|(server, _)| *server == place) {
+            return *hash;
+        }
+        let hash = hash(server_id, secret);
+        if secret.len() <= LONGEST {
+            if self.known.len() >= self.limit {
+                // Those in use come back.
+                self.known.clear();
+            }
+            self.known.insert(secret.into(), (place, hash));
+        }
+        hash
+    }
+}
+
 /// The hash of a session's id, which is a secret: it names the session outside the process.
-pub(super) fn hash(server_id: &str, secret: &[u8]) -> u64 {
+fn hash(server_id: &str, secret: &[u8]) -> u64 {
     let text = [server_id.as_bytes(), b"\0", secret].concat();
     let digest = digest(&SHA256, &text);
     digest.as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
@@ -94,6 +129,18 @@ mod tests {
         assert!(sessions.identity(1).is_some() && sessions.identity(3).is_some());
         assert!(sessions.remove(1) && !sessions.remove(1));
         assert_eq!(sessions.order.len(), 1);
+    }
+
+    #[test]
+    fn hashes_are_remembered_and_bounded() {
+        let mut hashes = Hashes::new(2);
+        for secret in ["a", "b", "a", "c", "b", "a", &"x".repeat(1000)] {
+            for (place, server) in [(0, "server"), (1, "other")] {
+                let expected = hash(server, secret.as_bytes());
+                assert_eq!(hashes.of(place, server, secret.as_bytes()), expected);
+            }
+            assert!(hashes.known.len() <= 2);
+        }
     }
 
     #[test]
