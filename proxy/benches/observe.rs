@@ -1,4 +1,5 @@
-//! What observing costs, in memory and on one thread: `cargo bench -p mcpulse-proxy`.
+//! What observing costs, in memory and on one thread: `cargo bench -p mcpulse-proxy`; with
+//! `-- WORDS` only the cases whose name has these words in it.
 
 use std::{
     hint::black_box,
@@ -39,7 +40,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("http, 200 B", answer(&text(100), "null"), true),
         ("http, 64 KiB of text", answer(&text(64 << 10), "null"), true),
     ];
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     for (name, answer, over_http) in cases {
+        if !name.contains(&wanted) {
+            continue;
+        }
         let (time, bytes) = measure(&answer, over_http)?;
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let rate = bytes as f64 / time.as_secs_f64() / 1e6;

@@ -110,9 +110,8 @@ pub struct Scanner {
     quoted: bool,
     /// The next byte is escaped.
     escaped: bool,
-    /// A key of several chunks; one byte longer than any that means something.
-    key: [u8; LONGEST_KEY + 1],
-    key_len: usize,
+    /// A key of several chunks; at most one byte longer than any that means something.
+    key: Vec<u8>,
     /// Memory is short: only what decides is kept.
     sparing: bool,
     message: Message,
@@ -133,8 +132,7 @@ impl Scanner {
             brackets: 0,
             quoted: false,
             escaped: false,
-            key: [0; LONGEST_KEY + 1],
-            key_len: 0,
+            key: Vec::new(),
             sparing: false,
             message: Message::new(bounds),
         }
@@ -218,7 +216,7 @@ impl Scanner {
 
     /// Bytes of memory that the current message takes beside the scanner itself.
     pub fn held(&self) -> usize {
-        self.message.held()
+        self.message.held() + self.key.capacity()
     }
 
     /// Whether a frame has begun.
@@ -273,7 +271,7 @@ impl Scanner {
     fn punctuation(&mut self, byte: u8) {
         self.state = match (self.state, byte) {
             (State::Key { .. }, b'"') => {
-                self.key_len = 0;
+                self.key.clear();
                 State::InKey
             }
             (State::Colon, b':') => State::Value,
@@ -412,18 +410,17 @@ impl Scanner {
         let end = self.closing_quote(bytes);
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let place = self.place();
-        if self.key_len == 0
+        if self.key.is_empty()
             && let Some(end) = end
         {
             self.want = member(place, part);
             self.state = State::Colon;
             return end + 1;
         }
-        let room = part.len().min(self.key.len() - self.key_len);
-        self.key[self.key_len..self.key_len + room].copy_from_slice(&part[..room]);
-        self.key_len += room;
+        let room = LONGEST_KEY + 1 - self.key.len();
+        self.key.extend_from_slice(&part[..part.len().min(room)]);
         let Some(end) = end else { return bytes.len() };
-        self.want = member(place, &self.key[..self.key_len]);
+        self.want = member(place, &self.key);
         self.state = State::Colon;
         end + 1
     }
@@ -449,12 +446,11 @@ fn special(bytes: &[u8]) -> Option<usize> {
 
 /// What to do with the member of `place` whose key is written so.
 fn member(place: Place, key: &[u8]) -> Want {
-    if key.len() > LONGEST_KEY {
-        Want::Nothing
-    } else if key.contains(&b'\\') {
-        place.member(text::unescape(key).as_bytes())
-    } else {
-        place.member(key)
+    match place.member(key) {
+        Want::Nothing if key.len() <= LONGEST_KEY && key.contains(&b'\\') => {
+            place.member(text::unescape(key).as_bytes())
+        }
+        want => want,
     }
 }
 

@@ -13,6 +13,8 @@ const LONGEST_ID: usize = 1 << 10;
 const LONGEST_NAME: usize = 256;
 /// Most tools of one page.
 const MOST_TOOLS: usize = 1000;
+/// What the members of most messages take.
+const USUAL: usize = 256;
 /// Memory that is kept for the next message.
 const SPARE: usize = 2 << 10;
 
@@ -181,6 +183,9 @@ impl Message {
         let value = &mut self.values[field as usize];
         let room = (limit - value.len as usize).min(most.saturating_sub(self.buffer.len()));
         let taken = &part[..part.len().min(room)];
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve(USUAL);
+        }
         self.buffer.extend_from_slice(taken);
         value.len += u32::try_from(taken.len()).unwrap_or(0);
         value.cut |= taken.len() < part.len();
