@@ -76,7 +76,7 @@ async fn an_upstream_that_is_no_server() {
     for (piece, part) in [
         (status("401 Unauthorized"), "set --bearer-token"),
         (status("404 Not Found"), "check the path of --remote-url"),
-        (status("500 Oops"), "answers 500"),
+        (status("500 Oops"), "answers 500 Internal Server Error; see its log"),
         (answer("text/html", "<p>hello</p>"), "not with MCP; check its path"),
     ] {
         let upstream = Upstream::saying(piece).await;

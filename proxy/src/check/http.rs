@@ -38,7 +38,10 @@ pub(super) async fn ask(remote: &Remote, transport: HttpTransport) -> Result<Str
         answer = asking => match answer {
             Ok(Ok(answer)) => Ok(format!("{url} {answer}")),
             Ok(Err(problem)) => Err(format!("{url} {problem}")),
-            Err(_) => Err(format!("{url} has not answered within {:?}", hello::PATIENCE)),
+            Err(_) => Err(format!(
+                "{url} has not answered within {:?}; is it overloaded, or another kind of server?",
+                hello::PATIENCE
+            )),
         },
         ended = relay.serve(listener, tap, gate, shutdown) => {
             Err(format!("the relay has ended: {ended:?}"))
@@ -132,6 +135,6 @@ fn refused(status: StatusCode, body: &[u8]) -> String {
             )
         }
         (_, Some(message)) => format!("answers {status}: {message}"),
-        (_, None) => format!("answers {status}"),
+        (_, None) => format!("answers {status}; see its log"),
     }
 }

@@ -94,7 +94,9 @@ pub(super) enum DialError {
 fn remedy(error: &io::Error) -> &'static str {
     match Trouble::of(error) {
         Some(Trouble::Untrusted) => "; name the authority of its certificate: --ca-file",
-        Some(Trouble::Useless) => "; give it a certificate that is valid for this address",
+        Some(Trouble::Useless) => {
+            "; it needs a server's certificate, for this name and not expired"
+        }
         Some(Trouble::Unspoken) => "; does it speak TLS? if not, write http:// in the remote URL",
         Some(Trouble::Failed) | None => "",
     }

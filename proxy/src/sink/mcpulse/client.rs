@@ -223,7 +223,9 @@ fn failure(status: &Status) -> Failure {
         _ if let Some(trouble) = tls(status) => {
             let remedy = match trouble {
                 Trouble::Untrusted => "; name the authority of its certificate: --mcpulse-ca-file",
-                Trouble::Useless => "; give MCPulse a certificate that is valid for this address",
+                Trouble::Useless => {
+                    "; it needs a server's certificate, for this name and not expired"
+                }
                 Trouble::Unspoken => "; does it speak TLS? if not: --mcpulse-tls false",
                 Trouble::Failed => "; TLS failed: check MCPULSE_URL and its certificate",
             };

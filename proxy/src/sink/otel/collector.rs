@@ -222,7 +222,9 @@ fn failure(status: &Status, mut text: String) -> Failure {
     let unreached = status.source().is_some();
     text.push_str(match tls(status) {
         Some(Trouble::Untrusted) => "; name the authority of its certificate: --otel-ca-file",
-        Some(Trouble::Useless) => "; give it a certificate that is valid for this address",
+        Some(Trouble::Useless) => {
+            "; it needs a server's certificate, for this name and not expired"
+        }
         Some(Trouble::Unspoken) => "; does it speak TLS? if not: http:// in --otel-endpoint",
         Some(Trouble::Failed) => "; TLS failed: check --otel-endpoint and its certificate",
         None if unheard(status) => {
