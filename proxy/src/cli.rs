@@ -3,12 +3,13 @@
 
 use std::{ffi::OsString, path::Path};
 
-use crate::config::{Config, Mode, Problem, problem::Refusal, setting::Setting};
+use crate::config::{Config, Mode, Problem, problem::Refusal};
 
 mod args;
 mod chain;
 mod demands;
 mod environment;
+mod found;
 mod layer;
 mod mcp_json;
 mod nearest;
@@ -21,7 +22,7 @@ mod yaml;
 
 pub use chain::VARIABLE as CHAIN;
 pub use environment::Environment;
-use layer::{Given, Layers, Source};
+use layer::{Layers, Source};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -72,8 +73,8 @@ pub fn read(
         problems.push(Problem::usage(text));
     }
     let found = match typed.mode {
-        Some(mode) => of_mode(mode, path, own("server", typed.server), environment),
-        None => of_file(path),
+        Some(mode) => found::of_mode(mode, path, own("server", typed.server), environment),
+        None => found::of_file(path),
     };
     problems.extend(found.problems);
     let chain = match (path, found.mode) {
@@ -98,56 +99,6 @@ pub fn read(
         (false, true) => Request::Check(Start { config, notices, chain }),
         (false, false) => Request::Serve(Start { config, notices, chain }),
     })
-}
-
-/// What a file says.
-#[derive(Debug, Default)]
-struct Found {
-    /// The mode; none when the file should say it and does not.
-    mode: Option<Mode>,
-    /// The server's name in a file of several.
-    server: Option<String>,
-    givens: Vec<Given>,
-    problems: Vec<Problem>,
-    /// Whether all of it could be read, so that what is not there is missing.
-    whole: bool,
-}
-
-impl Found {
-    /// A file that nothing is known of.
-    fn unreadable(problem: String) -> Self {
-        Self { problems: vec![Problem::configuration(problem)], ..Self::default() }
-    }
-}
-
-/// What `mcp.json` says, and the server's name there as its id.
-fn of_mode(
-    mode: Mode,
-    path: Option<&Path>,
-    server: Option<(String, Source)>,
-    environment: &Environment,
-) -> Found {
-    let mut found = match path {
-        Some(path) => {
-            let name = server.as_ref().map(|(name, _)| name.as_str());
-            mcp_json::read(path, name, mode, environment)
-        }
-        None => Found { mode: Some(mode), whole: true, ..Found::default() },
-    };
-    if let (Some((name, source)), Some(setting)) = (server, Setting::with_flag("server-id")) {
-        found.givens.retain(|given| given.setting.key != setting.key);
-        found.givens.push(Given { setting, value: setting.kind.parse(&name), source });
-    }
-    found
-}
-
-/// What the YAML file of `run` says.
-fn of_file(path: Option<&Path>) -> Found {
-    let missing = "--config is missing; write run --config FILE.yaml, or set MCPULSE_PROXY_CONFIG";
-    match path {
-        Some(path) => yaml::read(path),
-        None => Found { problems: vec![Problem::usage(missing)], ..Found::default() },
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,18 @@ fn main() -> ExitCode {
     let result = result.and_then(|request| process::run(request, env::vars_os().collect()));
     result.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be listening.
-        let _ = writeln!(io::stderr(), "mcpulse-proxy: {error:#}");
+        let _ = writeln!(io::stderr(), "mcpulse-proxy: {}", told(&error));
         error.downcast_ref().map_or(ExitCode::FAILURE, Refusal::exit_code)
     })
+}
+
+/// The error and its causes, but for those that a text before them carries already.
+fn told(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    let told = causes.reduce(
+        |told, cause| {
+            if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+        },
+    );
+    told.unwrap_or_default()
 }

@@ -52,6 +52,18 @@ async fn mistakes_are_said_at_once_with_their_remedy_and_a_code() {
 }
 
 #[tokio::test]
+async fn a_cause_is_said_once() {
+    let line = ["stdio", "--server-id", "x", "--mcpulse-url", "none"];
+    // 192.0.2.0/24 is for documentation: no machine has it.
+    let metrics = ["--metrics-listen", "192.0.2.1:1", "--", "true"];
+    let log = ["--call-log", "/no/such/directory/log", "--", "true"];
+    for (rest, cause) in [(&metrics[..], "os error 99"), (&log, "os error 2")] {
+        let (code, said) = refused(&[&line[..], rest].concat()).await;
+        assert_eq!((code, said.matches(cause).count()), (1, 1), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn files_that_start_each_other_are_found_when_the_circle_closes() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name).to_str().expect("text").to_owned();

@@ -166,6 +166,10 @@ mod tests {
         );
         assert_eq!(values(&[endpoint, ("OTEL_SDK_DISABLED", "true")]), []);
         assert_eq!(values(&[("OTEL_TRACES_SAMPLER_ARG", "0.25")]), []);
+        let off = ["otel.sample 0.0", "otel.followParent false", "otel.keepFailed false"];
+        let said = values(&[("OTEL_TRACES_SAMPLER", "always_off")]).into_iter();
+        let said: Vec<String> = said.map(|(key, value)| format!("{key} {value}")).collect();
+        assert_eq!(said, off);
     }
 
     #[test]

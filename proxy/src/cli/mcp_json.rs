@@ -13,7 +13,8 @@ use jsonc_parser::{
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    Environment, Found,
+    Environment,
+    found::Found,
     layer::{Given, Source},
 };
 use crate::config::{Mode, Problem, setting::Setting};

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::*;
 use crate::config::{
     AcceptEncoding, Capture, Command, ErrorStatus, Header, HostHeader, Listen, Log, LogFormat,
-    Remote, Secret, ServerTls, Upstream,
+    Remote, Secret, ServerTls, Upstream, setting::Setting,
 };
 
 mod page;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_yaml::{Mapping, Value};
 
 use super::{
-    Found,
+    found::Found,
     layer::{Given, Source},
     nearest::nearest,
 };

@@ -1,0 +1,62 @@
+//! What the file of `--config` says, of whichever kind it is.
+
+use std::path::Path;
+
+use super::{
+    Environment,
+    layer::{Given, Source},
+    mcp_json, yaml,
+};
+use crate::config::{Mode, Problem, setting::Setting};
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The mode; none when the file should say it and does not.
+    pub(super) mode: Option<Mode>,
+    /// The server's name in a file of several.
+    pub(super) server: Option<String>,
+    /// The settings.
+    pub(super) givens: Vec<Given>,
+    /// What is wrong with it.
+    pub(super) problems: Vec<Problem>,
+    /// Whether all of it could be read, so that what is not there is missing.
+    pub(super) whole: bool,
+}
+
+impl Found {
+    /// A file that nothing is known of.
+    pub(super) fn unreadable(problem: String) -> Self {
+        Self { problems: vec![Problem::configuration(problem)], ..Self::default() }
+    }
+}
+
+/// What `mcp.json` says, and the server's name there as its id.
+pub(super) fn of_mode(
+    mode: Mode,
+    path: Option<&Path>,
+    server: Option<(String, Source)>,
+    environment: &Environment,
+) -> Found {
+    let mut found = match path {
+        Some(path) => {
+            let name = server.as_ref().map(|(name, _)| name.as_str());
+            mcp_json::read(path, name, mode, environment)
+        }
+        None => Found { mode: Some(mode), whole: true, ..Found::default() },
+    };
+    if let (Some((name, source)), Some(setting)) = (server, Setting::with_flag("server-id")) {
+        found.givens.retain(|given| given.setting.key != setting.key);
+        found.givens.push(Given { setting, value: setting.kind.parse(&name), source });
+    }
+    found
+}
+
+/// What the YAML file of `run` says.
+pub(super) fn of_file(path: Option<&Path>) -> Found {
+    let missing = "--config is missing; write run --config FILE.yaml, or set MCPULSE_PROXY_CONFIG";
+    match path {
+        Some(path) => yaml::read(path),
+        None => Found { problems: vec![Problem::usage(missing)], ..Found::default() },
+    }
+}
