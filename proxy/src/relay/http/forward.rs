@@ -239,6 +239,8 @@ impl Forward {
     /// The headers for the upstream.
     fn onwards(&self, parts: &mut request::Parts, mcp: bool) -> Result<HeaderMap, Refusal> {
         let settings = &self.settings;
+        // A preflight passes without the token, so it must not get it here.
+        let credited = mcp && !guard::is_preflight(parts);
         let given = mem::take(&mut parts.headers);
         let trailers = head::takes_trailers(&given);
         let preserved = settings.host_header == HostHeader::Preserve;
@@ -261,7 +263,7 @@ impl Forward {
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
-        if mcp {
+        if credited {
             self.credentials.add_to(&mut headers).map_err(|error| {
                 tracing::warn!("{error}");
                 let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -204,7 +204,9 @@ fn quoted(text: &str) -> String {
     text.chars().take(QUOTED).collect()
 }
 
-fn is_preflight(request: &Parts) -> bool {
+/// Whether a browser asks what it may ask; such a request has no credentials, by the standard
+/// (Fetch, CORS-preflight fetch).
+pub(super) fn is_preflight(request: &Parts) -> bool {
     request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

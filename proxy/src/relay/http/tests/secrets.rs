@@ -57,6 +57,21 @@ async fn the_endpoint_gets_the_credentials_and_other_paths_do_not() {
 }
 
 #[tokio::test]
+async fn a_preflight_passes_without_credentials_of_anyone() {
+    let (server, mut seen) = showing().await;
+    let relay = mirroring(&server).await;
+    let preflight = relay
+        .request("OPTIONS", "/mcp")
+        .header("origin", format!("http://{}", relay.address))
+        .header("access-control-request-method", "POST");
+    assert_eq!(relay.exchange(preflight.body(whole("")).unwrap()).await.0, 200);
+    let (asked, headers) = seen.recv().await.unwrap();
+    assert_eq!(asked, "/mcp");
+    assert!(!headers.contains_key("authorization"));
+    assert!(!headers.contains_key("x-api-key"));
+}
+
+#[tokio::test]
 async fn a_client_without_the_token_gets_no_further() {
     let (server, mut seen) = showing().await;
     let relay = mirroring(&server).await;
