@@ -1,9 +1,10 @@
 //! Composes everything; it alone knows every part. What is started last to first by the flow
 //! (sinks, observer, tap, relay) ends first to last, all of it by the shutdown's deadline.
 
-use std::{ffi::OsString, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
+use tokio::net::TcpListener;
 
 use crate::{
     bind::bind,
@@ -11,6 +12,7 @@ use crate::{
     platform::{self, Hangup},
     ready::Ready,
     relay::{
+        bridge::{Bridge, STOPPING},
         http::HttpRelay,
         stdio::{Client, Session},
     },
@@ -62,7 +64,9 @@ pub async fn run(
         (Upstream::Sse(remote), Some(listen)) => {
             process.http(remote, listen, HttpTransport::LegacySse).await
         }
-        (Upstream::Stdio(_), Some(_)) => bail!("a stdio server cannot be served over HTTP yet"),
+        (Upstream::Stdio(command), Some(listen)) => {
+            process.bridge(command, environment, listen).await
+        }
         (_, None) => bail!("a remote server cannot be served on standard input and output yet"),
     };
     let shutdown = process.shutdown.clone();
@@ -115,14 +119,41 @@ impl Running<'_> {
         }
         let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, self.server_id())?;
         self.reporting.show_relay(relay.counters())?;
-        let listener =
-            bind(&listen.address).await.with_context(|| format!("listen on {}", listen.address))?;
+        let listener = bound(listen).await?;
         let address = listener.local_addr()?;
         tracing::info!(%address, upstream = without_query(&remote.url), "listening");
-        let (stop, mut hangup) = signals()?;
         let gate = self.ready.gate("upstream");
         let serving =
             relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
+        self.until_stopped(serving, listen.drain_timeout + FLUSH).await
+    }
+
+    async fn bridge(
+        &self,
+        command: &Command,
+        environment: Vec<(OsString, OsString)>,
+        listen: &Listen,
+    ) -> anyhow::Result<ExitCode> {
+        let bridge = Bridge::new(command.clone(), environment, listen.clone(), self.server_id())?;
+        self.reporting.show_relay(bridge.http_counters())?;
+        self.reporting.show_bridge(bridge.counters())?;
+        let listener = bound(listen).await?;
+        let address = listener.local_addr()?;
+        tracing::info!(%address, program = command.program, "listening");
+        let gate = self.ready.gate("server");
+        let serving =
+            bridge.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
+        self.until_stopped(serving, listen.drain_timeout + STOPPING + FLUSH).await
+    }
+
+    /// Serves until a signal asks the process to end, and then for as long as that takes, at
+    /// most for `grace`.
+    async fn until_stopped(
+        &self,
+        serving: impl Future<Output = io::Result<()>>,
+        grace: Duration,
+    ) -> anyhow::Result<ExitCode> {
+        let (stop, mut hangup) = signals()?;
         let (mut serving, mut stop) = (pin!(serving), pin!(stop));
         loop {
             tokio::select! {
@@ -132,7 +163,7 @@ impl Running<'_> {
                 }
                 () = &mut stop => {
                     tracing::info!("draining");
-                    self.shutdown.begin(listen.drain_timeout + FLUSH);
+                    self.shutdown.begin(grace);
                     serving.await?;
                     break;
                 }
@@ -148,6 +179,10 @@ impl Running<'_> {
     fn server_id(&self) -> Arc<str> {
         self.config.server_id.as_str().into()
     }
+}
+
+async fn bound(listen: &Listen) -> anyhow::Result<TcpListener> {
+    bind(&listen.address).await.with_context(|| format!("listen on {}", listen.address))
 }
 
 /// What asks the process to end, and what asks nothing of a server. Both are caught from now on.

@@ -133,6 +133,29 @@ pub struct Command {
     /// Its working directory; the proxy's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
+    /// Demanded from clients of the listener; the program does not get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<Secret>,
+    /// Bounds of what clients of the listener may start.
+    #[serde(default)]
+    pub sessions: Sessions,
+}
+
+/// Bounds of sessions, each of which is a running program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Sessions at once; beyond it 503.
+    pub limit: usize,
+    /// How long a session may be unused; one with an open stream or a call in flight is used.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { limit: 100, idle_timeout: Duration::from_mins(30) }
+    }
 }
 
 /// A server to dial.

@@ -49,6 +49,12 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How long there is nothing to do while nothing is open.
 const NOTHING: Duration = Duration::from_hours(1);
 
+/// The name under which the session with this secret id is reported, for those who write of it
+/// elsewhere.
+pub fn session_name(server_id: &str, secret: &[u8]) -> Arc<str> {
+    session::name(session::hash(server_id, secret))
+}
+
 /// Follows every stream and tells the sinks what happened on it.
 #[derive(Debug)]
 pub struct Observer {

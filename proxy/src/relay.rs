@@ -1,4 +1,8 @@
-//! Forwards bytes between a client and a server, and shows the tap what passes.
+//! Carries messages between a client and a server, and shows the tap what passes: as bytes where
+//! both speak the same transport, over a bridge where they do not.
 
+pub mod bridge;
+mod child;
+mod ending;
 pub mod http;
 pub mod stdio;

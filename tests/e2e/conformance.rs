@@ -20,10 +20,10 @@ use tokio::process::Command;
 const STAMP: &str = "-2026-11-23T18-36-30-192Z";
 
 /// How often each check of each scenario ended in each way.
-type Results = BTreeMap<String, usize>;
+pub(crate) type Results = BTreeMap<String, usize>;
 
 /// Runs the suite on a server and returns what each check came to.
-async fn judge(tools: &Tools, url: &str, requirements: &str) -> Results {
+pub(crate) async fn judge(tools: &Tools, url: &str, requirements: &str) -> Results {
     let results = TempDir::new().expect("a directory");
     let mut suite = Command::new(tools.node22());
     suite.arg(tools.npm("@modelcontextprotocol/conformance/dist/index.js"));

@@ -20,7 +20,7 @@ mod spool;
 pub(crate) mod upstream;
 
 /// Longest wait for what should happen at once, on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Most memory that the proxy may ever have taken, in KiB. A build with debug assertions takes
 /// more than what users run.
 const MOST_MEMORY: u64 = 64 << 10;
@@ -42,7 +42,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (mcpulse, collector) = (Receiver::start().await, Collector::start().await);
         let mcpulse_url = mcpulse.url();
         let directory = TempDir::new().expect("a directory");
@@ -50,7 +50,7 @@ impl Ends {
     }
 
     /// Flags for a proxy that uses every sink, and reports without long waits.
-    fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self) -> Vec<String> {
         let log = self.log().display().to_string();
         let collector = self.collector.url();
         let flags = [
@@ -69,7 +69,7 @@ impl Ends {
     }
 
     /// Checks that each sink brought exactly these calls to their end.
-    async fn assert_delivered(&self, calls: u64) {
+    pub(crate) async fn assert_delivered(&self, calls: u64) {
         let calls = usize::try_from(calls).expect("few calls");
         let mcpulse = || {
             let calls = self.mcpulse.metrics().into_iter();
@@ -90,7 +90,7 @@ impl Ends {
 /// The assertion that every fault ends with: exactly these tool calls were observed, by
 /// outcome, and exactly these oddities met; the books balance for every sink at every scrape
 /// until all is settled; and the proxy never took much memory.
-async fn assert_settled(proxy: &Proxy, calls: &[(&str, u64)], oddities: &[(&str, u64)]) {
+pub(crate) async fn assert_settled(proxy: &Proxy, calls: &[(&str, u64)], oddities: &[(&str, u64)]) {
     let counts = |counts: &[(&str, u64)]| -> Counts {
         counts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
     };

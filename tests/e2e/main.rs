@@ -1,6 +1,7 @@
 //! The end-to-end tests: the real binary between real clients and real servers.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bridge;
 mod check;
 mod cli;
 mod conformance;

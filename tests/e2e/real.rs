@@ -11,22 +11,22 @@ mod http;
 mod stdio;
 
 /// Longest wait for reports, on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_mins(1);
-const SERVER_ID: &str = "real";
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const SERVER_ID: &str = "real";
 
 /// The tools that a client and a server need, or none and a word why.
-fn tools(parts: [Option<&str>; 2]) -> Option<&'static Tools> {
+pub(crate) fn tools(parts: [Option<&str>; 2]) -> Option<&'static Tools> {
     Tools::with(&parts.into_iter().flatten().collect::<Vec<_>>())
 }
 
 /// Outcomes of sessions on different directories can be compared without their names.
-fn comparable(outcomes: &Value, directory: &Path) -> String {
+pub(crate) fn comparable(outcomes: &Value, directory: &Path) -> String {
     outcomes.to_string().replace(directory.to_str().expect("a path that is text"), "DIRECTORY")
 }
 
 /// Checks that exactly these calls of this client arrive at the receiver, each once, and that
 /// the books of the proxy then balance.
-async fn assert_reported(
+pub(crate) async fn assert_reported(
     receiver: &Receiver,
     metrics: SocketAddr,
     client: Client,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::Lost;
 use crate::{
     observe::Counters as Observed,
-    relay::http::{
-        Counters,
-        counters::{Away, Failed},
+    relay::{
+        bridge::{self, counters::Ended},
+        http::{
+            Counters,
+            counters::{Away, Failed},
+        },
     },
     sink::{
         Metrics,
@@ -64,6 +67,27 @@ const HTTP_FULL: Family = Family::counter(
     "Times that as many clients were connected as may be, and the next had to wait.",
 );
 
+const SESSIONS: Family = Family::gauge(
+    "mcpulse_bridge_sessions",
+    &[],
+    "Sessions with a program of their own that have not ended.",
+);
+const SESSIONS_ENDED: Family = Family::counter(
+    "mcpulse_bridge_sessions_ended_total",
+    &["reason"],
+    "Sessions with a program of their own that ended, by reason.",
+);
+const MESSAGES_DROPPED: Family = Family::counter(
+    "mcpulse_bridge_dropped_total",
+    &[],
+    "Messages of programs that reached no client, because none asked, listened or kept up.",
+);
+const GARBAGE: Family = Family::counter(
+    "mcpulse_bridge_garbage_total",
+    &[],
+    "Lines that programs wrote to standard output and that were no messages.",
+);
+
 const LOG_DROPPED: Family = Family::counter(
     "mcpulse_log_dropped_total",
     &[],
@@ -75,8 +99,8 @@ const OWN_SPANS_DROPPED: Family = Family::counter(
     "Spans of the proxy's own that the collector did not take in time.",
 );
 
-/// Reads one counter of the HTTP relay.
-type Read = fn(&Counters) -> u64;
+/// Reads one counter of the HTTP relay, or of another part.
+type Read<C = Counters> = fn(&C) -> u64;
 
 /// Shows what the tap had to drop.
 pub(super) fn show_tap(metrics: &Metrics, tap: &Tap) -> Result<()> {
@@ -122,6 +146,22 @@ pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<(
     })
 }
 
+/// Shows what a bridge counts.
+pub(super) fn show_bridge(metrics: &Metrics, counters: Arc<bridge::Counters>) -> Result<()> {
+    let single: [(Family, Read<bridge::Counters>); 3] = [
+        (SESSIONS, bridge::Counters::open),
+        (MESSAGES_DROPPED, bridge::Counters::dropped),
+        (GARBAGE, bridge::Counters::garbage),
+    ];
+    for (family, read) in single {
+        let counters = Arc::clone(&counters);
+        metrics.pull(family, move || vec![([], read(&counters))])?;
+    }
+    metrics.pull(SESSIONS_ENDED, move || {
+        Ended::ALL.iter().map(|why| ([why.label()], counters.ended(*why))).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +174,7 @@ mod tests {
         show_tap(&metrics, &Tap::new(1).0).unwrap();
         show_observer(&metrics, Arc::default()).unwrap();
         show_relay(&metrics, Arc::default()).unwrap();
+        show_bridge(&metrics, Arc::default()).unwrap();
         show_lost(&metrics, Lost { lines: Box::new(|| 0), spans: Box::new(|| 0) }).unwrap();
         let row = |family: &Family| {
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();

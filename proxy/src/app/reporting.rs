@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     observe::Observer,
     ready::Ready,
-    relay::http::Counters,
+    relay::{bridge, http::Counters},
     shutdown::Shutdown,
     sink::{self, Exporter, Ledger, Metrics, Sinks},
     tap::Tap,
@@ -71,6 +71,11 @@ impl Reporting {
     /// Shows what the HTTP relay counts.
     pub(super) fn show_relay(&self, counters: Arc<Counters>) -> anyhow::Result<()> {
         Ok(figures::show_relay(&self.metrics, counters)?)
+    }
+
+    /// Shows what a bridge counts.
+    pub(super) fn show_bridge(&self, counters: Arc<bridge::Counters>) -> anyhow::Result<()> {
+        Ok(figures::show_bridge(&self.metrics, counters)?)
     }
 
     /// Waits until everything observed is settled, at most until the deadline of `shutdown`,

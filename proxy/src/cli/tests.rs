@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::*;
 use crate::config::{
     AcceptEncoding, Capture, Command, ErrorStatus, Header, HostHeader, Listen, Log, LogFormat,
-    Remote, Secret, ServerTls, Upstream, setting::Setting,
+    Remote, Secret, ServerTls, Sessions, Upstream, setting::Setting,
 };
 
 mod page;
@@ -282,9 +282,16 @@ fn every_field_comes_back_from_yaml() {
         args: vec!["a b".to_owned(), "1".to_owned(), String::new(), "null".to_owned()],
         env: BTreeMap::from([("K".to_owned(), Secret::File(files.path("secret")))]),
         cwd: Some("/".into()),
+        ..Command::default()
+    };
+    let served = Command {
+        bearer_token: Some(Secret::File(files.path("secret"))),
+        sessions: Sessions { limit: 7, idle_timeout: std::time::Duration::from_secs(61) },
+        ..command.clone()
     };
     for (upstream, listens) in [
         (Upstream::Stdio(command), false),
+        (Upstream::Stdio(served), true),
         (Upstream::Http(remote.clone()), true),
         (Upstream::Sse(remote), true),
     ] {

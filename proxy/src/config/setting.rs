@@ -142,7 +142,12 @@ impl Setting {
 pub fn defaults() -> Value {
     let mut config = Config::new("", Upstream::Http(super::Remote::new("")));
     config.listen = Some(Listen::new(""));
-    serde_yaml::to_value(config).unwrap_or_default()
+    let mut tree = serde_yaml::to_value(config).unwrap_or_default();
+    if let Some(Value::Mapping(upstream)) = tree.get_mut("upstream") {
+        let program = serde_yaml::to_value(super::Command::default()).unwrap_or_default();
+        upstream.insert("stdio".into(), program);
+    }
+    tree
 }
 
 use Kind::{
@@ -170,6 +175,8 @@ pub static ALL: &[Setting] = &[
     Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
     Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream").within(Remote),
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
+    Setting::new("max-sessions", "upstream.stdio.sessions.limit", Count(1, 1_000_000), "Sessions at once with --listen, each a program of its own; 503 beyond").within(Stdio),
+    Setting::new("session-timeout", "upstream.stdio.sessions.idleTimeout", Wait, "How long a session with --listen may be unused").within(Stdio),
     Setting::new("ca-file", "upstream.$.caFile", CERTIFICATE, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
     Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),
     Setting::new("accept-encoding", "upstream.$.acceptEncoding", OneOf(&["identity", "preserve"]), "Accept-Encoding that it sees: identity, so that answers can be read, or the client's").within(Remote),
@@ -236,7 +243,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::config::{Command, Header, Remote, ServerTls};
+    use crate::config::{Command, Header, Remote, ServerTls, Sessions};
 
     /// A configuration in which everything is there.
     fn whole(upstream: Upstream) -> Config {
@@ -294,6 +301,8 @@ mod tests {
             args: vec!["a".to_owned()],
             env: [("a".to_owned(), "b".into())].into(),
             cwd: Some("/".into()),
+            bearer_token: Some("t".into()),
+            sessions: Sessions::default(),
         };
         for (mode, upstream) in [
             (Mode::Stdio, Upstream::Stdio(program)),
@@ -302,13 +311,8 @@ mod tests {
         ] {
             let mut held = BTreeSet::new();
             leaves(&serde_yaml::to_value(whole(upstream)).unwrap(), "", mode, &mut held);
-            let told = ALL.iter().filter(|setting| setting.scope.covers(mode, mode != Mode::Stdio));
-            let mut told: BTreeSet<String> = told.map(|setting| setting.path(mode)).collect();
-            let listen = |path: &String| path.starts_with("listen.");
-            if mode == Mode::Stdio {
-                held.retain(|path| !listen(path));
-                told.retain(|path| !listen(path));
-            }
+            let told = ALL.iter().filter(|setting| setting.scope.covers(mode, true));
+            let told: BTreeSet<String> = told.map(|setting| setting.path(mode)).collect();
             assert_eq!(told, held, "{}", mode.name());
         }
     }

@@ -46,7 +46,7 @@ impl Hashes {
 }
 
 /// The hash of a session's id, which is a secret: it names the session outside the process.
-fn hash(server_id: &str, secret: &[u8]) -> u64 {
+pub(super) fn hash(server_id: &str, secret: &[u8]) -> u64 {
     let text = [server_id.as_bytes(), b"\0", secret].concat();
     let digest = digest(&SHA256, &text);
     digest.as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))

@@ -1,12 +1,15 @@
-//! Unix: file descriptors, signals, and children that stay in the process group of the proxy,
-//! so that a client that ends the group ends them too.
+//! Unix: file descriptors, signals, and children: those that stay in the process group of the
+//! proxy, so that a client that ends the group ends them too, and those that lead one.
 
 use std::{
     fs::{File, Metadata},
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
+        unix::{
+            fs::MetadataExt as _,
+            process::{CommandExt as _, ExitStatusExt as _},
+        },
     },
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
@@ -16,8 +19,8 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, fcntl_dupfd_cloexec},
     process::{
-        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit,
-        waitid,
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process,
+        kill_process_group, setrlimit, waitid,
     },
     stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
 };
@@ -121,18 +124,36 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// As [`spawn`], but the child leads a process group of its own.
+pub fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    spawn(command.process_group(0))
+}
+
 /// A running child, shared between the thread that waits for it and those that end it.
 #[derive(Clone, Debug)]
 pub struct Process {
     pid: Option<Pid>,
-    child: Arc<Mutex<Child>>,
+    leads: bool,
+    life: Arc<Mutex<Life>>,
+}
+
+#[derive(Debug)]
+struct Life {
+    child: Child,
+    /// Waited for: its number may be a stranger's.
+    over: bool,
 }
 
 impl Process {
     /// The child must not have been waited for.
     pub fn new(child: Child) -> Self {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Self { pid, child: Arc::new(Mutex::new(child)) }
+        Self { pid, leads: false, life: Arc::new(Mutex::new(Life { child, over: false })) }
+    }
+
+    /// A child of [`spawn_apart`]: what is done to it is done to its group, which ends with it.
+    pub fn leading(child: Child) -> Self {
+        Self { leads: true, ..Self::new(child) }
     }
 
     /// Blocks until the child has ended.
@@ -143,7 +164,16 @@ impl Process {
             && let Err(Errno::INTR) =
                 waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         {}
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).wait()
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.leads
+            && !life.over
+            && let Some(pid) = self.pid
+        {
+            // Fails when the leader was the last of the group.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        life.over = true;
+        life.child.wait()
     }
 
     /// Asks the child to end (SIGTERM). Nothing happens when it has ended already.
@@ -157,9 +187,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        match (self.pid, child.try_wait()?) {
-            (Some(pid), None) => Ok(kill_process(pid, signal)?),
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.pid {
+            Some(pid) if !life.over && self.leads => Ok(kill_process_group(pid, signal)?),
+            Some(pid) if !life.over => Ok(kill_process(pid, signal)?),
             _ => Ok(()),
         }
     }

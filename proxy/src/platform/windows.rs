@@ -90,6 +90,11 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// As [`spawn`]: Windows ends no process together with another.
+pub fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    spawn(command)
+}
+
 /// A running child, shared between the thread that waits for it and those that end it.
 #[derive(Clone, Debug)]
 pub struct Process(Arc<Mutex<Child>>);
@@ -98,6 +103,11 @@ impl Process {
     /// The child must not have been waited for.
     pub fn new(child: Child) -> Self {
         Self(Arc::new(Mutex::new(child)))
+    }
+
+    /// A child of [`spawn_apart`].
+    pub fn leading(child: Child) -> Self {
+        Self::new(child)
     }
 
     /// Blocks until the child has ended.

@@ -7,10 +7,7 @@
 //! response has begun, an upstream that breaks cannot be answered for any more: the client's
 //! connection is aborted (HTTP/1.1) or its stream reset (HTTP/2).
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use http::Uri;
 use tokio::net::TcpListener;
@@ -28,21 +25,21 @@ mod asked;
 pub mod counters;
 mod credentials;
 mod dial;
-mod download;
+pub(in crate::relay) mod download;
 pub mod endpoint;
 mod endpoints;
 mod failure;
 mod forward;
 pub mod guard;
-mod head;
-mod health;
-mod listener;
+pub(in crate::relay) mod head;
+pub(in crate::relay) mod health;
+pub(in crate::relay) mod listener;
 pub mod origin;
 mod pool;
 mod prefixed;
 pub mod refusal;
 pub mod rewrite;
-mod upload;
+pub(in crate::relay) mod upload;
 mod upstream;
 
 pub use counters::Counters;
@@ -145,7 +142,7 @@ impl HttpRelay {
         shutdown: Shutdown,
     ) -> std::io::Result<()> {
         let bound = listener.local_addr()?;
-        self.warn_of_exposure(bound);
+        guard::warn_of_exposure(&self.listen, bound, self.remote.bearer_token.as_ref());
         let Self { dialer, rewrite, credentials, tls, remote, listen, counters, .. } = self;
         let idle_timeout = remote.idle_timeout;
         let upstream = Arc::new(Upstream::new(dialer, idle_timeout, gate, Arc::clone(&counters)));
@@ -169,20 +166,6 @@ impl HttpRelay {
             () = upstream.keep() => {}
         }
         Ok(())
-    }
-
-    fn warn_of_exposure(&self, bound: SocketAddr) {
-        if !bound.ip().to_canonical().is_loopback() && self.remote.bearer_token.is_none() {
-            let pages = if self.listen.allowed_hosts.is_empty() {
-                "; --allowed-host NAME keeps out pages that a browser shows"
-            } else {
-                ""
-            };
-            tracing::warn!(
-                "listening on {bound} without a bearer token: whoever can reach this address \
-                 can use the server; set --bearer-token, or listen on 127.0.0.1{pages}"
-            );
-        }
     }
 }
 

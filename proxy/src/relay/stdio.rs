@@ -20,22 +20,23 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::Command,
-    platform::{self, Process},
+    platform,
     ready::Gate,
     shutdown::Shutdown,
     tap::{Probe, Tap},
     traffic::{End, StreamKind},
 };
 
-mod child;
-mod ending;
 mod pump;
 #[cfg(test)]
 mod tests;
 
-pub use child::StartError;
+pub use super::child::StartError;
 
-use ending::{Ending, Grace, Step};
+use super::{
+    child::{self, Bond},
+    ending::{Ending, Grace, Step, take},
+};
 use pump::{Broken, Progress, pump};
 
 /// From the end of the input on. Python servers were seen to take 1.3 s to end by themselves;
@@ -125,7 +126,12 @@ impl Session<'_> {
     /// When the server cannot be started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<u8, StartError> {
         let (report, mut events) = mpsc::channel(8);
-        let server = child::start(self.command, self.environment, report.clone()).await?;
+        let exited = report.clone();
+        let ended = move |code| {
+            // Nobody listens any more once the session is over.
+            let _ = exited.blocking_send(Event::Exited(code));
+        };
+        let server = child::start(self.command, self.environment, Bond::Shared, ended).await?;
         self.gate.open();
         let (to_server, to_client) = self.tap.open(self.server_id, StreamKind::Lines);
         let progress = Arc::new(Progress::default());
@@ -176,18 +182,6 @@ impl Session<'_> {
         self.gate.close("the server has ended");
         self.shutdown.begin(SERVER_ENDED);
         Ok(code.unwrap_or(KILLED))
-    }
-}
-
-/// Ends the server, more or less politely.
-fn take(step: Step, server: &Process) {
-    let result = match step {
-        Step::Terminate => server.terminate(),
-        Step::Kill => server.kill(),
-        Step::Leave => Ok(()),
-    };
-    if let Err(error) = result {
-        tracing::debug!(?step, %error, "cannot signal the server");
     }
 }
 

@@ -136,10 +136,23 @@ fn a_config_file_with_and_without_flags() {
 }
 
 #[test]
+fn a_local_server_behind_a_listener() {
+    let line = "mcpulse-proxy stdio --server-id my-server --command \"python server.py\" \
+                --bearer-token secret123 --listen :8080";
+    let upstream = Upstream::Stdio(Command {
+        program: "python".to_owned(),
+        args: vec!["server.py".to_owned()],
+        bearer_token: Some("secret123".into()),
+        ..Command::default()
+    });
+    let mut expected = Config::new("my-server", upstream);
+    expected.listen = Some(Listen::new(":8080"));
+    assert_eq!(config(line, &[]), expected);
+}
+
+#[test]
 fn examples_that_need_a_bridge_say_so() {
     for line in [
-        "mcpulse-proxy stdio --server-id my-server --command \"python server.py\" \
-         --bearer-token secret123 --listen :8080",
         "mcpulse-proxy http --server-id my-server --remote-url https://api.example.com/mcp \
          --bearer-token your_token",
         "mcpulse-proxy sse --server-id my-server --remote-url https://api.example.com/sse \

@@ -17,8 +17,10 @@ pub struct Counters {
 /// The values of the `reason` label of refused requests: `host`, `origin`, `token` and
 /// `token_unreadable` are the guard's, the others say that a body was too large (413) or
 /// stopped coming (408), that a method makes no sense here (405), or that the head was too
-/// large (431) or no HTTP (400).
-pub const REFUSED: [&str; 9] = [
+/// large (431) or no HTTP (400). Where the proxy itself is the HTTP server, also that there is
+/// nothing at the path (404), that the client takes no answer there is (406), that the body is
+/// no JSON (415), or that there is no room for another session (503).
+pub const REFUSED: [&str; 13] = [
     "host",
     "origin",
     "token",
@@ -28,6 +30,10 @@ pub const REFUSED: [&str; 9] = [
     "method",
     "head_too_large",
     "malformed",
+    "path",
+    "accept",
+    "content_type",
+    "sessions",
 ];
 
 /// How the upstream failed a request.
@@ -120,17 +126,17 @@ impl Counters {
         self.full.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_request(&self) {
+    pub(in crate::relay) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_refused(&self, reason: &str) {
+    pub(in crate::relay) fn count_refused(&self, reason: &str) {
         if let Some(at) = REFUSED.iter().position(|known| *known == reason) {
             self.refused[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn count_failed(&self, kind: Failed) {
+    pub(in crate::relay) fn count_failed(&self, kind: Failed) {
         self.failed[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 

@@ -27,10 +27,10 @@ use crate::{
 /// The answering half of an exchange, as the tap sees it; nothing if it is not observed.
 /// Dropped before its end, the client went away.
 #[derive(Debug)]
-pub(super) struct Answer(pub(super) Option<Probe>);
+pub(in crate::relay) struct Answer(pub(in crate::relay) Option<Probe>);
 
 impl Answer {
-    pub(super) fn head(&mut self, head: impl FnOnce() -> ResponseHead) {
+    pub(in crate::relay) fn head(&mut self, head: impl FnOnce() -> ResponseHead) {
         if let Some(probe) = &mut self.0 {
             probe.head(head());
         }
@@ -41,13 +41,13 @@ impl Answer {
         self.0.as_ref().map(Probe::debt)
     }
 
-    fn data(&mut self, chunk: &Bytes) {
+    pub(in crate::relay) fn data(&mut self, chunk: &Bytes) {
         if let Some(probe) = &mut self.0 {
             probe.data(chunk);
         }
     }
 
-    pub(super) fn end(&mut self, end: End) {
+    pub(in crate::relay) fn end(&mut self, end: End) {
         if let Some(probe) = &mut self.0 {
             probe.end(end);
         }

@@ -37,6 +37,7 @@ use super::{
     failure::Failure,
     guard::{self, Guard},
     head,
+    listener::Answering,
     refusal::Refusal,
     rewrite::{METADATA_LIMIT, Rewrite},
     upload::{Interrupted, Upload},
@@ -110,9 +111,24 @@ struct Question {
     idle_stream: bool,
 }
 
+impl Answering for Forward {
+    type Body = Reply;
+
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
+        self.handle(request).await
+    }
+
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
 impl Forward {
-    /// Answers a request, whatever happens.
-    pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<Reply> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Reply> {
         self.counters.count_request();
         let (mut parts, body) = request.into_parts();
         let asked = match self.check(&parts, &body) {
@@ -177,12 +193,7 @@ impl Forward {
 
     /// Whether the request may pass at all.
     fn check(&self, parts: &request::Parts, body: &Incoming) -> Result<Question, Refusal> {
-        // Over HTTP/1 the library measures the head, and says so.
-        if parts.version == Version::HTTP_2 && head::size(&parts.headers) > self.settings.max_header
-        {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Err(Refusal::new(status, "head_too_large", "the head is too large"));
-        }
+        head::admit(parts, self.settings.max_header)?;
         self.guard.admit(parts)?;
         let path = parts.uri.path_and_query().cloned();
         let Some(path) = path.filter(|_| parts.method != Method::CONNECT) else {

@@ -169,6 +169,25 @@ impl Guard {
     }
 }
 
+/// Says in the log when anybody who can reach the listener can use the server.
+pub(in crate::relay) fn warn_of_exposure(
+    listen: &Listen,
+    bound: SocketAddr,
+    token: Option<&Secret>,
+) {
+    if !bound.ip().to_canonical().is_loopback() && token.is_none() {
+        let pages = if listen.allowed_hosts.is_empty() {
+            "; --allowed-host NAME keeps out pages that a browser shows"
+        } else {
+            ""
+        };
+        tracing::warn!(
+            "listening on {bound} without a bearer token: whoever can reach this address \
+             can use the server; set --bearer-token, or listen on 127.0.0.1{pages}"
+        );
+    }
+}
+
 /// The value of a header that may stand there once; an error for several or for one that is
 /// no text.
 fn sole<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, ()> {
@@ -206,7 +225,7 @@ fn quoted(text: &str) -> String {
 
 /// Whether a browser asks what it may ask; such a request has no credentials, by the standard
 /// (Fetch, CORS-preflight fetch).
-pub(super) fn is_preflight(request: &Parts) -> bool {
+pub(in crate::relay) fn is_preflight(request: &Parts) -> bool {
     request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
         && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

@@ -2,12 +2,14 @@
 //! one hop stays behind (RFC 9110 section 7.6.1).
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, Entry, TE, TRANSFER_ENCODING, UPGRADE,
     },
+    request::Parts,
 };
 
+use super::refusal::Refusal;
 use crate::traffic::BodyKind;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -58,8 +60,17 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Whether a head keeps to its bound. Over HTTP/1 the library measures it, and says so.
+pub(in crate::relay) fn admit(parts: &Parts, max_header: u64) -> Result<(), Refusal> {
+    if parts.version == Version::HTTP_2 && size(&parts.headers) > max_header {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refusal::new(status, "head_too_large", "the head is too large"));
+    }
+    Ok(())
+}
+
 /// How HTTP/2 measures a head (RFC 9113, 6.5.2), in bytes.
-pub(super) fn size(headers: &HeaderMap) -> u64 {
+fn size(headers: &HeaderMap) -> u64 {
     let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
     sizes.sum::<usize>() as u64
 }

@@ -1,28 +1,30 @@
-//! Whether the upstream can be reached, as the last dial found it.
+//! Whether the upstream can be reached, as the last try found it.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt::Display,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::sync::Notify;
 
-use super::dial::DialError;
 use crate::ready::Gate;
 
 /// Keeps the gate of `/readyz` true and says in the log what changed.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(in crate::relay) struct Health {
     gate: Gate,
-    /// None before the first dial.
+    /// None before the first try.
     up: Mutex<Option<bool>>,
     fell: Notify,
 }
 
 impl Health {
-    pub(super) fn new(gate: Gate) -> Self {
+    pub(in crate::relay) fn new(gate: Gate) -> Self {
         Self { gate, up: Mutex::new(None), fell: Notify::new() }
     }
 
-    /// A dial succeeded.
-    pub(super) fn rise(&self) {
+    /// A try succeeded.
+    pub(in crate::relay) fn rise(&self) {
         let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
         if *up != Some(true) {
             if *up == Some(false) {
@@ -33,8 +35,8 @@ impl Health {
         }
     }
 
-    /// A dial failed.
-    pub(super) fn fall(&self, error: &DialError) {
+    /// A try failed.
+    pub(in crate::relay) fn fall(&self, error: &impl Display) {
         let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
         if *up != Some(false) {
             tracing::warn!("{error}");
@@ -44,8 +46,13 @@ impl Health {
         self.gate.close(error.to_string());
     }
 
+    /// Whether the last try succeeded.
+    pub(in crate::relay) fn is_up(&self) -> bool {
+        *self.up.lock().unwrap_or_else(PoisonError::into_inner) == Some(true)
+    }
+
     /// Completes when the upstream could not be reached.
-    pub(super) async fn fallen(&self) {
+    pub(in crate::relay) async fn fallen(&self) {
         self.fell.notified().await;
     }
 }

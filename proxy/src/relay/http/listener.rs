@@ -1,8 +1,10 @@
-//! Takes connections of clients and serves exchanges on them, HTTP/1.1 or HTTP/2.
+//! Takes connections of clients and serves exchanges on them, HTTP/1.1 or HTTP/2, whatever it is
+//! that answers them.
 //! Nothing that a client leaves undone holds anything for longer than `read_timeout`.
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -17,8 +19,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use hyper::{
-    Request,
-    body::Incoming,
+    Request, Response,
+    body::{Body, Incoming},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -34,11 +36,15 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{counters::Away, dial::tune, forward::Forward, prefixed::Prefixed};
+use super::{
+    counters::{Away, Counters},
+    dial::tune,
+    prefixed::Prefixed,
+};
 use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor, trouble::Trouble};
 
 /// Clients at once; further ones wait in the system's queue until another leaves.
-pub(super) const MAX_CONNECTIONS: usize = 16 << 10;
+pub(in crate::relay) const MAX_CONNECTIONS: usize = 16 << 10;
 /// How many times the limit a head over HTTP/2 may have to be refused by us, who count it:
 /// beyond it the library refuses it and tells nobody.
 const COUNTED: usize = 4;
@@ -59,9 +65,28 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// The first bytes of HTTP/2 without TLS (RFC 9113, 3.3).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What answers the exchanges of a listener.
+pub(in crate::relay) trait Answering: Send + Sync + 'static {
+    /// What answers are made of.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers a request, whatever happens. Dropped before its end, the client went away.
+    fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The drain is over: whoever still waits for a response is to be told so when it is polled
+    /// the next time.
+    fn abandon(&self);
+
+    /// Where the listener counts what never became an exchange.
+    fn counters(&self) -> &Counters;
+}
+
 /// The listening side.
-pub(super) struct Listener {
-    forward: Arc<Forward>,
+pub(in crate::relay) struct Listener<A> {
+    answering: Arc<A>,
     tls: Option<Acceptor>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -71,9 +96,9 @@ pub(super) struct Listener {
     shutdown: Shutdown,
 }
 
-impl Listener {
-    pub(super) fn new(
-        forward: Arc<Forward>,
+impl<A: Answering> Listener<A> {
+    pub(in crate::relay) fn new(
+        answering: Arc<A>,
         listen: &Listen,
         tls: Option<Acceptor>,
         max_connections: usize,
@@ -100,7 +125,7 @@ impl Listener {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER);
         Self {
-            forward,
+            answering,
             tls,
             http1,
             http2,
@@ -112,7 +137,7 @@ impl Listener {
     }
 
     /// Serves until the shutdown, then for as long as the drain may take.
-    pub(super) async fn run(self, listener: TcpListener) {
+    pub(in crate::relay) async fn run(self, listener: TcpListener) {
         let this = Arc::new(self);
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(this.max_connections));
@@ -151,7 +176,7 @@ impl Listener {
             full.ends();
             return Some(permit);
         }
-        self.forward.counters.count_full();
+        self.answering.counters().count_full();
         if full.begins_or_lasts() {
             let most = self.max_connections;
             tracing::warn!("{most} clients are connected; others wait until one of them leaves");
@@ -162,7 +187,7 @@ impl Listener {
     /// A client that left again is its own matter; without descriptors only time helps.
     async fn pause(&self, error: &io::Error, trouble: &mut Trouble) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        self.forward.counters.count_turned_away(Away::NotAccepted);
+        self.answering.counters().count_turned_away(Away::NotAccepted);
         if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
             if trouble.begins_or_lasts() {
                 tracing::warn!("accept a connection: {error}; clients wait until others leave");
@@ -183,7 +208,7 @@ impl Listener {
         };
         if let Err(error) = begun {
             let away = if self.tls.is_some() { Away::NoTls } else { Away::Silent };
-            self.forward.counters.count_turned_away(away);
+            self.answering.counters().count_turned_away(away);
             tracing::debug!("a client got no further than to connect: {error}");
         }
         drop(permit);
@@ -206,15 +231,14 @@ impl Listener {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let forward = Arc::clone(&self.forward);
+        let answering = Arc::clone(&self.answering);
         let asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&asked);
         let service = service_fn(move |request: Request<Incoming>| {
             asks.store(true, Ordering::Relaxed);
-            let forward = Arc::clone(&forward);
             // hyper keeps the room of a future for as long as the connection lives.
-            let handled = Box::pin(async move { forward.handle(request).await });
-            handled.map(Ok::<_, Infallible>)
+            let answered = Box::pin(Arc::clone(&answering).respond(request));
+            answered.map(Ok::<_, Infallible>)
         });
         let io = TokioIo::new(io);
         if http2 {
@@ -237,7 +261,7 @@ impl Listener {
         if let Ok(result) = timeout_at(until, connection.as_mut()).await {
             return self.note(result, asked);
         }
-        self.forward.abandoned.store(true, Ordering::Relaxed);
+        self.answering.abandon();
         if let Ok(result) = timeout(LAST_WORDS, connection).await {
             return self.note(result, asked);
         }
@@ -250,18 +274,18 @@ impl Listener {
         let Err(error) = result else { return };
         let silent = error.is_timeout() || error.is_incomplete_message();
         if silent && !asked.load(Ordering::Relaxed) {
-            self.forward.counters.count_turned_away(Away::Silent);
+            self.answering.counters().count_turned_away(Away::Silent);
         }
         if error.is_parse_too_large() {
-            self.forward.counters.count_refused("head_too_large");
+            self.answering.counters().count_refused("head_too_large");
         } else if error.is_parse() {
-            self.forward.counters.count_refused("malformed");
+            self.answering.counters().count_refused("malformed");
         }
         tracing::debug!("connection of a client ended: {error}");
     }
 }
 
-impl Listener {
+impl<A> Listener<A> {
     /// Serves the connection until it ends, or until the shutdown begins. Signs up for that
     /// only once, since a task keeps its waker: connections must not queue for a lock each
     /// time that they have something to do.

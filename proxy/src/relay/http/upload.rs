@@ -19,7 +19,7 @@ use crate::{tap::Probe, traffic::End};
 
 /// Why a request body came to no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Interrupted {
+pub(in crate::relay) enum Interrupted {
     /// The client broke off.
     #[error("the client broke off the request")]
     Aborted,
@@ -75,7 +75,7 @@ impl Progress {
 
 /// A request body on its way to the upstream.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(in crate::relay) struct Upload {
     inner: Incoming,
     probe: Option<Probe>,
     progress: Arc<Progress>,
@@ -88,7 +88,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(
+    pub(in crate::relay) fn new(
         inner: Incoming,
         probe: Option<Probe>,
         max_body: u64,
@@ -116,7 +116,7 @@ impl Upload {
 
     /// Reads the body to its end for nobody but the tap, so that a request that cannot go
     /// upstream is still seen and answered.
-    pub(super) async fn drain(mut self) {
+    pub(in crate::relay) async fn drain(mut self) {
         while let Some(Ok(_)) = self.frame().await {}
     }
 

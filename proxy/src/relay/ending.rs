@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant};
 
+use crate::platform::Process;
+
 /// What to do with a server that does not end by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -56,6 +58,18 @@ impl Ending {
             }
             _ => std::future::pending().await,
         }
+    }
+}
+
+/// Ends the server, more or less politely.
+pub(super) fn take(step: Step, server: &Process) {
+    let result = match step {
+        Step::Terminate => server.terminate(),
+        Step::Kill => server.kill(),
+        Step::Leave => Ok(()),
+    };
+    if let Err(error) = result {
+        tracing::debug!(?step, %error, "cannot signal the server");
     }
 }
 

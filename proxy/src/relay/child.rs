@@ -4,13 +4,12 @@ use std::{
     ffi::OsString,
     io,
     path::Path,
-    process::{self, ChildStdin, ChildStdout, Stdio},
+    process::{self, ChildStderr, ChildStdin, ChildStdout, Stdio},
     thread,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::Event;
 use crate::{config, platform};
 
 /// Variables of the proxy's own, which the server does not get.
@@ -48,20 +47,35 @@ pub(super) struct Server {
     pub(super) process: platform::Process,
     pub(super) input: ChildStdin,
     pub(super) output: ChildStdout,
+    /// None when it has ours.
+    pub(super) errors: Option<ChildStderr>,
 }
 
-/// Starts the command with our standard error and, of `environment`, every variable that is
-/// not the proxy's own. Its end is reported as [`Event::Exited`].
+/// How a server belongs to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bond {
+    /// It has our standard error and is in our process group, as if the client had started it.
+    Shared,
+    /// It has a standard error and a process group of its own, which ends with it.
+    Own,
+}
+
+/// Starts the command with, of `environment`, every variable that is not the proxy's own.
+/// `ended` is told its code when it has ended.
 pub(super) async fn start(
     command: &config::Command,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-    report: mpsc::Sender<Event>,
+    bond: Bond,
+    ended: impl FnOnce(u8) + Send + 'static,
 ) -> Result<Server, StartError> {
-    let prepared = prepare(command, environment)?;
+    let mut prepared = prepare(command, environment)?;
+    if bond == Bond::Own {
+        prepared.stderr(Stdio::piped());
+    }
     let (tell, started) = oneshot::channel();
     thread::Builder::new()
         .name("server".to_owned())
-        .spawn(move || keep(prepared, tell, &report))
+        .spawn(move || keep(prepared, bond, tell, ended))
         .map_err(StartError::Thread)?;
     let answer = started.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
     answer.map_err(|cause| StartError::Command {
@@ -96,13 +110,23 @@ fn prepare(
 /// server is told to end when the thread that started it does.
 fn keep(
     mut command: process::Command,
+    bond: Bond,
     tell: oneshot::Sender<io::Result<Server>>,
-    report: &mpsc::Sender<Event>,
+    ended: impl FnOnce(u8),
 ) {
-    let spawned = platform::spawn(&mut command).and_then(|mut child| {
+    let spawned = match bond {
+        Bond::Shared => platform::spawn(&mut command),
+        Bond::Own => platform::spawn_apart(&mut command),
+    };
+    let spawned = spawned.and_then(|mut child| {
+        let errors = child.stderr.take();
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Server { process: platform::Process::new(child), input, output })
+        let process = match bond {
+            Bond::Shared => platform::Process::new(child),
+            Bond::Own => platform::Process::leading(child),
+        };
+        Ok(Server { process, input, output, errors })
     });
     let process = spawned.as_ref().ok().map(|server| server.process.clone());
     // Nobody listens any more when the session was dropped meanwhile.
@@ -115,7 +139,7 @@ fn keep(
             },
             platform::exit_code,
         );
-        let _ = report.blocking_send(Event::Exited(code));
+        ended(code);
     }
 }
 

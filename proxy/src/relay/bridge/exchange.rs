@@ -1,0 +1,411 @@
+//! The HTTP side of sessions: what each request of a client means (streamable HTTP, revisions
+//! 2025-03-26 to 2025-11-25), and the status that answers it.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, ORIGIN, RETRY_AFTER},
+    request::Parts,
+};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use super::{
+    accepts::{self, Accepts},
+    cors,
+    counters::Ended,
+    objection::{RETRY, REVISIONS, Stray, missing, refused, without_session},
+    outbox::{Inbox, Piece, Weight},
+    program::Launcher,
+    reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
+    session::Session,
+    splice::{self, BOUNDS, Said},
+};
+use crate::{
+    jsonrpc::{self, Id, Kind},
+    mcp::method,
+    relay::http::{
+        counters::{Counters, Failed},
+        download::Answer,
+        guard::Guard,
+        head,
+        health::Health,
+        listener::Answering,
+        refusal::Refusal,
+        upload::{Interrupted, Upload},
+    },
+    scan::Scanner,
+    shutdown::Shutdown,
+    tap::{Probe, Tap},
+    traffic::{End, Exchange, HttpTransport, StreamKind},
+};
+
+/// Where clients find the server.
+const PATH: &str = "/mcp";
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Everything that an exchange needs.
+#[derive(Debug)]
+pub(super) struct Exchanges {
+    pub(super) guard: Guard,
+    pub(super) launcher: Arc<Launcher>,
+    pub(super) health: Arc<Health>,
+    pub(super) max_header: u64,
+    pub(super) max_body: u64,
+    pub(super) read_timeout: Duration,
+    pub(super) tap: Tap,
+    pub(super) shutdown: Shutdown,
+    pub(super) counters: Arc<Counters>,
+    /// The drain is over: whoever still waits for a response is told so.
+    pub(super) abandoned: AtomicBool,
+}
+
+impl Answering for Exchanges {
+    type Body = Reply;
+
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
+        self.counters.count_request();
+        let (parts, body) = request.into_parts();
+        let admitted = head::admit(&parts, self.max_header).and_then(|()| self.guard.admit(&parts));
+        if let Err(refusal) = admitted {
+            return self.refuse(&refusal);
+        }
+        let origin = parts.headers.get(ORIGIN).cloned();
+        let mut response = match cors::preflight(&parts) {
+            Some(response) => response,
+            None => self.answer(parts, body).await,
+        };
+        if let Some(origin) = origin {
+            cors::allow(origin, response.headers_mut());
+        }
+        response
+    }
+
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl Exchanges {
+    /// Answers a request that the guard has let pass.
+    async fn answer(&self, parts: Parts, body: Incoming) -> Response<Reply> {
+        if let Err(refusal) = self.check(&parts, &body) {
+            return self.refuse(&refusal);
+        }
+        let (to_server, to_client) = self.observe(&parts);
+        let answer = Answer(Some(to_client));
+        let upload = Upload::new(body, Some(to_server), self.max_body, self.read_timeout);
+        let text = match collect(upload).await {
+            Ok(text) => text,
+            Err(why) => return self.interrupted(why, answer),
+        };
+        let session = self.session(&parts);
+        if parts.method == Method::POST {
+            return self.post(session, text, Accepts::of(&parts.headers), answer).await;
+        }
+        match session {
+            Ok(Some(session)) if parts.method == Method::GET => self.listen(&session, answer),
+            Ok(Some(session)) => {
+                // Told first: with this the client withdraws what it waits for.
+                let response = reply::aside(StatusCode::NO_CONTENT, Bytes::new(), answer);
+                session.end(Ended::Deleted);
+                response
+            }
+            Ok(None) => missing(None, answer),
+            Err(stray) => stray.response(None, answer),
+        }
+    }
+
+    /// Whether the request is one that can be looked into.
+    fn check(&self, parts: &Parts, body: &Incoming) -> Result<(), Refusal> {
+        self.guard.authorize(parts)?;
+        let refuse = |status, reason, message: &str| Err(Refusal::new(status, reason, message));
+        if parts.uri.path() != PATH {
+            return refuse(StatusCode::NOT_FOUND, "path", "the server is at /mcp");
+        }
+        let accepts = Accepts::of(&parts.headers);
+        let takes = match parts.method {
+            Method::POST => accepts.json || accepts.events,
+            Method::GET => accepts.events,
+            Method::DELETE => true,
+            _ => {
+                let message = "use POST, GET or DELETE";
+                return refuse(StatusCode::METHOD_NOT_ALLOWED, "method", message);
+            }
+        };
+        if !takes {
+            let message = "accept application/json and text/event-stream, for a GET the latter";
+            return refuse(StatusCode::NOT_ACCEPTABLE, "accept", message);
+        }
+        if parts.method == Method::POST && !accepts::is_json(&parts.headers) {
+            let message = "send messages as application/json";
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message);
+        }
+        if body.size_hint().lower() > self.max_body {
+            return Err(self.too_large());
+        }
+        Ok(())
+    }
+
+    /// Begins to show the exchange to the tap.
+    fn observe(&self, parts: &Parts) -> (Probe, Probe) {
+        // In memory of its own: a stream may stay open for hours.
+        let stated = |name| HeaderValue::from_bytes(parts.headers.get(name)?.as_bytes()).ok();
+        let exchange = Exchange {
+            method: parts.method.clone(),
+            target: http::uri::PathAndQuery::from_static(PATH),
+            session: stated(SESSION_ID),
+            protocol_version: stated(PROTOCOL_VERSION),
+            transport: HttpTransport::Streamable,
+        };
+        self.tap.open(Arc::clone(&self.launcher.server_id), StreamKind::Exchange(exchange))
+    }
+
+    /// The session that the request names, if it names one.
+    fn session(&self, parts: &Parts) -> Result<Option<Arc<Session>>, Stray> {
+        let Some(id) = parts.headers.get(SESSION_ID) else { return Ok(None) };
+        let session = id.to_str().ok().and_then(|id| self.launcher.sessions.find(id));
+        let Some(session) = session else {
+            return Err(Stray::NoSuchSession);
+        };
+        let version = parts.headers.get(PROTOCOL_VERSION);
+        if version.is_none_or(|it| REVISIONS.iter().any(|known| it == known)) {
+            return Ok(Some(session));
+        }
+        Err(Stray::OtherRevision)
+    }
+
+    async fn post(
+        &self,
+        session: Result<Option<Arc<Session>>, Stray>,
+        text: BytesMut,
+        accepts: Accepts,
+        answer: Answer,
+    ) -> Response<Reply> {
+        let said = match splice::read(text) {
+            Ok(said) => said,
+            Err(fault) => {
+                let body = reply::error(None, fault.code(), &fault.to_string());
+                return reply::whole(StatusCode::BAD_REQUEST, body, None, answer);
+            }
+        };
+        let id = match &said.gist.kind {
+            Kind::Request(id) => Some(id.clone()),
+            _ => None,
+        };
+        let session = match session {
+            Ok(session) => session,
+            Err(stray) => return stray.response(id.as_ref(), answer),
+        };
+        match (session, id) {
+            (Some(session), Some(id)) => self.call(&session, said, id, accepts, answer).await,
+            (Some(session), None) => match session.tell(said).await {
+                Ok(()) => reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer),
+                Err(unheard) => refused(unheard, None, answer),
+            },
+            (None, Some(id)) if said.gist.is(method::INITIALIZE) && !said.modern => {
+                self.initialize(said, id, accepts, answer).await
+            }
+            (None, id) => without_session(&said, id.as_ref(), answer),
+        }
+    }
+
+    /// A request within a session.
+    async fn call(
+        &self,
+        session: &Session,
+        said: Said,
+        id: Id,
+        accepts: Accepts,
+        answer: Answer,
+    ) -> Response<Reply> {
+        let mut inbox = match session.ask(said, accepts.events).await {
+            Ok(inbox) => inbox,
+            Err(unheard) => return refused(unheard, Some(&id), answer),
+        };
+        let patience = accepts.events.then_some(PATIENCE);
+        match self.first(&mut inbox, patience).await {
+            Some(First::Answer(text)) => given(text, inbox, id, accepts, None, answer),
+            Some(First::Other(piece)) => {
+                Events::of_request(piece, inbox, id, answer).response(None)
+            }
+            Some(First::Nothing) => self.lost(&id, answer),
+            None => shutting_down(&id, answer),
+        }
+    }
+
+    /// The request that begins a session, with a program of its own.
+    async fn initialize(
+        &self,
+        said: Said,
+        id: Id,
+        accepts: Accepts,
+        mut answer: Answer,
+    ) -> Response<Reply> {
+        let Some(room) = self.launcher.sessions.room() else {
+            answer.end(End::Refused);
+            self.counters.count_refused("sessions");
+            let message = "there are as many sessions as this proxy serves; try again later";
+            let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+            let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+            response.headers_mut().insert(RETRY_AFTER, RETRY);
+            return response;
+        };
+        let opened = Arc::clone(&self.launcher).open(Some(room), Ended::Uninitialized).await;
+        let opening = match opened {
+            Ok(opening) => opening,
+            Err(error) => {
+                self.health.fall(&error);
+                self.counters.count_failed(Failed::Connect);
+                answer.end(End::Unreachable);
+                let message = "the server cannot be started; the proxy's log says why";
+                let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+                return reply::unseen(StatusCode::BAD_GATEWAY, body);
+            }
+        };
+        let first = match opening.session().ask(said, false).await {
+            Ok(mut inbox) => self.first(&mut inbox, None).await.map(|first| (first, inbox)),
+            Err(_) => return self.died(&id, answer),
+        };
+        match first {
+            Some((First::Answer(text), inbox)) => {
+                self.health.rise();
+                let accepted = is_accepted(&text);
+                let session = accepted.then(|| opening.keep());
+                if let Some(session) = &session {
+                    self.launcher.sessions.insert(Arc::clone(session));
+                }
+                let name = session.as_ref().map(|session| session.id.as_str());
+                given(text, inbox, id, accepts, name, answer)
+            }
+            Some(_) => self.died(&id, answer),
+            None => shutting_down(&id, answer),
+        }
+    }
+
+    /// A stream of the client's own.
+    fn listen(&self, session: &Session, answer: Answer) -> Response<Reply> {
+        match session.listen() {
+            Ok(inbox) => Events::of_client(inbox, answer, self.shutdown.clone()).response(None),
+            Err(unheard) => refused(unheard, None, answer),
+        }
+    }
+
+    /// See [`first`]; none when the drain was over before.
+    async fn first(&self, inbox: &mut Inbox, patience: Option<Duration>) -> Option<First> {
+        // Looks only when it is polled: the connection polls its exchange once more then.
+        let abandoned = poll_fn(|_| {
+            if self.abandoned.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            biased;
+            first = first(inbox, patience) => Some(first),
+            () = abandoned => None,
+        }
+    }
+
+    /// The program ended before it answered the first request.
+    fn died(&self, id: &Id, answer: Answer) -> Response<Reply> {
+        self.health.fall(&"the server ended before it answered initialize; see what it logged");
+        self.lost(id, answer)
+    }
+
+    /// The program ended before it answered.
+    fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        answer.end(End::ServerGone);
+        self.counters.count_failed(Failed::Broken);
+        let body = reply::error(Some(&id.to_string()), INTERNAL, LOST);
+        reply::unseen(StatusCode::BAD_GATEWAY, body)
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Reply> {
+        self.counters.count_refused(refusal.reason);
+        let mut response = refusal.response().map(Reply::Whole);
+        if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+            let methods = HeaderValue::from_static("GET, POST, DELETE");
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        response
+    }
+
+    fn too_large(&self) -> Refusal {
+        let message = format!("the body is larger than {} bytes", self.max_body);
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    }
+
+    /// The request body came to no end.
+    fn interrupted(&self, why: Interrupted, mut answer: Answer) -> Response<Reply> {
+        match why {
+            Interrupted::TooLarge => {
+                answer.end(End::Refused);
+                self.refuse(&self.too_large())
+            }
+            // Nobody hears this answer.
+            Interrupted::Aborted | Interrupted::Stalled => {
+                let aborted = why == Interrupted::Aborted;
+                answer.end(if aborted { End::ClientGone } else { End::Refused });
+                let status = StatusCode::REQUEST_TIMEOUT;
+                self.refuse(&Refusal::new(status, "body_stalled", "the body stopped coming"))
+            }
+        }
+    }
+}
+
+/// The drain is over, and the program has not answered.
+fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
+    answer.end(End::Refused);
+    let message = "the proxy is shutting down and could wait no longer";
+    let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+    reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+/// The whole body.
+async fn collect(mut upload: Upload) -> Result<BytesMut, Interrupted> {
+    let expected = usize::try_from(upload.size_hint().lower()).unwrap_or_default();
+    // No more ahead of time than a client that only claims to send it can cost.
+    let mut text = BytesMut::with_capacity(expected.min(64 << 10) + 1);
+    while let Some(frame) = upload.frame().await {
+        if let Ok(chunk) = frame?.into_data() {
+            text.extend_from_slice(&chunk);
+        }
+    }
+    Ok(text)
+}
+
+/// The answer of the program, in a form that the client takes.
+fn given(
+    text: Bytes,
+    inbox: Inbox,
+    id: Id,
+    accepts: Accepts,
+    session: Option<&str>,
+    answer: Answer,
+) -> Response<Reply> {
+    if accepts.json {
+        return reply::whole(StatusCode::OK, text, session, answer);
+    }
+    let piece = Piece { text, weight: Weight::Answer };
+    Events::of_request(Some(piece), inbox, id, answer).response(session)
+}
+
+/// Whether the answer to `initialize` begins a session.
+fn is_accepted(text: &[u8]) -> bool {
+    let mut scanner = Scanner::new(BOUNDS);
+    scanner.feed(text);
+    !jsonrpc::is_error(scanner.message())
+}

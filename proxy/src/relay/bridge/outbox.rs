@@ -1,0 +1,273 @@
+//! What waits for one stream of a client, bounded in bytes: whoever fills it never waits.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+/// Most bytes that wait for a stream; beyond it notifications go, then the stream.
+const LIMIT: usize = 4 << 20;
+/// What an entry takes beside its text.
+const ENTRY: usize = 64;
+
+/// A message for a client, without a line break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: Bytes,
+    pub(super) weight: Weight,
+}
+
+/// What it means when a message does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Something was not said.
+    Notification,
+    /// The program waits for an answer.
+    Request,
+    /// The client waits for this answer; the last message of its stream.
+    Answer,
+}
+
+/// Messages in order. The oldest notifications give way to what comes later.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Returns how many notifications had to go, and whether everything else fits. A single
+    /// message always does, and so does an answer: its client waits for it.
+    pub(super) fn push(&mut self, piece: Piece) -> (u64, bool) {
+        let is_answer = piece.weight == Weight::Answer;
+        self.bytes += piece.text.len() + ENTRY;
+        self.pieces.push_back(piece);
+        let mut dropped = 0;
+        while !self.fits() && !is_answer {
+            let light = |piece: &Piece| piece.weight == Weight::Notification;
+            let Some(at) = self.pieces.iter().position(light) else { return (dropped, false) };
+            self.take(at);
+            dropped += 1;
+        }
+        (dropped, true)
+    }
+
+    /// Whether it keeps to its bound.
+    pub(super) fn fits(&self) -> bool {
+        self.bytes <= LIMIT || self.pieces.len() <= 1
+    }
+
+    /// Takes the oldest message, whatever it is.
+    pub(super) fn pop(&mut self) -> Option<Piece> {
+        self.take(0)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Piece> {
+        let piece = self.pieces.remove(at)?;
+        self.bytes -= piece.text.len() + ENTRY;
+        Some(piece)
+    }
+}
+
+/// Why nothing more comes to an [`Inbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// All was said.
+    Over,
+    /// The session has ended before its time.
+    Lost,
+    /// The client did not read.
+    Overflown,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Queue,
+    cut: Option<Cut>,
+    /// The inbox is gone.
+    left: bool,
+    waker: Option<Waker>,
+}
+
+/// The filling end of a stream. Dropped, it says that all was said.
+#[derive(Debug)]
+pub(super) struct Outbox(Arc<Mutex<Shared>>);
+
+/// The emptying end. Dropped, the client went away.
+#[derive(Debug)]
+pub(super) struct Inbox(Arc<Mutex<Shared>>);
+
+/// A stream on which nothing waits yet but `queue`.
+pub(super) fn stream(queue: Queue) -> (Outbox, Inbox) {
+    let shared = Arc::new(Mutex::new(Shared { queue, ..Shared::default() }));
+    (Outbox(Arc::clone(&shared)), Inbox(shared))
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Outbox {
+    /// Whether somebody takes what is pushed.
+    pub(super) fn is_open(&self) -> bool {
+        let shared = lock(&self.0);
+        !shared.left && shared.cut.is_none()
+    }
+
+    /// Queues a message, or cuts the stream where it does not fit. Returns how many messages
+    /// will not arrive, those included that nobody takes any more.
+    pub(super) fn push(&self, piece: Piece) -> u64 {
+        let mut shared = lock(&self.0);
+        if shared.left || shared.cut.is_some() {
+            return 1;
+        }
+        let (mut lost, fits) = shared.queue.push(piece);
+        if !fits {
+            lost += shared.queue.pieces.len() as u64;
+            shared.queue = Queue::default();
+            shared.cut = Some(Cut::Overflown);
+        }
+        wake(shared);
+        lost
+    }
+
+    /// Nothing more comes.
+    pub(super) fn cut(&self, why: Cut) {
+        let mut shared = lock(&self.0);
+        shared.cut.get_or_insert(why);
+        wake(shared);
+    }
+
+    /// What the client left behind; none while it is there.
+    pub(super) fn rest(&self) -> Option<Queue> {
+        let mut shared = lock(&self.0);
+        shared.left.then(|| mem::take(&mut shared.queue))
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.cut(Cut::Over);
+    }
+}
+
+/// Wakes the inbox, without the lock.
+fn wake(mut shared: MutexGuard<'_, Shared>) {
+    let waker = shared.waker.take();
+    drop(shared);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Inbox {
+    /// The next message, or why there is none.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Cut>> {
+        let mut shared = lock(&self.0);
+        if let Some(piece) = shared.queue.pop() {
+            return Poll::Ready(Ok(piece));
+        }
+        if let Some(cut) = shared.cut {
+            return Poll::Ready(Err(cut));
+        }
+        if !shared.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            shared.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        lock(&self.0).left = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn piece(weight: Weight, length: usize) -> Piece {
+        Piece { text: Bytes::from(vec![b'x'; length]), weight }
+    }
+
+    async fn next(inbox: &mut Inbox) -> Result<Piece, Cut> {
+        poll_fn(|cx| inbox.poll_next(cx)).await
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_in_order_and_then_the_end() {
+        let (outbox, mut inbox) = stream(Queue::default());
+        let reading = tokio::spawn(async move {
+            let mut lengths = Vec::new();
+            loop {
+                match next(&mut inbox).await {
+                    Ok(piece) => lengths.push(piece.text.len()),
+                    Err(cut) => return (lengths, cut),
+                }
+            }
+        });
+        for length in 1..=3 {
+            assert_eq!(outbox.push(piece(Weight::Notification, length)), 0);
+            tokio::task::yield_now().await;
+        }
+        drop(outbox);
+        assert_eq!(reading.await.unwrap(), (vec![1, 2, 3], Cut::Over));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_notifications_give_way_and_requests_stay() {
+        let (outbox, mut inbox) = stream(Queue::default());
+        outbox.push(piece(Weight::Request, 1));
+        let half = LIMIT / 2;
+        assert_eq!(outbox.push(piece(Weight::Notification, half)), 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, half - 300)), 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 3)), 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 400)), 1);
+        let mut lengths = Vec::new();
+        for _ in 0..4 {
+            lengths.push(next(&mut inbox).await.unwrap().text.len());
+        }
+        assert_eq!(lengths, [1, half - 300, 3, 400]);
+        assert!(outbox.is_open());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_reads_is_cut_when_only_requests_are_left() {
+        let (outbox, mut inbox) = stream(Queue::default());
+        outbox.push(piece(Weight::Notification, 5));
+        assert_eq!(outbox.push(piece(Weight::Request, LIMIT)), 1);
+        assert!(outbox.is_open());
+        assert_eq!(outbox.push(piece(Weight::Request, 1)), 2);
+        assert!(!outbox.is_open());
+        assert_eq!(next(&mut inbox).await, Err(Cut::Overflown));
+    }
+
+    #[test]
+    fn an_answer_of_any_size_fits_behind_a_question() {
+        let (outbox, _inbox) = stream(Queue::default());
+        outbox.push(piece(Weight::Request, 5));
+        assert_eq!(outbox.push(piece(Weight::Answer, 2 * LIMIT)), 0);
+        assert!(outbox.is_open());
+    }
+
+    #[test]
+    fn what_a_client_left_behind_is_had_once() {
+        let (outbox, inbox) = stream(Queue::default());
+        outbox.push(piece(Weight::Request, 5));
+        assert!(outbox.rest().is_none());
+        drop(inbox);
+        assert!(!outbox.is_open());
+        assert_eq!(outbox.push(piece(Weight::Request, 6)), 1);
+        let mut rest = outbox.rest().unwrap();
+        assert_eq!(rest.pop().unwrap().text.len(), 5);
+        assert_eq!(rest.pop(), None);
+        assert_eq!(rest.bytes, 0);
+    }
+}

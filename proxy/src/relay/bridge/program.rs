@@ -1,0 +1,365 @@
+//! The program of a session: its pipes, and its end. What it says is read as fast as it says it,
+//! whether or not anybody takes it.
+
+use std::{ffi::OsString, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{ChildStderr, ChildStdin, ChildStdout},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    counters::{Counters, Ended},
+    session::Session,
+    sessions::Sessions,
+    splice::{BOUNDS, Gist},
+};
+use crate::{
+    config::Command,
+    observe,
+    platform::Process,
+    relay::{
+        child::{self, Bond, StartError},
+        ending::{Ending, Grace, Step, take},
+    },
+    scan::{Frame, Scanner},
+};
+
+/// From the end of its input on: Python servers were seen to take 1.3 s to end by themselves.
+const GRACE: Grace = Grace {
+    terminate: Duration::from_millis(1450),
+    kill: Duration::from_millis(1950),
+    leave: Duration::from_millis(2200),
+    flush: Duration::from_millis(2200),
+};
+/// The longest that programs take to end, once they have to.
+pub const STOPPING: Duration = GRACE.leave;
+/// How long a program may take to end after its last word, or to say it after its end.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Messages that wait until the program reads them; further ones wait with their clients.
+const MOST_LINES: usize = 16;
+/// Bytes of a read.
+const BUFFER: usize = 16 << 10;
+/// Longest line of a program; one that says more has to go.
+const LONGEST_LINE: usize = 256 << 20;
+/// Longest line of its standard error that the log takes as one.
+const LONGEST_ERROR: u64 = 8 << 10;
+
+/// How to start programs.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    pub(super) command: Command,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) server_id: Arc<str>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) counters: Arc<Counters>,
+    /// Everything that runs for a program.
+    pub(super) tasks: TaskTracker,
+}
+
+/// A session that was not initialized yet. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Opening {
+    session: Arc<Session>,
+    /// What to call such an end; none once it was initialized.
+    otherwise: Option<Ended>,
+}
+
+impl Opening {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// It was initialized and goes on.
+    pub(super) fn keep(mut self) -> Arc<Session> {
+        self.otherwise = None;
+        Arc::clone(&self.session)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(why) = self.otherwise {
+            self.session.end(why);
+        }
+    }
+}
+
+impl Launcher {
+    /// Starts a program for a new session, which holds `room` until the program has ended. One
+    /// that is not kept ends for the reason `otherwise`.
+    pub(super) async fn open(
+        self: Arc<Self>,
+        room: Option<OwnedSemaphorePermit>,
+        otherwise: Ended,
+    ) -> Result<Opening, StartError> {
+        let starting = async move {
+            let (tell, exited) = oneshot::channel();
+            let ended = move |code| {
+                // Nobody listens once the program was given up.
+                let _ = tell.send(code);
+            };
+            let environment = self.environment.iter().cloned();
+            let server = child::start(&self.command, environment, Bond::Own, ended).await?;
+            let session = self.attach(server, exited, room)?;
+            Ok(Opening { session, otherwise: Some(otherwise) })
+        };
+        // A task of its own, so that no program is forgotten when the client leaves meanwhile.
+        match tokio::spawn(starting).await {
+            Ok(started) => started,
+            Err(error) => Err(StartError::Thread(error.into())),
+        }
+    }
+
+    fn attach(
+        &self,
+        server: child::Server,
+        exited: oneshot::Receiver<u8>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Arc<Session>, StartError> {
+        let child::Server { process, input, output, errors } = server;
+        let pipes = (|| {
+            let errors = errors.map(ChildStderr::from_std).transpose()?;
+            Ok((ChildStdin::from_std(input)?, ChildStdout::from_std(output)?, errors))
+        })();
+        let (input, output, errors) = pipes.map_err(|error| {
+            let _ = process.kill();
+            StartError::Thread(error)
+        })?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let tag = observe::session_name(&self.server_id, id.as_bytes());
+        let (lines, to_program) = mpsc::channel(MOST_LINES);
+        let session = Session::new(id, tag, lines, Arc::clone(&self.counters));
+        let session = Arc::new(session);
+        self.counters.count_begun();
+        self.tasks.spawn(write(input, to_program));
+        if let Some(errors) = errors {
+            self.tasks.spawn(log(errors, Arc::clone(&session.tag)));
+        }
+        let reading =
+            self.tasks.spawn(read(output, Arc::clone(&session), Arc::clone(&self.counters)));
+        let running = Running {
+            session: Arc::clone(&session),
+            sessions: Arc::clone(&self.sessions),
+            process,
+            exited,
+            reading,
+            _room: room,
+        };
+        self.tasks.spawn(running.follow());
+        tracing::debug!(session = %session.tag, "started the program of a session");
+        Ok(session)
+    }
+}
+
+/// A program that runs, and what ends with it.
+struct Running {
+    session: Arc<Session>,
+    sessions: Arc<Sessions>,
+    process: Process,
+    exited: oneshot::Receiver<u8>,
+    reading: JoinHandle<()>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Running {
+    /// Ends the session with the program, or the program with the session.
+    async fn follow(mut self) {
+        let mut code = None;
+        tokio::select! {
+            ended = &mut self.exited => {
+                code = Some(ended.unwrap_or(1));
+                let _ = timeout(LAST_WORDS, &mut self.reading).await;
+            }
+            _ = &mut self.reading => {
+                if let Ok(ended) = timeout(LAST_WORDS, &mut self.exited).await {
+                    code = Some(ended.unwrap_or(1));
+                }
+            }
+            () = self.session.ended() => {}
+        }
+        self.session.end(Ended::Exited);
+        self.sessions.remove(&self.session.id);
+        let mut ending = Ending::default();
+        ending.begin(GRACE);
+        while code.is_none() {
+            tokio::select! {
+                ended = &mut self.exited => code = Some(ended.unwrap_or(1)),
+                step = ending.next() => match step {
+                    Step::Leave => break,
+                    step => take(step, &self.process),
+                },
+            }
+        }
+        self.reading.abort();
+        let session = &self.session.tag;
+        if let Some(code) = code {
+            tracing::debug!(%session, code, "the program of a session has ended");
+        } else {
+            tracing::warn!(%session, "the program of a session outlives SIGKILL");
+        }
+    }
+}
+
+/// Writes lines until the session is over or the program takes no more.
+async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
+    while let Some(line) = lines.recv().await {
+        if let Err(error) = input.write_all(&line).await {
+            // Its output tells what becomes of it.
+            tracing::debug!(%error, "a program takes no more input");
+            return;
+        }
+    }
+}
+
+/// Reads lines until the program says its last word.
+async fn read(output: ChildStdout, session: Arc<Session>, counters: Arc<Counters>) {
+    let mut lines = Lines { from: output, buffer: BytesMut::new(), looked: 0 };
+    let mut scanner = Scanner::new(BOUNDS);
+    let mut complained = false;
+    while let Some(line) = lines.next().await {
+        scanner.feed(&line);
+        let gist = scanner.only().map(Gist::of);
+        let is_message = match (scanner.end(), gist) {
+            (Frame::Whole, Some(gist)) => session.hear(line, &gist),
+            (Frame::Blank, _) => true,
+            _ => false,
+        };
+        if !is_message {
+            counters.count_garbage();
+            if !std::mem::replace(&mut complained, true) {
+                tracing::warn!(
+                    session = %session.tag,
+                    "the server writes to standard output what is no JSON-RPC message; such \
+                     lines are left out: logs belong to standard error"
+                );
+            }
+        }
+    }
+}
+
+/// Lines of a stream, in memory that is shared with the buffer.
+struct Lines<R> {
+    from: R,
+    buffer: BytesMut,
+    /// How much of the buffer has no line break.
+    looked: usize,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    /// The next line without its end, the last one even if it has none; nothing when the stream
+    /// has ended, broke or exceeds all bounds.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(found) = memchr(b'\n', &self.buffer[self.looked..]) {
+                let mut line = self.buffer.split_to(self.looked + found + 1);
+                self.looked = 0;
+                line.truncate(line.len() - 1);
+                return Some(Self::plain(line));
+            }
+            self.looked = self.buffer.len();
+            if self.looked > LONGEST_LINE {
+                tracing::error!("a program said more than {LONGEST_LINE} bytes in one line");
+                return None;
+            }
+            self.buffer.reserve(BUFFER);
+            match self.from.read_buf(&mut self.buffer).await {
+                Ok(1..) => {}
+                Ok(0) if !self.buffer.is_empty() => {
+                    self.looked = 0;
+                    return Some(Self::plain(self.buffer.split()));
+                }
+                Ok(0) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "a program can no longer be read");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Without carriage returns, which would end a line of an event stream. In JSON they can
+    /// only stand between tokens.
+    fn plain(mut line: BytesMut) -> Bytes {
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
+        let mut at = 0;
+        while let Some(found) = memchr(b'\r', &line[at..]) {
+            at += found;
+            line[at] = b' ';
+        }
+        line.freeze()
+    }
+}
+
+/// Puts what a program says on standard error into the log, line by line.
+async fn log(errors: ChildStderr, session: Arc<str>) {
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut some = (&mut errors).take(LONGEST_ERROR);
+        if !matches!(some.read_until(b'\n', &mut line).await, Ok(1..)) {
+            return;
+        }
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        if !text.is_empty() {
+            tracing::info!(target: "server", %session, "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    async fn lines(chunks: Vec<Vec<u8>>) -> Vec<Bytes> {
+        let (mut to, from) = tokio::io::duplex(1 << 16);
+        for chunk in chunks {
+            to.write_all(&chunk).await.unwrap();
+        }
+        drop(to);
+        let mut lines = Lines { from, buffer: BytesMut::new(), looked: 0 };
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await {
+            found.push(line);
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_the_same_in_every_chunking(
+            text in "[a\u{e4}{}\"\n\r]{0,40}",
+            chunk in 1_usize..9,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let chunks = text.as_bytes().chunks(chunk).map(<[u8]>::to_vec).collect();
+            let found = runtime.block_on(lines(chunks));
+            let mut expected: Vec<String> = text
+                .split('\n')
+                .map(|line| line.strip_suffix('\r').unwrap_or(line).replace('\r', " "))
+                .collect();
+            if text.is_empty() || text.ends_with('\n') {
+                expected.pop();
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_may_be_long_and_the_last_one_unfinished() {
+        let long = vec![b'x'; 60_000];
+        let found = lines(vec![long.clone(), b"\nend".to_vec()]).await;
+        assert_eq!(found, [Bytes::from(long), Bytes::from("end")]);
+    }
+}

@@ -1,0 +1,299 @@
+//! What clients get: answers as JSON, or streams of events that begin with one.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use serde_json::{Value, json, value::RawValue};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::outbox::{Cut, Inbox, Piece, Weight};
+use crate::{
+    jsonrpc::Id,
+    relay::http::download::Answer,
+    shutdown::Shutdown,
+    traffic::{BodyKind, End, ResponseHead},
+};
+
+/// How often an event stream says that it is alive, and how long an answer may take before it
+/// becomes one, so that nobody between takes the silence for an end.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// "Internal error": no code of the range that MCP keeps for itself.
+pub(super) const INTERNAL: i64 = -32603;
+
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The body of any answer of the bridge.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// All of it.
+    Whole(Full<Bytes>),
+    /// Messages as they come.
+    Events(Box<Events>),
+}
+
+/// An answer in one piece, shown to the tap as it is given.
+pub(super) fn whole(
+    status: StatusCode,
+    body: Bytes,
+    session: Option<&str>,
+    answer: Answer,
+) -> Response<Reply> {
+    let session = session.and_then(|id| HeaderValue::from_str(id).ok());
+    let mut response = shown(status, body, BodyKind::Json, session.clone(), answer);
+    if let Some(session) = session {
+        response.headers_mut().insert(SESSION_ID, session);
+    }
+    response
+}
+
+/// An answer to what asked nothing: a body, if any, is for people, and to the tap no message.
+pub(super) fn aside(status: StatusCode, body: Bytes, answer: Answer) -> Response<Reply> {
+    shown(status, body, BodyKind::Opaque, None, answer)
+}
+
+fn shown(
+    status: StatusCode,
+    body: Bytes,
+    kind: BodyKind,
+    session: Option<HeaderValue>,
+    mut answer: Answer,
+) -> Response<Reply> {
+    answer.head(|| ResponseHead { status, body: kind, session });
+    answer.data(&body);
+    answer.end(End::Clean);
+    unseen(status, body)
+}
+
+/// An answer that is no server's: the tap is told in another way what became of the exchange.
+pub(super) fn unseen(status: StatusCode, body: Bytes) -> Response<Reply> {
+    let is_json = !body.is_empty();
+    let mut response = Response::new(Reply::Whole(Full::new(body)));
+    *response.status_mut() = status;
+    if is_json {
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    response
+}
+
+/// A JSON-RPC error of the bridge's own, under an id that is JSON already. Without one it answers
+/// nothing in particular.
+pub(super) fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
+    error_with(id, code, message, &json!({ "source": "mcpulse-proxy" }))
+}
+
+/// The same with further data.
+pub(super) fn error_with(id: Option<&str>, code: i64, message: &str, data: &Value) -> Bytes {
+    // An id that was too long to be kept is none any more.
+    let id = id.and_then(|id| RawValue::from_string(id.to_owned()).ok());
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": id,
+        "error": { "code": code, "message": message, "data": data },
+    });
+    Bytes::from(body.to_string())
+}
+
+/// What the program did about a request first.
+pub(super) enum First {
+    /// It answered: there is nothing else to say.
+    Answer(Bytes),
+    /// It did something else, or nothing for so long that the client should hear of it.
+    Other(Option<Piece>),
+    /// It will not answer.
+    Nothing,
+}
+
+/// Waits until it is clear how to answer a request.
+pub(super) async fn first(inbox: &mut Inbox, patience: Option<Duration>) -> First {
+    let mut out_of_patience = Box::pin(async {
+        match patience {
+            Some(patience) => sleep(patience).await,
+            None => std::future::pending().await,
+        }
+    });
+    poll_fn(|cx| {
+        if let Poll::Ready(next) = inbox.poll_next(cx) {
+            return Poll::Ready(match next {
+                Ok(Piece { text, weight: Weight::Answer }) => First::Answer(text),
+                Ok(piece) => First::Other(Some(piece)),
+                Err(_) => First::Nothing,
+            });
+        }
+        out_of_patience.as_mut().poll(cx).map(|()| First::Other(None))
+    })
+    .await
+}
+
+/// The patience with a program that can be answered for by an event stream.
+pub(super) const PATIENCE: Duration = SIGN_OF_LIFE;
+
+/// A stream of events: the messages of an inbox, and signs of life.
+pub(super) struct Events {
+    /// What was taken out of the inbox already.
+    first: Option<Piece>,
+    inbox: Inbox,
+    answer: Answer,
+    /// The request that is answered here; none on a stream of the client's own.
+    id: Option<Id>,
+    silence: Pin<Box<Sleep>>,
+    /// Ends a stream on which no answer is awaited.
+    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    done: bool,
+}
+
+impl Events {
+    /// The rest of what a request brings about, after `first`.
+    pub(super) fn of_request(first: Option<Piece>, inbox: Inbox, id: Id, answer: Answer) -> Self {
+        Self { id: Some(id), ..Self::new(first, inbox, answer) }
+    }
+
+    /// A stream of the client's own, until the shutdown begins.
+    pub(super) fn of_client(inbox: Inbox, answer: Answer, shutdown: Shutdown) -> Self {
+        let over = Box::pin(async move { shutdown.begun().await });
+        Self { over: Some(over), ..Self::new(None, inbox, answer) }
+    }
+
+    fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
+        let silence = Box::pin(sleep(SIGN_OF_LIFE));
+        Self { first, inbox, answer, id: None, silence, over: None, done: false }
+    }
+
+    /// The response with this body.
+    pub(super) fn response(mut self, session: Option<&str>) -> Response<Reply> {
+        let session = session.and_then(|id| HeaderValue::from_str(id).ok());
+        let (status, body) = (StatusCode::OK, BodyKind::EventStream);
+        self.answer.head(|| ResponseHead { status, body, session: session.clone() });
+        let mut response = Response::new(Reply::Events(Box::new(self)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        if let Some(session) = session {
+            headers.insert(SESSION_ID, session);
+        }
+        response
+    }
+
+    fn finish(&mut self, end: End) {
+        self.done = true;
+        self.answer.end(end);
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let next = match self.first.take() {
+            Some(piece) => Poll::Ready(Ok(piece)),
+            None => self.inbox.poll_next(cx),
+        };
+        match next {
+            Poll::Ready(Ok(piece)) => {
+                self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+                let event = event(&piece.text);
+                self.answer.data(&event);
+                if piece.weight == Weight::Answer {
+                    self.finish(End::Clean);
+                }
+                return Poll::Ready(Some(Ok(event)));
+            }
+            Poll::Ready(Err(Cut::Over)) => {
+                self.finish(End::Clean);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Err(Cut::Lost)) => {
+                self.finish(End::ServerGone);
+                // Some clients wait for ever on a stream that ends without their answer.
+                let told =
+                    self.id.as_ref().map(|id| event(&error(Some(&id.to_string()), INTERNAL, LOST)));
+                return Poll::Ready(told.map(Ok));
+            }
+            Poll::Ready(Err(Cut::Overflown)) => {
+                self.finish(End::ClientGone);
+                let error = io::Error::other("the client does not read what it asked for");
+                return Poll::Ready(Some(Err(error)));
+            }
+            Poll::Pending => {}
+        }
+        if self.over.as_mut().is_some_and(|over| over.as_mut().poll(cx).is_ready()) {
+            self.finish(End::Clean);
+            return Poll::Ready(None);
+        }
+        if self.silence.as_mut().poll(cx).is_ready() {
+            self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+            // Polled, so that it wakes this task when it is over.
+            let _ = self.silence.as_mut().poll(cx);
+            let sign = Bytes::from_static(b":\n\n");
+            self.answer.data(&sign);
+            return Poll::Ready(Some(Ok(sign)));
+        }
+        Poll::Pending
+    }
+}
+
+/// What a client is told whose session ends while it waits.
+pub(super) const LOST: &str = "the session has ended before this was answered";
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn event(text: &[u8]) -> Bytes {
+    const BEFORE: &[u8] = b"event: message\ndata: ";
+    const BEHIND: &[u8] = b"\n\n";
+    let mut event = BytesMut::with_capacity(BEFORE.len() + text.len() + BEHIND.len());
+    event.put_slice(BEFORE);
+    event.put_slice(text);
+    event.put_slice(BEHIND);
+    event.freeze()
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => {
+                Pin::new(whole).poll_frame(cx).map_err(|never: Infallible| match never {})
+            }
+            Self::Events(events) => {
+                events.poll_bytes(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Events(events) => events.done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}

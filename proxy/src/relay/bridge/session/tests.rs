@@ -1,0 +1,166 @@
+use std::future::poll_fn;
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::{
+    relay::bridge::splice::{self, BOUNDS},
+    scan::Scanner,
+};
+
+/// A session whose program is the test.
+struct Talk {
+    session: Session,
+    counters: Arc<Counters>,
+    lines: mpsc::Receiver<Bytes>,
+}
+
+impl Talk {
+    fn begin() -> Self {
+        let (input, lines) = mpsc::channel(16);
+        let counters = Arc::new(Counters::default());
+        counters.count_begun();
+        let session = Session::new("id".to_owned(), "tag".into(), input, Arc::clone(&counters));
+        Self { session, counters, lines }
+    }
+
+    async fn ask(&self, text: &str) -> Result<Inbox, Unheard> {
+        self.session.ask(said(text), true).await
+    }
+
+    /// The program says this.
+    fn says(&self, text: &str) {
+        let mut scanner = Scanner::new(BOUNDS);
+        scanner.feed(text.as_bytes());
+        let gist = Gist::of(scanner.message());
+        assert!(self.session.hear(Bytes::copy_from_slice(text.as_bytes()), &gist));
+    }
+}
+
+fn said(text: &str) -> Said {
+    splice::read(BytesMut::from(text)).unwrap()
+}
+
+async fn next(inbox: &mut Inbox) -> Result<String, Cut> {
+    let piece = poll_fn(|cx| inbox.poll_next(cx)).await?;
+    Ok(String::from_utf8(piece.text.to_vec()).unwrap())
+}
+
+const CALL: &str = r#"{"id":1,"method":"tools/call"}"#;
+const ANSWER: &str = r#"{"id":1,"result":{}}"#;
+const CHANGED: &str = r#"{"method":"notifications/tools/list_changed"}"#;
+const QUESTION: &str = r#"{"id":1,"method":"sampling/createMessage"}"#;
+
+#[tokio::test]
+async fn a_call_is_passed_on_and_its_answer_comes_back() {
+    let mut talk = Talk::begin();
+    let mut inbox = talk.ask(CALL).await.unwrap();
+    assert_eq!(talk.lines.recv().await.unwrap(), format!("{CALL}\n"));
+    talk.says(QUESTION);
+    talk.session.tell(said(ANSWER)).await.unwrap();
+    assert_eq!(talk.lines.recv().await.unwrap(), format!("{ANSWER}\n"));
+    talk.says(ANSWER);
+    assert_eq!(next(&mut inbox).await.as_deref(), Ok(QUESTION));
+    assert_eq!(next(&mut inbox).await.as_deref(), Ok(ANSWER));
+    assert_eq!(next(&mut inbox).await, Err(Cut::Over));
+    assert_eq!(talk.counters.dropped(), 0);
+    assert!(talk.ask(CALL).await.is_ok(), "the id is free again");
+}
+
+#[tokio::test]
+async fn an_id_that_is_in_use_is_refused() {
+    let talk = Talk::begin();
+    let _inbox = talk.ask(CALL).await.unwrap();
+    assert_eq!(talk.ask(CALL).await.unwrap_err(), Unheard::IdInUse);
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_request_waits_for_a_stream_and_is_said_once() {
+    let talk = Talk::begin();
+    talk.says(CHANGED);
+    talk.says(QUESTION);
+    let mut first = talk.session.listen().unwrap();
+    assert_eq!(next(&mut first).await.as_deref(), Ok(CHANGED));
+    // The client leaves with one message unread: it is for the next stream.
+    drop(first);
+    talk.says(CHANGED);
+    let mut second = talk.session.listen().unwrap();
+    assert_eq!(next(&mut second).await.as_deref(), Ok(QUESTION));
+    let mut third = talk.session.listen().unwrap();
+    assert_eq!(next(&mut second).await.as_deref(), Ok(CHANGED));
+    talk.says(CHANGED);
+    assert_eq!(next(&mut third).await.as_deref(), Ok(CHANGED));
+    talk.session.end(Ended::Deleted);
+    assert_eq!(next(&mut second).await, Err(Cut::Over));
+    assert_eq!(talk.counters.dropped(), 0);
+}
+
+#[tokio::test]
+async fn the_oldest_stream_ends_for_one_too_many() {
+    let talk = Talk::begin();
+    let mut first = talk.session.listen().unwrap();
+    let others: Vec<_> = (0..MOST_STREAMS).map(|_| talk.session.listen().unwrap()).collect();
+    assert_eq!(next(&mut first).await, Err(Cut::Over));
+    assert_eq!(others.len(), MOST_STREAMS);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_withdraw_its_call() {
+    let mut talk = Talk::begin();
+    drop(talk.ask(CALL).await.unwrap());
+    assert_eq!(talk.lines.recv().await.unwrap(), format!("{CALL}\n"));
+    assert_eq!(talk.ask(CALL).await.unwrap_err(), Unheard::IdInUse);
+    talk.says(ANSWER);
+    assert_eq!(talk.counters.dropped(), 1);
+    assert!(talk.ask(CALL).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_backlog_that_nobody_fetches_keeps_the_newest() {
+    let talk = Talk::begin();
+    let question = |id: u32| {
+        let text = "x".repeat(3 << 20);
+        format!(r#"{{"id":{id},"method":"sampling/createMessage","params":{{"a":"{text}"}}}}"#)
+    };
+    talk.says(&question(1));
+    talk.says(&question(2));
+    assert_eq!(talk.counters.dropped(), 1);
+    let mut stream = talk.session.listen().unwrap();
+    assert!(next(&mut stream).await.unwrap().starts_with(r#"{"id":2,"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_fails_what_waits_and_refuses_what_comes() {
+    let mut talk = Talk::begin();
+    let mut inbox = talk.ask(CALL).await.unwrap();
+    assert_eq!(talk.counters.open(), 1);
+    talk.session.end(Ended::Exited);
+    talk.session.end(Ended::Deleted);
+    talk.session.ended().await;
+    assert_eq!(next(&mut inbox).await, Err(Cut::Lost));
+    assert_eq!(talk.ask(CALL).await.unwrap_err(), Unheard::Over);
+    assert_eq!(talk.session.tell(said(ANSWER)).await, Err(Unheard::Over));
+    assert_eq!(talk.session.listen().unwrap_err(), Unheard::Over);
+    assert_eq!(talk.lines.recv().await.unwrap(), format!("{CALL}\n"));
+    assert_eq!(talk.lines.recv().await, None, "the program is told that nothing more comes");
+    assert_eq!((talk.counters.ended(Ended::Exited), talk.counters.open()), (1, 0));
+    assert_eq!(talk.counters.ended(Ended::Deleted), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_nobody_holds_open_is_idle() {
+    let talk = Talk::begin();
+    let minute = Duration::from_mins(1);
+    tokio::time::advance(minute).await;
+    assert_eq!(talk.session.idle(), minute);
+    let call = talk.ask(CALL).await.unwrap();
+    tokio::time::advance(minute).await;
+    assert_eq!(talk.session.idle(), Duration::ZERO);
+    drop(call);
+    let stream = talk.session.listen().unwrap();
+    tokio::time::advance(minute).await;
+    assert_eq!(talk.session.idle(), Duration::ZERO);
+    drop(stream);
+    tokio::time::advance(minute).await;
+    assert_eq!(talk.session.idle(), minute);
+}

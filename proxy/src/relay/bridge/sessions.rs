@@ -1,0 +1,141 @@
+//! The sessions that there are: found by their ids, bounded in number, ended when nobody uses
+//! them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{counters::Ended, session::Session};
+
+/// How often sessions are looked at that nobody may use, at most.
+const LOOK: Duration = Duration::from_secs(30);
+/// And at least.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
+/// All sessions of one bridge.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    live: Mutex<HashMap<String, Arc<Session>>>,
+    room: Arc<Semaphore>,
+    idle_timeout: Duration,
+}
+
+impl Sessions {
+    /// Room for `limit` sessions, each of which ends when it was not used for `idle_timeout`.
+    pub(super) fn new(limit: usize, idle_timeout: Duration) -> Self {
+        let room = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self { live: Mutex::default(), room, idle_timeout }
+    }
+
+    /// Room for another session, held until its program has ended; none at the limit.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_owned().ok()
+    }
+
+    /// The session of this id.
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// From now on the session can be found, unless it has ended meanwhile.
+    pub(super) fn insert(&self, session: Arc<Session>) {
+        let mut live = self.lock();
+        // Who ends it removes it afterwards, and needs the lock for that.
+        if !session.is_over() {
+            live.insert(session.id.clone(), session);
+        }
+    }
+
+    /// The session has ended.
+    pub(super) fn remove(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// Ends sessions that nobody uses, for ever.
+    pub(super) async fn expire(&self) {
+        let mut looks = tokio::time::interval(LOOK.min(self.idle_timeout / 4).max(SHORTEST_LOOK));
+        loop {
+            looks.tick().await;
+            for session in self.all() {
+                if session.idle() >= self.idle_timeout {
+                    tracing::info!(session = %session.tag, "ended a session that nobody used");
+                    session.end(Ended::Idle);
+                }
+            }
+        }
+    }
+
+    /// Ends all sessions.
+    pub(super) fn end_all(&self) {
+        for session in self.all() {
+            session.end(Ended::Shutdown);
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::relay::bridge::counters::Counters;
+
+    fn session(id: &str) -> Arc<Session> {
+        let (input, _) = mpsc::channel(1);
+        Arc::new(Session::new(id.to_owned(), "tag".into(), input, Arc::new(Counters::default())))
+    }
+
+    #[test]
+    fn a_session_is_found_until_it_is_removed() {
+        let sessions = Sessions::new(2, Duration::from_mins(1));
+        sessions.insert(session("a"));
+        assert!(sessions.find("a").is_some() && sessions.find("A").is_none());
+        sessions.remove("a");
+        assert!(sessions.find("a").is_none());
+        let ended = session("b");
+        ended.end(Ended::Exited);
+        sessions.insert(ended);
+        assert!(sessions.find("b").is_none());
+    }
+
+    #[test]
+    fn room_is_what_ended_sessions_gave_back() {
+        let sessions = Sessions::new(1, Duration::from_mins(1));
+        let room = sessions.room().unwrap();
+        assert!(sessions.room().is_none());
+        drop(room);
+        assert!(sessions.room().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_unused_expire() {
+        let sessions = Arc::new(Sessions::new(2, Duration::from_mins(30)));
+        let (unused, used) = (session("a"), session("b"));
+        sessions.insert(Arc::clone(&unused));
+        sessions.insert(Arc::clone(&used));
+        let stream = used.listen().unwrap();
+        let expiring = tokio::spawn({
+            let sessions = Arc::clone(&sessions);
+            async move { sessions.expire().await }
+        });
+        let begun = tokio::time::Instant::now();
+        unused.ended().await;
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_mins(30) && took < Duration::from_mins(31), "{took:?}");
+        assert!(used.listen().is_ok());
+        drop(stream);
+        expiring.abort();
+    }
+}

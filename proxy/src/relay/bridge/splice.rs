@@ -1,0 +1,199 @@
+//! What may cross into a program: one JSON-RPC message on one line, and nothing else. A body with
+//! a raw line break would otherwise be two messages there, of which nobody checked the second.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
+use serde::de::IgnoredAny;
+
+use crate::{
+    jsonrpc::{Id, Kind},
+    mcp::Field,
+    scan::{Bounds, Message, Scanner},
+};
+
+/// Everything that decides is kept, however far behind it stands, and nothing else.
+pub(super) const BOUNDS: Bounds = Bounds { inspect: u64::MAX, arguments: 0, text: 0 };
+
+/// A message of a client, ready for the program.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// As the client wrote it, but for line breaks between its tokens; ends with the only one.
+    pub(super) line: Bytes,
+    pub(super) gist: Gist,
+    /// It belongs to the era without sessions (2026-07-28 and later).
+    pub(super) modern: bool,
+}
+
+/// What a message of either side is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gist {
+    pub(super) kind: Kind,
+    /// Of requests and notifications.
+    pub(super) method: Option<Box<str>>,
+    /// The token of the progress that a request wants, or that a notification tells.
+    pub(super) token: Option<Id>,
+}
+
+impl Gist {
+    pub(super) fn of(message: &Message) -> Self {
+        Self {
+            kind: Kind::of(message),
+            method: message.text(Field::Method).map(Into::into),
+            token: Id::of(message, Field::ProgressToken),
+        }
+    }
+
+    /// Whether it is a request or notification of this method.
+    pub(super) fn is(&self, method: &str) -> bool {
+        self.method.as_deref() == Some(method)
+    }
+}
+
+/// Why a body does not cross.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the body is not one JSON value in UTF-8: {0}")]
+    NotJson(String),
+    #[error("batches are not passed on; send each message in a request of its own")]
+    Batch,
+    #[error("the body is no JSON-RPC request, notification or response")]
+    NotAMessage,
+}
+
+impl Fault {
+    /// The JSON-RPC code that says so.
+    pub(super) fn code(&self) -> i64 {
+        match self {
+            Self::NotJson(_) => -32700,
+            Self::Batch | Self::NotAMessage => -32600,
+        }
+    }
+}
+
+/// Reads a body to its end and makes a line of it.
+pub(super) fn read(body: BytesMut) -> Result<Said, Fault> {
+    let line = one_line(body)?;
+    let mut scanner = Scanner::new(BOUNDS);
+    scanner.feed(&line);
+    let Some(message) = scanner.only() else {
+        let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
+        return Err(if first == Some(&b'[') { Fault::Batch } else { Fault::NotAMessage });
+    };
+    let gist = Gist::of(message);
+    if gist.kind == Kind::Unknown {
+        return Err(Fault::NotAMessage);
+    }
+    let modern = message.has(Field::StatedVersion);
+    Ok(Said { line, gist, modern })
+}
+
+/// The same value on one line. Line breaks within strings are escaped in JSON, so that every raw
+/// one stands between tokens, where a space means the same.
+fn one_line(mut body: BytesMut) -> Result<Bytes, Fault> {
+    str::from_utf8(&body).map_err(|error| Fault::NotJson(error.to_string()))?;
+    // Strict, and without a bound for the depth.
+    serde_json::from_slice::<IgnoredAny>(&body)
+        .map_err(|error| Fault::NotJson(error.to_string()))?;
+    let mut at = 0;
+    while let Some(found) = memchr2(b'\n', b'\r', &body[at..]) {
+        at += found;
+        body[at] = b' ';
+    }
+    body.extend_from_slice(b"\n");
+    Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Said, Fault> {
+        read(BytesMut::from(text))
+    }
+
+    #[test]
+    fn a_message_tells_what_it_is_about() {
+        let said = read_text(
+            "{\r\n \"jsonrpc\": \"2.0\",\n \"id\": \"a\", \"method\": \"tools/call\",\r\n \
+             \"params\": {\"_meta\": {\"progressToken\": 7}, \"arguments\": {\"t\": \"a\\nb\"}}}",
+        )
+        .unwrap();
+        assert_eq!(said.gist.kind, Kind::Request(Id::Json("\"a\"".into())));
+        assert!(said.gist.is("tools/call") && !said.modern);
+        assert_eq!(said.gist.token, Some(Id::Number(7)));
+        assert!(said.line.ends_with(b"\"a\\nb\"}}}\n"), "{:?}", said.line);
+    }
+
+    #[test]
+    fn nothing_but_one_message_crosses() {
+        let second = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call"}"#;
+        for text in [
+            &format!("{second}\n{second}"),
+            &format!("{second} {second}"),
+            r#"{"a":"raw
+line break"}"#,
+            "\u{feff}{}",
+            r#"{"id":1,"method":"m""#,
+            r#"{"id":1,"method":"m"}}"#,
+            r#"{"id":1,"method":"m","x":NaN}"#,
+            "",
+            " ",
+        ] {
+            assert!(matches!(read_text(text), Err(Fault::NotJson(_))), "{text}");
+        }
+        assert!(matches!(read(BytesMut::from(&b"{\"a\":\"\xff\"}"[..])), Err(Fault::NotJson(_))));
+        assert_eq!(read_text(&format!(" [{second},\n{second}]")).unwrap_err(), Fault::Batch);
+        for text in ["1", "null", "\"{}\"", "{}", r#"{"id":1}"#] {
+            assert_eq!(read_text(text).unwrap_err(), Fault::NotAMessage, "{text}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[\\PC\n\r\"\\\\]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z\n]{0,6}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_crosses_as_one_line_that_means_the_same(value in json(), pretty: bool) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value).unwrap().replace('\n', "\r\n")
+            } else {
+                value.to_string()
+            };
+            let line = one_line(BytesMut::from(&*text)).unwrap();
+            prop_assert_eq!(line.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count(), 1);
+            prop_assert_eq!(line.last(), Some(&b'\n'));
+            prop_assert_eq!(line.len(), text.len() + 1);
+            prop_assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), value);
+        }
+
+        #[test]
+        fn two_values_never_cross_as_one(first in json(), second in json(), gap in "[ \n\r\t]{1,3}") {
+            let text = format!("{first}{gap}{second}");
+            prop_assert!(one_line(BytesMut::from(&*text)).is_err());
+        }
+
+        #[test]
+        fn whatever_crosses_is_one_line(text in "[\\[\\]{}\",:\\\\0-9a \n\r]{0,24}") {
+            if let Ok(line) = one_line(BytesMut::from(&*text)) {
+                prop_assert!(!line[..line.len() - 1].contains(&b'\n'));
+                prop_assert!(!line.contains(&b'\r'));
+            }
+        }
+    }
+}

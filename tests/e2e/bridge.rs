@@ -1,0 +1,268 @@
+//! A program served over HTTP: what each request means, what becomes of programs and clients
+//! that misbehave, and that every call is reported as its client saw it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use mcpulse_tests::{Proxy, eventually, program, scrape};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        TcpListener,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
+
+use crate::faults::{Ends, PATIENCE, assert_settled, by};
+
+mod programs;
+mod real;
+mod sessions;
+
+/// What `initialize` says, under the id 0.
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+/// A session that nobody has.
+const STRANGER: &str = "7e4e4c1e-5d25-4f39-9a4c-6a4f2a0c8f53";
+
+/// A proxy before programs; the client is the test.
+struct Bridge {
+    ends: Ends,
+    proxy: Proxy,
+    url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// What a client got.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    session: Option<String>,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The status, the id and the code of an error.
+    fn error(&self) -> (u16, Value, i64) {
+        let body = self.json();
+        (self.status, body["id"].clone(), body["error"]["code"].as_i64().unwrap_or_default())
+    }
+}
+
+impl Bridge {
+    /// Before programs that this command starts.
+    async fn before(command: &[&str], flags: &[&str]) -> Self {
+        let ends = Ends::start().await;
+        let own = ends.flags();
+        let mut args = vec!["stdio", "--listen", "127.0.0.1:0"];
+        args.extend(own.iter().map(String::as_str));
+        args.extend(flags.iter().chain(&["--"]).chain(command));
+        let proxy = Proxy::start(args);
+        let url = format!("http://{}/mcp", proxy.address().await);
+        // A refusal may close the connection before its body was read.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+        Self { ends, proxy, url, client }
+    }
+
+    fn request(&self, method: Method, session: Option<&str>) -> http::request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json");
+        match session {
+            Some(session) => request.header("mcp-session-id", session),
+            None => request,
+        }
+    }
+
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let sent = timeout(PATIENCE, self.client.request(request)).await;
+        sent.expect("the head of an answer").expect("HTTP")
+    }
+
+    async fn exchange(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
+        let response = self.send(request, body).await;
+        let session = response.headers().get("mcp-session-id");
+        let session = session.map(|id| id.to_str().expect("text").to_owned());
+        let status = response.status().as_u16();
+        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("a body");
+        let body = String::from_utf8_lossy(&body.expect("whole").to_bytes()).into_owned();
+        Answer { status, session, body }
+    }
+
+    async fn post(&self, session: Option<&str>, body: impl Into<Bytes>) -> Answer {
+        self.exchange(self.request(Method::POST, session), body).await
+    }
+
+    async fn delete(&self, session: &str) -> u16 {
+        self.exchange(self.request(Method::DELETE, Some(session)), "").await.status
+    }
+
+    /// The stream of the client's own.
+    async fn listen(&self, session: &str) -> Stream {
+        Stream::of(self.send(self.request(Method::GET, Some(session)), "").await)
+    }
+
+    /// Waits until `/readyz` says so.
+    async fn wait_until_ready(&self, ready: bool) {
+        let address = self.proxy.metrics_address().await;
+        eventually(&format!("ready is {ready}"), PATIENCE, async || {
+            let (status, _) = scrape::get(address, "/readyz").await;
+            (status.is_success() == ready).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many sessions have ended for this reason.
+    async fn wait_for_ended(&self, reason: &str, count: u64) {
+        eventually(&format!("{count} sessions {reason}"), PATIENCE, async || {
+            let scrape = self.proxy.scrape().await;
+            let ended = by(&scrape, "mcpulse_bridge_sessions_ended_total", "reason");
+            (ended.get(reason) == Some(&count)).then_some(())
+        })
+        .await;
+    }
+
+    async fn figure(&self, name: &str) -> f64 {
+        self.proxy.scrape().await.sum(name, &[])
+    }
+
+    /// See [`assert_settled`].
+    async fn assert_settled(&self, calls: &[(&str, u64)], oddities: &[(&str, u64)]) {
+        assert_settled(&self.proxy, calls, oddities).await;
+        self.ends.assert_delivered(calls.iter().map(|(_, count)| count).sum()).await;
+    }
+}
+
+/// A stream of events.
+struct Stream {
+    status: u16,
+    body: Incoming,
+    text: String,
+}
+
+impl Stream {
+    fn of(response: Response<Incoming>) -> Self {
+        let kind = response.headers().get("content-type").map(|kind| kind.as_bytes().to_vec());
+        assert_eq!(kind.as_deref(), Some(&b"text/event-stream"[..]), "{response:?}");
+        let status = response.status().as_u16();
+        Self { status, body: response.into_body(), text: String::new() }
+    }
+
+    /// The data of the next event; none at the end.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                let data = event[..end].strip_prefix("event: message\ndata: ");
+                if let Some(data) = data {
+                    return Some(data.to_owned());
+                }
+                continue;
+            }
+            let frame = timeout(PATIENCE, self.body.frame()).await.expect("an event")?;
+            let data = frame.expect("a stream that is not cut").into_data().expect("data");
+            self.text.push_str(str::from_utf8(&data).expect("UTF-8"));
+        }
+    }
+}
+
+/// A bridge whose programs are the test as well.
+struct Stage {
+    bridge: Bridge,
+    programs: TcpListener,
+}
+
+/// One program.
+struct Actor {
+    says: OwnedWriteHalf,
+    hears: BufReader<OwnedReadHalf>,
+}
+
+impl Stage {
+    /// A bridge that has found its program to be of use.
+    async fn set(flags: &[&str]) -> Self {
+        let programs = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = programs.local_addr().expect("the address of a bound socket").to_string();
+        let puppet = program("puppet").display().to_string();
+        let bridge = Bridge::before(&[&puppet, &address], flags).await;
+        let stage = Self { bridge, programs };
+        let mut probed = stage.enter().await;
+        let question: Value =
+            serde_json::from_str(&probed.hear().await.expect("a question")).expect("JSON");
+        assert_eq!(question["method"], "initialize");
+        probed.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, question["id"])).await;
+        assert_eq!(probed.hear().await, None, "the probe ends");
+        drop(probed);
+        stage.bridge.wait_until_ready(true).await;
+        stage
+    }
+
+    /// The next program that the proxy starts.
+    async fn enter(&self) -> Actor {
+        let entered = timeout(PATIENCE, self.programs.accept()).await.expect("a program starts");
+        let (socket, _) = entered.expect("a connection");
+        socket.set_nodelay(true).expect("a TCP socket");
+        let (hears, says) = socket.into_split();
+        Actor { says, hears: BufReader::new(hears) }
+    }
+
+    /// A session that was initialized.
+    async fn open(&self) -> (String, Actor) {
+        let program = async {
+            let mut actor = self.enter().await;
+            assert_eq!(actor.hear().await.as_deref(), Some(INITIALIZE));
+            let result = r#"{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}"#;
+            actor.say(&format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#)).await;
+            actor
+        };
+        let (answer, actor) = tokio::join!(self.bridge.post(None, INITIALIZE), program);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        (answer.session.expect("a session"), actor)
+    }
+}
+
+impl Actor {
+    /// The next line; none at the end of the input.
+    async fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let heard = timeout(PATIENCE, self.hears.read_line(&mut line)).await;
+        // A program that was killed resets the connection.
+        let count = heard.expect("a line").unwrap_or_default();
+        (count > 0).then(|| line.trim_end_matches('\n').to_owned())
+    }
+
+    /// Says a line.
+    async fn say(&mut self, line: &str) {
+        self.says.write_all(format!("{line}\n").as_bytes()).await.expect("the proxy reads");
+    }
+}
+
+/// Processes that have this text in their command line.
+fn running(text: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let lines = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+}
+
+/// Longer than any step of the way to the end of a program.
+const ENDED: Duration = Duration::from_secs(20);
