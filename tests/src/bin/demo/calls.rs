@@ -79,16 +79,22 @@ fn example_of(schema: &Value) -> Value {
 }
 
 /// Makes the calls, one after the other. How they end is not the client's to tell: the table
-/// does. A tool that once took too long is not called again.
-pub(crate) async fn make(session: &RunningService<RoleClient, ClientConfig>, calls: Vec<Call>) {
+/// does. A tool that once took too long is not called again. Returns how many it made.
+pub(crate) async fn make(
+    session: &RunningService<RoleClient, ClientConfig>,
+    calls: Vec<Call>,
+) -> u32 {
     let mut given_up = HashSet::new();
+    let mut made = 0;
     for Call { tool, arguments } in calls {
         if given_up.contains(&tool) {
             continue;
         }
         let params = CallToolRequestParams::new(tool.clone()).with_arguments(arguments);
+        made += 1;
         if timeout(LONGEST, session.call_tool(params)).await.is_err() {
             given_up.insert(tool);
         }
     }
+    made
 }

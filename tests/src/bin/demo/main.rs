@@ -48,13 +48,15 @@ async fn main() -> anyhow::Result<()> {
     );
     let tools = session.list_all_tools().await?;
     let plan = if server.is_some() { calls::generic(&tools) } else { calls::example() };
-    calls::make(&session, plan).await;
+    let made = calls::make(&session, plan).await;
 
     let metrics = said.address(METRICS).await;
     let reported = eventually("every call is reported", PATIENCE, async || {
         let scrape = Scrape::of(metrics).await;
+        // Seen to its end, the one that the client gave up as well, and then reported.
+        let observed = scrape.sum("mcpulse_calls_total", &[]);
         let queued = scrape.sum("mcpulse_report_queue_length", &[]);
-        (queued < 0.5).then(|| receiver.metrics())
+        (observed + 0.5 > f64::from(made) && queued < 0.5).then(|| receiver.metrics())
     })
     .await;
     println!("\nWhat MCPulse received:\n{}", table::of(&reported, &fs::read_to_string(&log)?));
