@@ -17,6 +17,7 @@ use crate::{
         stdio::{Client, Session},
     },
     shutdown::Shutdown,
+    sink::veil,
     traffic::HttpTransport,
 };
 
@@ -139,7 +140,7 @@ impl Running<'_> {
         self.reporting.show_bridge(bridge.counters())?;
         let listener = bound(listen).await?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, program = command.program, "listening");
+        tracing::info!(%address, program = veil::program(&command.program), "listening");
         let gate = self.ready.gate("server");
         let serving =
             bridge.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());

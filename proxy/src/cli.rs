@@ -17,7 +17,6 @@ mod opentelemetry;
 mod own;
 mod print;
 mod strays;
-mod veil;
 mod yaml;
 
 pub use chain::VARIABLE as CHAIN;

@@ -16,6 +16,7 @@ pub mod otel;
 pub mod prometheus;
 pub mod queue;
 pub(crate) mod redact;
+pub(crate) mod veil;
 
 pub use ledger::{Account, Ledger};
 pub use prometheus::Metrics;

@@ -16,6 +16,7 @@ use crate::{
     ready::Ready,
     relay::stdio::{Client, Session},
     shutdown::Shutdown,
+    sink::veil,
     tap::Tap,
 };
 
@@ -43,7 +44,7 @@ pub(super) async fn ask(
         gate: Ready::default().gate("server"),
         shutdown: &shutdown,
     };
-    let program = &command.program;
+    let program = veil::program(&command.program);
     let conversation = async {
         // A pipe holds more than the question, so that this waits for nobody.
         writeln!(question, "{}", hello::question()).map_err(|error| error.to_string())?;

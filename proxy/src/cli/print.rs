@@ -5,8 +5,8 @@ use std::fmt::{Result, Write};
 
 use serde_yaml::{Mapping, Value};
 
-use super::{layer::Origins, veil};
-use crate::config::Config;
+use super::layer::Origins;
+use crate::{config::Config, sink::veil};
 
 /// The configuration and its origins.
 pub(super) fn config(config: &Config, origins: &Origins) -> String {

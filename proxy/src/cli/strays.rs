@@ -32,7 +32,7 @@ pub(super) fn sift(command: &str, words: Vec<String>) -> (Vec<String>, Vec<Probl
         };
         let (name, joined) = match flag.split_once('=') {
             Some((name, _)) => (name, true),
-            None => (flag, false),
+            None => (flag, !flag.chars().all(is_of_names)),
         };
         match Takes::of(name) {
             Some(Takes::Nothing) if joined => say(format!("--{name} takes no value")),
@@ -88,10 +88,26 @@ fn is_flag(word: &str) -> bool {
     word.starts_with("--") || word == "-h"
 }
 
+/// Whether this stands in names of flags, also as people misspell them.
+fn is_of_names(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+}
+
+/// What to say of such a flag. A value that has grown together with a flag's name is not shown.
 fn unknown(flag: &str, command: &str) -> String {
+    let flag = flag.split(|c| !is_of_names(c)).next().unwrap_or_default();
     let settings = Setting::flagged().flat_map(|setting| [Some(setting.flag), setting.alias]);
-    let known = settings.flatten().chain(own::ALL.iter().map(|own| own.flag));
-    match nearest(flag, known.map(|known| (known, known))) {
+    let known: Vec<&str> = settings.flatten().chain(own::ALL.iter().map(|own| own.flag)).collect();
+    let meant = nearest(flag, known.iter().map(|&known| (known, known)));
+    let begins = known.into_iter().filter(|known| flag.starts_with(known));
+    if let Some(known) = begins.max_by_key(|known| known.len()) {
+        let meant = meant.unwrap_or(known);
+        return format!(
+            "there is no flag --{known}… (the rest may be a secret); did you mean --{meant}? a \
+             value is a word of its own, or stands after ="
+        );
+    }
+    match meant {
         Some(meant) => format!("there is no flag --{flag}; did you mean --{meant}?"),
         None => format!(
             "there is no flag --{flag}, nor one like it; mcpulse-proxy {command} --help lists them"

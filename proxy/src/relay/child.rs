@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{config, platform};
+use crate::{config, platform, sink::veil};
 
 /// Variables of the proxy's own, which the server does not get.
 const OWN: &str = "MCPULSE_PROXY_";
@@ -21,7 +21,7 @@ pub enum StartError {
     /// The system refused the command.
     #[error("cannot start the server `{program}`: {cause}; {remedy}")]
     Command {
-        /// The program of the command.
+        /// The program of the command, as it may be shown.
         program: String,
         /// What the system said.
         cause: io::Error,
@@ -79,7 +79,7 @@ pub(super) async fn start(
         .map_err(StartError::Thread)?;
     let answer = started.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
     answer.map_err(|cause| StartError::Command {
-        program: command.program.clone(),
+        program: veil::program(&command.program),
         remedy: remedy(command, &cause),
         cause,
     })
@@ -151,6 +151,11 @@ fn remedy(command: &config::Command, error: &io::Error) -> String {
         (Some(cwd), _) if !cwd.is_dir() => {
             format!("its working directory {} is not a directory", cwd.display())
         }
+        (_, io::ErrorKind::NotFound) if begins_with_variable(&command.program) => {
+            "no shell runs that would set a variable: put env before it (env NAME=VALUE …), or \
+             write the variable under env in the file of --config"
+                .to_owned()
+        }
         (_, io::ErrorKind::NotFound) if command.program.contains(char::is_whitespace) => {
             "no shell splits this: give the program and each argument as words of their own"
                 .to_owned()
@@ -168,4 +173,11 @@ fn remedy(command: &config::Command, error: &io::Error) -> String {
         (_, io::ErrorKind::PermissionDenied) => "make it executable (chmod +x)".to_owned(),
         _ => "check that it runs by itself in a terminal".to_owned(),
     }
+}
+
+/// Whether it is `NAME=VALUE`, as a shell has before a program.
+fn begins_with_variable(program: &str) -> bool {
+    let name = program.split_once('=').map_or("", |(name, _)| name);
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && name.chars().all(is_of_names)
 }

@@ -1,6 +1,7 @@
 //! No way leads a secret into what is shown.
 
 use super::*;
+use crate::sink::veil;
 
 #[test]
 fn no_secret_is_ever_shown() {
@@ -43,6 +44,12 @@ fn no_secret_is_ever_shown() {
         format!("{http} --mcpulse-api-key hunter2 --remote-url2=hunter2"),
         format!("{http} --bearer-tokn hunter2"),
         format!("{http} --bearer-tokn=hunter2"),
+        format!("{http} '--bearer-token hunter2'"),
+        format!("{http} '--bearer-tokn hunter2=x'"),
+        format!("{http} '--header Authorization: Bearer hunter2'"),
+        format!("{http} --bearer-token:hunter2"),
+        format!("{http} --auth-token:hunter2"),
+        format!("{http} --mcpulse-api-keyhunter2"),
         format!("{http} hunter2"),
         format!("{http} -hunter2"),
         format!("{http} --bearer-token hunter2 --bearer-token hunter2"),

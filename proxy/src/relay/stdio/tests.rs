@@ -187,4 +187,13 @@ async fn a_server_that_cannot_start_is_named_with_a_remedy() {
     assert!(text.contains("PATH"), "{text}");
     let error = Talk::begin(program("cat -u", &[])).session.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("no shell"), "{error}");
+    for (name, shown) in [
+        ("API_KEY=hunter2", "`API_KEY=***`"),
+        ("https://a.example/mcp?token=hunter2", "`https://a.example/mcp?***`"),
+    ] {
+        let error = Talk::begin(program(name, &[])).session.await.unwrap().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(shown) && !format!("{error:?}").contains("hunter2"), "{text}");
+        assert_eq!(text.contains("env NAME=VALUE"), name.starts_with("API_KEY"), "{text}");
+    }
 }

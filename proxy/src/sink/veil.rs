@@ -1,10 +1,8 @@
 //! Hides secrets that are not marked as such: in the words of a command, in URLs and in
 //! attributes, by the names before them and by their shapes.
 
-use crate::{
-    config::{Config, Upstream, secret::without_query},
-    sink::redact::{REDACTED, Redactor},
-};
+use super::redact::{REDACTED, Redactor};
+use crate::config::{Config, Upstream, secret::without_query};
 
 const VEIL: &str = "***";
 
@@ -14,9 +12,9 @@ const TELLTALES: [&str; 8] =
     ["key", "token", "secret", "passw", "auth", "credential", "cookie", "bearer"];
 
 /// The configuration as it may be shown.
-pub(super) fn config(mut config: Config) -> Config {
+pub(crate) fn config(mut config: Config) -> Config {
     let redactor = Redactor::new();
-    let text = |text: &str| redactor.text(text).replace(REDACTED, VEIL);
+    let text = |text: &str| shaped(&redactor, text);
     let url = |url: &str| text(&without_query(url));
     match &mut config.upstream {
         Upstream::Stdio(command) => {
@@ -34,6 +32,17 @@ pub(super) fn config(mut config: Config) -> Config {
         *value = if tells(name) { VEIL.to_owned() } else { url(value) };
     }
     config
+}
+
+/// The program of a command as it may be shown: with a variable before it, or as a URL, it may
+/// hold a secret.
+pub(crate) fn program(program: &str) -> String {
+    let redactor = Redactor::new();
+    veiled([program].into_iter(), &|text: &str| shaped(&redactor, text)).concat()
+}
+
+fn shaped(redactor: &Redactor, text: &str) -> String {
+    redactor.text(text).replace(REDACTED, VEIL)
 }
 
 /// The words without what looks like a secret: what follows `--api-key` or `--token=`, the
