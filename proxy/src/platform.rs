@@ -12,13 +12,13 @@ mod windows;
 
 #[cfg(unix)]
 pub use unix::{
-    Hangup, Process, Wait, exit_code, identity, pipe, raise_file_limit, spawn, spawn_apart,
-    stop_signal, take_stdio,
+    Hangup, Process, Wait, append_to, exit_code, identity, pipe, raise_file_limit, spawn,
+    spawn_apart, stop_signal, take_stdio,
 };
 #[cfg(windows)]
 pub use windows::{
-    Hangup, Process, Wait, exit_code, identity, pipe, raise_file_limit, spawn, spawn_apart,
-    stop_signal, take_stdio,
+    Hangup, Process, Wait, append_to, exit_code, identity, pipe, raise_file_limit, spawn,
+    spawn_apart, stop_signal, take_stdio,
 };
 
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many

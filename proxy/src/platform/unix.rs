@@ -2,21 +2,23 @@
 //! proxy, so that a client that ends the group ends them too, and those that lead one.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{self, File, Metadata},
     io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
-            fs::MetadataExt as _,
+            fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
             process::{CommandExt as _, ExitStatusExt as _},
         },
     },
+    path::Path,
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
+    fs::OFlags,
     io::{Errno, fcntl_dupfd_cloexec},
     process::{
         Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process,
@@ -113,6 +115,21 @@ pub fn raise_file_limit() -> io::Result<()> {
 /// What makes a file the same file, whatever its name.
 pub fn identity(file: &Metadata) -> Option<(u64, u64)> {
     Some((file.dev(), file.ino()))
+}
+
+/// Opens a file to append to, and makes it where there is none. None for a named pipe that
+/// nobody reads, for which opening would otherwise wait.
+pub fn append_to(path: &Path) -> io::Result<Option<File>> {
+    let mut options = File::options();
+    options.append(true).create(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) => {
+            let unread = error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+                && fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo());
+            if unread { Ok(None) } else { Err(error) }
+        }
+    }
 }
 
 /// Starts a child in the process group of the proxy. On Linux the child is told to end when

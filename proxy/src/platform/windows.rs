@@ -5,6 +5,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::windows::io::{AsHandle, OwnedHandle},
+    path::Path,
     process::{Child, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -83,6 +84,11 @@ pub fn raise_file_limit() -> io::Result<()> {
 /// What makes a file the same file: nothing that the standard library could tell.
 pub fn identity(_file: &Metadata) -> Option<(u64, u64)> {
     None
+}
+
+/// Opens a file to append to, and makes it where there is none. Named pipes are none here.
+pub fn append_to(path: &Path) -> io::Result<Option<File>> {
+    File::options().append(true).create(true).open(path).map(Some)
 }
 
 /// Starts a child in the console of the proxy.

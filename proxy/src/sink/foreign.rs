@@ -1,4 +1,5 @@
-//! Texts of others, cut to a length that what they go into can bear.
+//! Texts for logs and reports: those of others, cut to a length that what they go into can
+//! bear, and numbers of calls.
 
 use std::error::Error;
 
@@ -17,6 +18,11 @@ pub(super) fn printable(text: &str) -> String {
 /// The beginning of the text, at most `limit` bytes of it.
 pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
+}
+
+/// "1 call was", "2 calls were".
+pub(super) fn were(calls: u64) -> String {
+    if calls == 1 { "1 call was".to_owned() } else { format!("{calls} calls were") }
 }
 
 /// What failed first: the errors around it say little more than that something failed.

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use self::{line::Lines, target::Target};
 use super::{
     Account, Exporter,
-    foreign::printable,
+    foreign::{printable, were},
     ledger::SHUTDOWN,
     queue::{Take, queue},
 };
@@ -43,6 +43,9 @@ pub fn start(
     shutdown: Shutdown,
 ) -> Result<Exporter, Error> {
     let target = Target::open(target)?;
+    if target.is_unread() {
+        tracing::warn!("nobody reads the pipe {target}; until somebody does, calls are not logged");
+    }
     let lines = Lines::new(capture);
     account.may_drop(&[WRITE_ERROR, SHUTDOWN]);
     let (offer, take) = queue(QUEUE_CALLS, QUEUE_BYTES, account.clone());
@@ -69,7 +72,8 @@ pub fn check(target: &str) -> Result<String, String> {
         // Nothing is there for standard error.
         let _ = fs::remove_file(target);
     }
-    Ok(format!("{opened} can be written"))
+    let unread = if opened.is_unread() { ", once somebody reads the pipe" } else { "" };
+    Ok(format!("{opened} can be written{unread}"))
 }
 
 /// Everything the task owns.
@@ -94,11 +98,15 @@ impl Worker {
             () = self.write_all() => {}
             () = shutdown.nears(LAST_MOMENT) => {}
         }
+        self.take.close();
         let mut left = self.batch.len() as u64;
         while self.take.try_next().is_some() {
             left += 1;
         }
-        self.account.dropped(SHUTDOWN, left);
+        if left > 0 {
+            self.account.dropped(SHUTDOWN, left);
+            tracing::warn!("{} not logged before the end", were(left));
+        }
     }
 
     async fn write_all(&mut self) {
@@ -138,8 +146,9 @@ impl Worker {
             Err(error) if self.trouble.begins_or_lasts() => {
                 let error = printable(&error.to_string());
                 tracing::warn!(
-                    "{lost} calls are not in the call log: write {target}: {error}; give it free \
-                     space that can be written, or name another --call-log"
+                    "{} not logged: write {target}: {error}; give it free space that can be \
+                     written, or name another --call-log",
+                    were(lost as u64)
                 );
             }
             Err(_) => {}

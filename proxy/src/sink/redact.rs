@@ -8,6 +8,8 @@ use std::{borrow::Cow, sync::OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
+use crate::record::ERROR_TEXT_LIMIT;
+
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
@@ -152,6 +154,16 @@ impl Redactor {
             }
         }
         text
+    }
+
+    /// The text of an error that a call carries, likewise. One that was cut may end in half a
+    /// secret, whose shape nobody knows: its last word goes.
+    pub(crate) fn error_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        // A cut between characters leaves up to three bytes less.
+        if text.len() < ERROR_TEXT_LIMIT - 3 {
+            return self.text(text);
+        }
+        text.rfind(char::is_whitespace).map_or(REDACTED.into(), |end| self.text(&text[..end]))
     }
 
     /// Whether whatever stands under this name is a secret.

@@ -69,7 +69,8 @@ impl Lines {
     pub(super) fn line(&self, call: &Call) -> Vec<u8> {
         let error_type = call.outcome.error_type();
         let error = call.error_message.as_deref();
-        let error = self.redactor.as_ref().zip(error).map(|(redactor, text)| redactor.text(text));
+        let error =
+            self.redactor.as_ref().zip(error).map(|(redactor, text)| redactor.error_text(text));
         let short = |text| cut(text, TEXT_LIMIT);
         let line = Line {
             time: humantime::format_rfc3339_micros(call.started).to_string(),
@@ -110,7 +111,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::record::{Client, Outcome, TraceContext};
+    use crate::record::{Client, ERROR_TEXT_LIMIT, Outcome, TraceContext};
 
     fn written(capture: Capture, call: &Call) -> String {
         String::from_utf8(Lines::new(capture).line(call)).unwrap()
@@ -151,6 +152,18 @@ mod tests {
         call.error_message = Some("password: hunter2".into());
         assert!(!written(Capture::Full, &call).contains("hunter2"));
         assert!(!written(Capture::None, &call).contains("error_message"));
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_in_half_is_not_shown() {
+        let mut call = Call::of_tool("read", Outcome::ToolError);
+        let mut text =
+            format!("token={} see https://user:{}@host/", "z".repeat(3900), "pw".repeat(99));
+        text.truncate(ERROR_TEXT_LIMIT);
+        call.error_message = Some(text.into());
+        let line = written(Capture::Redacted, &call);
+        assert!(line.contains("token=[REDACTED] see"), "{line}");
+        assert!(!line.contains("pwpw"), "{line}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -37,7 +37,11 @@ pub(super) struct Target {
 #[derive(Debug)]
 enum Place {
     Stderr,
-    File { path: PathBuf, file: File },
+    /// No file for a named pipe that nobody reads.
+    File {
+        path: PathBuf,
+        file: Option<File>,
+    },
 }
 
 impl Target {
@@ -46,12 +50,17 @@ impl Target {
             Place::Stderr
         } else {
             let path = PathBuf::from(target);
-            match append_to(&path) {
+            match platform::append_to(&path) {
                 Ok(file) => Place::File { path, file },
                 Err(cause) => return Err(Error::Open { path, cause }),
             }
         };
         Ok(Self { place, cut_off: false })
+    }
+
+    /// Whether this is a named pipe that nobody read when it was opened last.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.place, Place::File { file: None, .. })
     }
 
     /// Writes these lines, which end with a line feed. How many were written whole, and what
@@ -76,14 +85,17 @@ impl Target {
             Place::Stderr => return platform::write(&mut io::stderr().lock(), bytes),
             Place::File { path, file } => (path, file),
         };
-        if was_rotated(path, file) {
-            match append_to(path) {
+        if file.as_ref().is_none_or(|file| was_rotated(path, file)) {
+            match platform::append_to(path) {
                 Ok(new) => *file = new,
                 Err(error) => return (0, Err(error)),
             }
             self.cut_off = false;
         }
-        platform::write(file, bytes)
+        match file {
+            Some(file) => platform::write(file, bytes),
+            None => (0, Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe"))),
+        }
     }
 }
 
@@ -94,10 +106,6 @@ impl fmt::Display for Target {
             Place::File { path, .. } => write!(f, "{}", path.display()),
         }
     }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// Whether the file is no longer the one at the path.

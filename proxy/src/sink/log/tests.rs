@@ -6,19 +6,29 @@ use crate::{
     sink::{Ledger, ledger::Line, queue::Offer},
 };
 
+/// Makes a named pipe.
+#[cfg(unix)]
+fn pipe(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
 /// The sink at work, and its books.
 struct Running {
     ledger: Arc<Ledger>,
     offer: Option<Offer>,
     task: tokio::task::JoinHandle<()>,
+    shutdown: Shutdown,
 }
 
 fn run(target: &Path) -> Running {
     let ledger = Arc::new(Ledger::default());
+    let shutdown = Shutdown::default();
     let (target, account) = (target.to_str().unwrap(), ledger.account("log"));
     let Exporter { offer, task } =
-        start(target, Capture::Redacted, account, Shutdown::default()).unwrap();
-    Running { ledger, offer: Some(offer), task }
+        start(target, Capture::Redacted, account, shutdown.clone()).unwrap();
+    Running { ledger, offer: Some(offer), task, shutdown }
 }
 
 impl Running {
@@ -61,4 +71,58 @@ async fn what_cannot_be_written_is_dropped_by_name() {
     log.calls(3);
     let line = log.end().await;
     assert_eq!((line.delivered, line.dropped["write_error"]), (0, 3));
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn a_pipe_that_nobody_reads_holds_up_neither_start_nor_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipe(&folder);
+    assert!(check(path.to_str().unwrap()).unwrap().contains("once somebody reads the pipe"));
+    assert!(path.exists());
+    let log = run(&path);
+    log.calls(3);
+    let line = log.end().await;
+    assert_eq!((line.delivered, line.dropped["write_error"]), (0, 3));
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn a_pipe_is_written_once_somebody_reads_it() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipe(&folder);
+    let log = run(&path);
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        BufReader::new(fs::File::open(path).unwrap()).read_line(&mut line).unwrap();
+        line
+    });
+    // Opening to read waits for the writer, which tries again with every call.
+    while !reader.is_finished() {
+        log.calls(1);
+        tokio::task::yield_now().await;
+    }
+    assert!(reader.await.unwrap().contains(r#""tool":"read""#));
+    assert!(log.end().await.delivered > 0);
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn what_a_stalled_reader_leaves_at_the_end_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipe(&folder);
+    let _reader = rustix::fs::open(
+        &path,
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    let log = run(&path);
+    // More than a pipe holds.
+    log.calls(5000);
+    log.shutdown.begin(Duration::from_millis(200));
+    // Real time: a clock that is stopped waits for the thread that writes.
+    let line = log.end().await;
+    assert!(line.dropped["shutdown"] > 0, "{line:?}");
 }

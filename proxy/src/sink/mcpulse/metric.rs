@@ -11,8 +11,8 @@ use prost::Message;
 use self::parameters::Parameters;
 use crate::{
     config::Capture,
-    record::{Call, ERROR_TEXT_LIMIT, Outcome},
-    sink::redact::{REDACTED, Redactor},
+    record::{Call, Outcome},
+    sink::{foreign::cut, redact::Redactor},
 };
 
 mod parameters;
@@ -72,26 +72,10 @@ impl Convert {
         let Some(text) = text else { return String::new() };
         match self.capture {
             Capture::None => String::new(),
-            Capture::Redacted => {
-                let text = self.redactor.text(without_cut_word(text));
-                cut(&text, ERROR_TEXT).to_owned()
-            }
+            Capture::Redacted => cut(&self.redactor.error_text(text), ERROR_TEXT).to_owned(),
             Capture::Full => cut(text, ERROR_TEXT).to_owned(),
         }
     }
-}
-
-/// A text that was cut may end in half a secret, whose shape nobody knows: the last word goes.
-fn without_cut_word(text: &str) -> &str {
-    if text.len() < ERROR_TEXT_LIMIT - 3 {
-        return text;
-    }
-    text.rfind(char::is_whitespace).map_or(REDACTED, |end| &text[..end])
-}
-
-/// The text up to `limit` bytes, cut between two characters.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }
 
 fn name(name: Option<&str>) -> String {

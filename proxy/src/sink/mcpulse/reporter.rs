@@ -21,7 +21,13 @@ use crate::{
     config,
     record::Call,
     shutdown::Shutdown,
-    sink::{Account, backoff::Backoff, foreign::printable, ledger::SHUTDOWN, queue::Take},
+    sink::{
+        Account,
+        backoff::Backoff,
+        foreign::{printable, were},
+        ledger::SHUTDOWN,
+        queue::Take,
+    },
     trouble::Trouble,
 };
 
@@ -263,13 +269,15 @@ impl Reporter {
         if lost > 0 {
             self.account.dropped(SHUTDOWN, lost as u64);
             tracing::warn!(
-                "{lost} calls were not reported to MCPulse at {} before the end",
+                "{} not reported to MCPulse at {} before the end",
+                were(lost as u64),
                 self.client.address()
             );
         }
         if let (Some(folder), spooled @ 1..) = (&self.config.spool_dir, self.backlog.spooled()) {
             let folder = folder.display();
-            tracing::info!("{spooled} calls are spooled in {folder}; the next start reports them");
+            let calls = if spooled == 1 { "1 call is" } else { &format!("{spooled} calls are") };
+            tracing::info!("{calls} spooled in {folder}; the next start reports them");
         }
     }
 }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    record::{Client, Transport},
+    record::{Client, ERROR_TEXT_LIMIT, Transport},
+    sink::redact::REDACTED,
     traffic::Direction,
 };
 
