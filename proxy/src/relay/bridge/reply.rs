@@ -99,13 +99,12 @@ pub(super) fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
 /// The same with further data.
 pub(super) fn error_with(id: Option<&str>, code: i64, message: &str, data: &Value) -> Bytes {
     // An id that was too long to be kept is none any more.
-    let id = id.and_then(|id| RawValue::from_string(id.to_owned()).ok());
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": id,
-        "error": { "code": code, "message": message, "data": data },
-    });
-    Bytes::from(body.to_string())
+    let id = id.and_then(|id| serde_json::from_str::<&RawValue>(id).ok());
+    // Put in as it was written: a number would lose digits, and not every string that passes
+    // for JSON can be decoded.
+    let id = id.map_or("null", RawValue::get);
+    let error = json!({ "code": code, "message": message, "data": data });
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
 /// What the program did about a request first.
@@ -294,6 +293,25 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.size_hint(),
             Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error;
+
+    #[test]
+    fn an_id_comes_back_as_it_was_written() {
+        for id in [r#""\ud800""#, "1e999", "123456789012345678901234567890", "-0", r#""a""#] {
+            let body = error(Some(id), -32603, "no \"such\" thing");
+            let text = std::str::from_utf8(&body).unwrap();
+            assert!(text.contains(&format!(r#""id":{id},"#)), "{text}");
+            assert!(text.contains(r#"no \"such\" thing"#), "{text}");
+        }
+        for none in [None, Some("cut off \"")] {
+            let body: serde_json::Value = serde_json::from_slice(&error(none, 1, "x")).unwrap();
+            assert_eq!((&body["id"], &body["error"]["code"]), (&().into(), &1.into()));
         }
     }
 }
