@@ -1,8 +1,15 @@
-//! The Linux way to leave no orphan: the kernel tells the child when its parent is gone.
+//! What Linux tells and others do not: the child that its parent is gone, and us that the peer
+//! of a socket sends no more.
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::{
+    event::PollFlags,
+    process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal},
+};
+
+/// What `poll` says of a socket whose peer sends no more.
+pub(super) const HALF_CLOSED: PollFlags = PollFlags::RDHUP;
 
 /// Has the kernel send SIGTERM to the child when the thread that spawns it ends, by SIGKILL
 /// of the whole process included. That thread must therefore outlive the child.

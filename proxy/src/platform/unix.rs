@@ -19,7 +19,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::OFlags,
-    io::{Errno, fcntl_dupfd_cloexec},
+    io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio},
     process::{
         Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process,
         kill_process_group, setrlimit, waitid,
@@ -47,7 +47,7 @@ pub fn pipe() -> io::Result<(File, File)> {
     Ok((OwnedFd::from(read).into(), OwnedFd::from(write).into()))
 }
 
-/// Waiting for a descriptor that somebody else, who shares it, made non-blocking.
+/// Waiting for a descriptor that is non-blocking.
 pub trait Wait {
     /// Blocks until a read would not.
     fn readable(&self) -> io::Result<()>;
@@ -62,6 +62,31 @@ impl<T: AsFd> Wait for T {
 
     fn writable(&self) -> io::Result<()> {
         wait(self, PollFlags::OUT)
+    }
+}
+
+/// How somebody who closed only the sending half of a socket shows. A pipe that its writer has
+/// closed shows by itself.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const HALF_CLOSED: PollFlags = super::linux::HALF_CLOSED;
+/// It does not show before it is read.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+const HALF_CLOSED: PollFlags = PollFlags::empty();
+
+/// Has a write to a full pipe return at once. The other end of the pipe notices nothing.
+pub fn never_block(pipe: &impl AsFd) -> io::Result<()> {
+    Ok(ioctl_fionbio(pipe, true)?)
+}
+
+/// Blocks until a write to `to` would not, or until the peer of `from` has closed its end,
+/// even though bytes of it may still be unread: then true.
+pub fn writable_or_closed(to: &impl AsFd, from: &impl AsFd) -> io::Result<bool> {
+    let mut both = [PollFd::new(to, PollFlags::OUT), PollFd::new(from, HALF_CLOSED)];
+    match poll(&mut both, None) {
+        // A failure as well: nothing but the end of its peer is asked for.
+        Ok(_) => Ok(!both[1].revents().is_empty()),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

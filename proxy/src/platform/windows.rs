@@ -47,6 +47,16 @@ pub trait Wait {
 
 impl<T> Wait for T {}
 
+/// Does nothing: pipes of the standard library block, and so do writes to them.
+pub fn never_block<T>(_pipe: &T) -> io::Result<()> {
+    Ok(())
+}
+
+/// Never tells of an end that was not read.
+pub fn writable_or_closed<T, F>(to: &T, _from: &F) -> io::Result<bool> {
+    to.writable().map(|()| false)
+}
+
 /// Catches Ctrl-C, Ctrl-Break and the closing of the console from now on. Completes at the
 /// first of them.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {

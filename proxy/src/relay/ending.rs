@@ -48,6 +48,11 @@ impl Ending {
         });
     }
 
+    /// Whether the session has to end.
+    pub(super) fn has_begun(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Completes with the next step when it is due; each comes once.
     pub(super) async fn next(&mut self) -> Step {
         match (self.due, Self::STEPS.get(self.taken)) {

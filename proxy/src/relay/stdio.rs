@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::Command,
-    platform,
+    platform::{self, Wait as _},
     ready::Gate,
     shutdown::Shutdown,
     tap::{Probe, Tap},
@@ -57,8 +57,10 @@ const STOPPED: Grace = Grace {
 /// What the sinks have left once a server that ended by itself has said everything.
 const SERVER_ENDED: Duration = Duration::from_millis(800);
 /// Silence after which the output of a server that has ended counts as complete, although a
-/// descendant of it still holds the pipe open.
-const SILENCE: Duration = Duration::from_millis(200);
+/// descendant of it still holds the pipe open: while the client stays, and while it leaves.
+const SILENCE: Duration = Duration::from_secs(1);
+/// See [`SILENCE`].
+const LAST_SILENCE: Duration = Duration::from_millis(200);
 /// The code of a server that outlived SIGKILL (128 + 9): it hangs in the kernel.
 const KILLED: u8 = 137;
 
@@ -83,7 +85,7 @@ impl Client {
 /// What the threads of a session report.
 #[derive(Debug)]
 enum Event {
-    /// The client said its last word.
+    /// The client said its last word; some of what it said may still wait for the server.
     InputEnded,
     /// The server takes no more input.
     InputRefused,
@@ -144,6 +146,7 @@ impl Session<'_> {
         let mut stop = pin!(stop);
         let (mut stopped, mut complete, mut code) = (false, false, None);
         while !complete || code.is_none() {
+            let silence = if ending.has_begun() { LAST_SILENCE } else { SILENCE };
             let begin = tokio::select! {
                 Some(event) = events.recv() => match event {
                     Event::InputEnded => Some(INPUT_ENDED),
@@ -172,7 +175,7 @@ impl Session<'_> {
                     }
                     None
                 }
-                () = progress.silent(SILENCE), if code.is_some() => break,
+                () = progress.silent(silence), if code.is_some() => break,
             };
             if let Some(grace) = begin {
                 self.shutdown.begin(grace.flush);
@@ -192,7 +195,24 @@ fn forward_input(
     report: mpsc::Sender<Event>,
 ) -> io::Result<()> {
     spawn("to-server", move || {
-        let (end, event) = match pump(&mut client, &mut server, &mut probe, &Progress::default()) {
+        if let Err(error) = platform::never_block(&server) {
+            tracing::debug!(%error, "an end of the input shows only to a server that reads");
+        }
+        let mut left = false;
+        let blocked = |client: &File, server: &ChildStdin| {
+            if left {
+                return server.writable();
+            }
+            // A server that does not read must not hide that the client has gone.
+            left = platform::writable_or_closed(server, client)?;
+            if left {
+                let _ = report.blocking_send(Event::InputEnded);
+            }
+            Ok(())
+        };
+        let progress = Progress::default();
+        let pumped = pump(&mut client, &mut server, &mut probe, &progress, blocked);
+        let (end, event) = match pumped {
             Ok(()) => (End::Clean, Event::InputEnded),
             Err(Broken::Read(error)) => {
                 tracing::debug!(%error, "the client can no longer be read");
@@ -200,7 +220,7 @@ fn forward_input(
             }
             Err(Broken::Write(error)) => {
                 tracing::debug!(%error, "the server takes no more input");
-                (End::ServerGone, Event::InputRefused)
+                (if left { End::ClientGone } else { End::ServerGone }, Event::InputRefused)
             }
         };
         probe.end(end);
@@ -219,7 +239,9 @@ fn forward_output(
     report: mpsc::Sender<Event>,
 ) -> io::Result<()> {
     spawn("to-client", move || {
-        let (end, event) = match pump(&mut server, &mut client, &mut probe, &progress) {
+        let blocked = |_: &ChildStdout, client: &File| client.writable();
+        let pumped = pump(&mut server, &mut client, &mut probe, &progress, blocked);
+        let (end, event) = match pumped {
             Ok(()) => (End::Clean, Event::OutputEnded),
             Err(Broken::Read(error)) => {
                 tracing::debug!(%error, "the server can no longer be read");

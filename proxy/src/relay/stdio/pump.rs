@@ -24,16 +24,18 @@ pub(super) enum Broken {
     Write(io::Error),
 }
 
-/// Moves bytes until the sender has finished; each read becomes one write.
+/// Moves bytes until the sender has finished; each read becomes one write. `blocked` waits for
+/// a receiver that takes nothing for now.
 pub(super) fn pump<R, W>(
-    mut from: R,
-    mut to: W,
+    from: &mut R,
+    to: &mut W,
     probe: &mut Probe,
     progress: &Progress,
+    mut blocked: impl FnMut(&R, &W) -> io::Result<()>,
 ) -> Result<(), Broken>
 where
     R: Read + Wait,
-    W: Write + Wait,
+    W: Write,
 {
     let mut buffer = BytesMut::new();
     loop {
@@ -54,18 +56,22 @@ where
         progress.took();
         let chunk = buffer.split_to(read).freeze();
         probe.data_before_write(&chunk);
-        write_all(&mut to, &chunk).map_err(Broken::Write)?;
+        write_all(to, &chunk, |to| blocked(from, to)).map_err(Broken::Write)?;
         probe.written();
         progress.gave();
     }
 }
 
-fn write_all<W: Write + Wait>(to: &mut W, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all<W: Write>(
+    to: &mut W,
+    mut bytes: &[u8],
+    mut blocked: impl FnMut(&W) -> io::Result<()>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
-            Err(error) => retry(error, || to.writable())?,
+            Err(error) => retry(error, || blocked(to))?,
         }
     }
     Ok(())

@@ -29,7 +29,11 @@ struct Talk {
 
 impl Talk {
     fn begin(command: Command) -> Self {
-        let (input, to_proxy) = pipe();
+        Self::over(pipe(), command)
+    }
+
+    /// The client says what it says by these two ends.
+    fn over((input, to_proxy): (File, File), command: Command) -> Self {
         let (from_proxy, output) = pipe();
         let (tap, stuck) = Tap::new(1 << 20);
         let shutdown = Shutdown::default();
@@ -149,6 +153,51 @@ async fn a_server_that_ignores_everything_is_killed_in_time() {
     let (code, took) = talk.code().await;
     assert_eq!(code, 137);
     assert!(took > INPUT_ENDED.terminate && took < Duration::from_millis(1800), "{took:?}");
+}
+
+/// More than the pipe of the server and the relay's buffer hold: some stays unread.
+const TOO_MUCH: usize = 190_000;
+
+fn socket() -> (File, File) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("descriptors are left");
+    (OwnedFd::from(ours).into(), OwnedFd::from(theirs).into())
+}
+
+#[tokio::test]
+async fn a_server_that_never_reads_does_not_hide_the_end_of_the_input() {
+    for (ends, length) in [(pipe(), 120_000), (pipe(), TOO_MUCH), (socket(), 120_000)] {
+        let mut talk = Talk::over(ends, shell("trap '' TERM; while :; do sleep 9; done"));
+        let mut to_proxy = talk.to_proxy.take().expect("still open");
+        let write = move || to_proxy.write_all(&vec![0; length]).expect("pipes hold as much");
+        spawn_blocking(write).await.expect("no panic");
+        let (code, took) = talk.code().await;
+        assert_eq!(code, 137);
+        assert!(took > INPUT_ENDED.terminate && took < Duration::from_millis(1900), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_reads_late_still_gets_what_came_before_the_end() {
+    let mut talk = Talk::begin(shell("sleep 0.5; wc -c"));
+    talk.say(vec![0; TOO_MUCH]);
+    assert_eq!(String::from_utf8_lossy(&talk.hear().await).trim(), TOO_MUCH.to_string());
+    assert_eq!(talk.code().await.0, 0);
+}
+
+#[tokio::test]
+async fn what_a_descendant_says_late_arrives_while_the_client_stays() {
+    let mut talk = Talk::begin(shell("(sleep 0.4; echo late) & exit 5"));
+    assert_eq!(talk.hear().await, b"late\n");
+    assert_eq!(talk.code().await.0, 5);
+}
+
+#[tokio::test]
+async fn a_descendant_does_not_hold_up_a_client_that_leaves() {
+    let mut talk = Talk::begin(shell("sleep 9 & cat; exit 5"));
+    drop(talk.to_proxy.take());
+    let (code, took) = talk.code().await;
+    assert_eq!(code, 5);
+    assert!(took < SILENCE, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
