@@ -136,6 +136,8 @@ impl Reader {
 }
 
 /// The id of a message if it is there in full, and a string or a number: there are no others.
+/// One that is longer than the scanner keeps (1 KiB) is not: its request is answered under
+/// `null`.
 fn id(message: &Message) -> Option<Box<RawValue>> {
     let (raw, whole) = message.raw(Field::Id);
     let text = str::from_utf8(raw).ok().filter(|_| whole)?;

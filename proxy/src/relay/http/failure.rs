@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
-use serde_json::{Value, json, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{asked::Asked, counters::Failed, upstream::SendError};
 use crate::{config::ErrorStatus, traffic::End};
@@ -68,37 +69,57 @@ impl Failure {
             _ => self.status,
         };
         let body = match asked {
-            Asked::Request(id) => self.error(Some(id)),
-            Asked::Batch(ids) => ids.iter().map(|id| self.error(Some(id))).collect(),
-            Asked::Unclear => self.error(Some(RawValue::NULL)),
-            Asked::Nothing => self.error(None),
+            Asked::Request(id) => json(&self.error(Some(id))),
+            Asked::Batch(ids) => {
+                json(&ids.iter().map(|id| self.error(Some(id))).collect::<Vec<_>>())
+            }
+            Asked::Unclear => json(&self.error(Some(RawValue::NULL))),
+            Asked::Nothing => json(&self.error(None)),
         };
-        let mut response = Response::new(Full::from(body.to_string()));
+        let mut response = Response::new(Full::from(body));
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
     }
 
-    fn error(&self, id: Option<&RawValue>) -> Value {
-        let mut error = json!({
-            "jsonrpc": "2.0",
-            "error": {
-                "code": CODE,
-                "message": self.message,
-                "data": { "source": "mcpulse-proxy" },
-            },
-        });
-        if let Some(id) = id {
-            error["id"] = json!(id);
-        }
-        error
+    fn error<'a>(&'a self, id: Option<&'a RawValue>) -> Answer<'a> {
+        let data = Data { source: "mcpulse-proxy" };
+        Answer { jsonrpc: "2.0", id, error: Error { code: CODE, message: &self.message, data } }
     }
+}
+
+/// The id goes back byte for byte. It is never read: not every id that JSON can write has a
+/// value (`1e999`, half a surrogate pair).
+#[derive(Serialize)]
+struct Answer<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RawValue>,
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: i64,
+    message: &'a str,
+    data: Data,
+}
+
+#[derive(Serialize)]
+struct Data {
+    source: &'static str,
+}
+
+fn json(answer: &impl Serialize) -> Vec<u8> {
+    // Text, numbers and JSON that is written already: it cannot fail.
+    serde_json::to_vec(answer).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -127,6 +148,31 @@ mod tests {
         let ids: Vec<_> = body.as_array().unwrap().iter().map(|error| &error["id"]).collect();
         assert_eq!((status, ids), (504, vec![&json!(1), &json!("a")]));
         assert_eq!(answer(asked(), ErrorStatus::Ok).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn an_id_comes_back_byte_for_byte() {
+        let long = "7".repeat(400);
+        for text in [
+            r#""\ud800""#,
+            r#""\u0061\/""#,
+            "1e999",
+            "-0",
+            "1.0",
+            "123456789012345678901234567890",
+            &long,
+        ] {
+            let answered = async |asked| {
+                let response = Failure::timed_out().response(&asked, ErrorStatus::Gateway);
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                String::from_utf8(body.to_vec()).unwrap()
+            };
+            let wanted = format!(r#""id":{text},"#);
+            let single = answered(Asked::Request(id(text))).await;
+            assert!(single.contains(&wanted), "{single}");
+            let batch = answered(Asked::Batch(vec![id("1"), id(text)])).await;
+            assert!(batch.starts_with('[') && batch.contains(&wanted), "{batch}");
+        }
     }
 
     #[tokio::test]

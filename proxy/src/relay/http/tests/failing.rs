@@ -57,6 +57,22 @@ async fn an_upstream_that_is_away_is_answered_for_under_the_requests_id() {
 }
 
 #[tokio::test]
+async fn an_id_without_a_value_is_answered_as_it_was_written() {
+    let relay = Relay::to(nowhere().await).await;
+    let digits = "9".repeat(400);
+    for id in [r#""\ud800""#, "1e999", "-0", &digits] {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        for body in [format!("[{call}]"), call] {
+            let request = relay.request("POST", "/mcp").body(whole(body)).unwrap();
+            let (status, body) = relay.exchange(request).await;
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert_eq!(status, 502);
+            assert!(body.contains(&format!(r#""id":{id},"#)), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_error_status_can_be_200_for_requests() {
     let mut remote = Remote::new(nowhere().await);
     remote.error_status = ErrorStatus::Ok;
