@@ -214,14 +214,25 @@ impl<A: Answering> Listener<A> {
         drop(permit);
     }
 
+    /// Until a request can have begun, the shutdown has nothing to wait for.
     async fn serve_plain(&self, mut stream: TcpStream) -> io::Result<()> {
-        let (first, http2) = timeout(self.read_timeout, preface(&mut stream)).await??;
+        let begun = {
+            let begins = pin!(timeout(self.read_timeout, preface(&mut stream)));
+            self.until_shutdown(begins).await
+        };
+        let Some(begun) = begun else { return Ok(()) };
+        let (first, http2) = begun??;
         self.exchange(Prefixed::new(first, stream), http2).await;
         Ok(())
     }
 
     async fn serve_tls(&self, acceptor: &Acceptor, stream: TcpStream) -> io::Result<()> {
-        let stream = timeout(self.read_timeout, acceptor.accept(stream)).await??;
+        let begun = {
+            let begins = pin!(timeout(self.read_timeout, acceptor.accept(stream)));
+            self.until_shutdown(begins).await
+        };
+        let Some(begun) = begun else { return Ok(()) };
+        let stream = begun??;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         self.exchange(stream, http2).await;
         Ok(())

@@ -6,10 +6,22 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    sync::{Mutex, oneshot},
+    time::timeout,
+};
 
-use super::harness::{Relay, Server, eventually, stream, whole};
-use crate::traffic::End;
+use super::{
+    harness::{DEADLINE, Relay, Server, eventually, stream, whole},
+    versions::Identity,
+};
+use crate::{
+    config::{Listen, Remote},
+    relay::http::counters::Away,
+    traffic::{End, HttpTransport},
+};
 
 #[tokio::test]
 async fn streams_end_and_calls_finish() {
@@ -72,5 +84,48 @@ async fn who_still_waits_when_the_drain_is_over_is_told_so() {
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &body["id"]), (503, &json!(5)));
     assert_eq!(relay.observed().2, Some(End::Refused));
+    eventually("the relay ended", || relay.task.is_finished()).await;
+}
+
+#[tokio::test]
+async fn who_has_asked_nothing_does_not_hold_the_end() {
+    let identity = Identity::new();
+    for (tls, away) in [(None, Away::Silent), (Some(identity.files()), Away::NoTls)] {
+        let mut listen = Listen::new("127.0.0.1:0");
+        listen.read_timeout = Duration::from_hours(1);
+        listen.tls = tls;
+        let remote = Remote::new("http://127.0.0.1:1/mcp");
+        let relay = Relay::start(remote, listen, HttpTransport::Streamable).await;
+        let mut silent = TcpStream::connect(relay.address).await.unwrap();
+        // Clients are taken in the order in which they came.
+        drop(TcpStream::connect(relay.address).await.unwrap());
+        eventually("the next one was taken", || relay.counters.turned_away(away) == 1).await;
+        relay.shutdown.begin(Duration::from_hours(1));
+        let ended = timeout(DEADLINE, silent.read(&mut [0; 1])).await;
+        assert!(ended.is_ok(), "the connection is still served");
+        eventually("the relay ended", || relay.task.is_finished()).await;
+        assert_eq!(relay.counters.turned_away(away), 1, "it did nothing wrong");
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_posted_does_not_hold_the_end() {
+    let server = Server::start(|_| async {
+        let (events, response) = stream();
+        tokio::spawn(async move {
+            events.send("data: {}\n\n".into()).await.unwrap();
+            events.closed().await;
+        });
+        response
+    })
+    .await;
+    let relay = Relay::to(server.url()).await;
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}"#;
+    let request = relay.request("POST", "/mcp").header("mcp-method", "subscriptions/listen");
+    let request = request.body(whole(listen)).unwrap();
+    let response = relay.client().await.send_request(request).await.unwrap();
+    relay.shutdown.begin(Duration::from_hours(1));
+    let body = timeout(DEADLINE, response.into_body().collect()).await.unwrap().unwrap();
+    assert_eq!(body.to_bytes(), "data: {}\n\n");
     eventually("the relay ended", || relay.task.is_finished()).await;
 }

@@ -21,7 +21,7 @@ use crate::{
     traffic::HttpTransport,
 };
 
-struct Identity {
+pub(super) struct Identity {
     cert: NamedTempFile,
     key: NamedTempFile,
 }
@@ -33,12 +33,12 @@ fn file(text: &str) -> NamedTempFile {
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         Self { cert: file(&made.cert.pem()), key: file(&made.signing_key.serialize_pem()) }
     }
 
-    fn files(&self) -> ServerTls {
+    pub(super) fn files(&self) -> ServerTls {
         ServerTls { cert: self.cert.path().to_owned(), key: self.key.path().to_owned() }
     }
 }
