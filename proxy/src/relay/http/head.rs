@@ -37,7 +37,8 @@ pub(super) fn end_to_end(headers: HeaderMap, dropped: impl Fn(&HeaderName) -> bo
     onwards
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// Whether a header is always of one hop, whatever `Connection` names.
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == KEEP_ALIVE
         || *name == TRANSFER_ENCODING
