@@ -1,4 +1,4 @@
-//! Dials the upstream: name, TCP, TLS, all within one `connect_timeout`.
+//! Dials the upstream: name, TCP, TLS, all by one deadline.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -151,8 +151,7 @@ impl Dialer {
         self.connect_timeout
     }
 
-    pub(super) async fn dial(&self) -> Result<Socket, DialError> {
-        let deadline = Instant::now() + self.connect_timeout;
+    pub(super) async fn dial(&self, deadline: Instant) -> Result<Socket, DialError> {
         match timeout_at(deadline, self.connect(deadline)).await {
             Ok(socket) => socket,
             Err(_) => Err(self.timed_out()),
@@ -194,7 +193,7 @@ impl Dialer {
         Err(last)
     }
 
-    fn timed_out(&self) -> DialError {
+    pub(super) fn timed_out(&self) -> DialError {
         DialError::TimedOut { address: self.address(), after: self.connect_timeout }
     }
 

@@ -19,7 +19,10 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     counters::Counters,
@@ -149,24 +152,26 @@ impl Upstream {
         if let Some(connection) = reused() {
             return Ok(lent(connection));
         }
+        // Waiting for one's turn is part of connecting.
+        let deadline = Instant::now() + self.dialer.connect_timeout();
         if self.multiplexes.load(Ordering::Relaxed) {
-            let wait = timeout(self.dialer.connect_timeout(), self.dialling.lock());
-            let turn = wait.await;
+            let turn = timeout_at(deadline, self.dialling.lock()).await;
             if let Some(connection) = reused() {
                 return Ok(lent(connection));
             }
+            let turn = turn.map_err(|_| self.dialer.timed_out())?;
             // Still in doubt, or HTTP/2: those who wait had better see what comes of this.
             if self.multiplexes.load(Ordering::Relaxed) {
-                let dialled = self.dial().await.map(lent);
+                let dialled = self.dial(deadline).await.map(lent);
                 drop(turn);
                 return dialled;
             }
         }
-        self.dial().await.map(lent)
+        self.dial(deadline).await.map(lent)
     }
 
-    async fn dial(&self) -> Result<Connection, DialError> {
-        let dialled = match self.dialer.dial().await {
+    async fn dial(&self, deadline: Instant) -> Result<Connection, DialError> {
+        let dialled = match self.dialer.dial(deadline).await {
             Ok(socket) => self.begin(socket).await,
             Err(error) => Err(error),
         };
@@ -291,5 +296,39 @@ fn for_http2(mut request: Request<Upload>) -> Request<Upload> {
 fn note(result: hyper::Result<()>) {
     if let Err(error) = result {
         tracing::debug!("connection to the upstream ended: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::sleep};
+
+    use super::*;
+    use crate::{ready::Ready, tls};
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_ones_turn_is_part_of_the_connect_timeout() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/mcp", silent.local_addr().unwrap()).parse().unwrap();
+        let limit = Duration::from_secs(10);
+        let dialer =
+            Dialer::new::<anyhow::Error>(&url, limit, || Ok(tls::client_config(None)?)).unwrap();
+        let gate = Ready::default().gate("upstream");
+        let upstream = Upstream::new(dialer, limit, gate, Arc::default());
+        for turn_comes in [limit / 2, limit * 9] {
+            let turn = upstream.dialling.lock().await;
+            let begun = Instant::now();
+            let waits = async {
+                let lease = upstream.lease(true).await;
+                assert!(matches!(lease, Err(DialError::TimedOut { .. })), "{lease:?}");
+                begun.elapsed()
+            };
+            let other = async {
+                sleep(turn_comes).await;
+                drop(turn);
+            };
+            let (took, ()) = tokio::join!(waits, other);
+            assert_eq!(took.as_secs(), limit.as_secs(), "turn after {turn_comes:?}");
+        }
     }
 }
