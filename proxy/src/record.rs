@@ -144,13 +144,14 @@ pub enum Outcome {
     InputRequired,
     /// The server made a task of it whose end was not seen.
     Task,
-    /// An HTTP status of 400 or above without a JSON-RPC body.
+    /// An HTTP status of 300 or above without a JSON-RPC body.
     HttpError(u16),
     /// The connection or the server broke before the answer.
     Transport,
     /// An answer of a kind that this version does not know.
     Other,
-    /// The answer passed, or may have, while the observer was blind.
+    /// The answer passed, or may have, while the observer was blind, or in a body that it cannot
+    /// read.
     Unobserved,
 }
 

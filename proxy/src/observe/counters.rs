@@ -26,11 +26,13 @@ pub enum Oddity {
     LostEnd,
     /// Arguments left out because the observer holds too many already.
     ArgumentsDropped,
+    /// A whole answer over HTTP that nobody here can read: compressed, or of another type.
+    UnreadableBody,
 }
 
 impl Oddity {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unparsed,
         Self::Oversized,
         Self::DuplicateId,
@@ -41,6 +43,7 @@ impl Oddity {
         Self::Gap,
         Self::LostEnd,
         Self::ArgumentsDropped,
+        Self::UnreadableBody,
     ];
 
     /// A short name, for a metric's label.
@@ -56,6 +59,7 @@ impl Oddity {
             Self::Gap => "gap",
             Self::LostEnd => "lost_end",
             Self::ArgumentsDropped => "arguments_dropped",
+            Self::UnreadableBody => "unreadable_body",
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) const MOST_DOUBTED: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Ends(Outcome),
+    /// Its answer has come, in a body that cannot be read.
+    Unread,
     /// The answer may come on another stream of the session.
     Stays,
 }
@@ -75,6 +77,10 @@ impl Matcher {
             let Some(open) = self.pending.get(ticket) else { continue };
             match fate(route, open, end) {
                 Fate::Ends(outcome) => self.give_up(ticket, at, outcome),
+                Fate::Unread => {
+                    self.counters.count(Oddity::UnreadableBody);
+                    self.give_up(ticket, at, Outcome::Unobserved);
+                }
                 Fate::Stays => self.pending.leave_exchange(ticket),
             }
         }
@@ -257,7 +263,8 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
         // The client answers on an exchange of its own, which only a session ties to this one.
         return if in_session { Fate::Stays } else { Fate::Ends(Outcome::Unobserved) };
     }
-    let failed = route.head.map(|(status, _)| status.as_u16()).filter(|status| *status >= 400);
+    // A redirection as well: this server has done nothing.
+    let failed = route.head.map(|(status, _)| status.as_u16()).filter(|status| *status >= 300);
     if matches!(end, End::Clean | End::ServerGone | End::Refused)
         && let Some(status) = failed
         && !route.lost
@@ -279,7 +286,8 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
                 Outcome::Other
             }
             Some((_, BodyKind::EventStream)) => Outcome::Transport,
-            None | Some((_, BodyKind::Opaque)) => Outcome::Unobserved,
+            Some((_, BodyKind::Opaque)) => return Fate::Unread,
+            None => Outcome::Unobserved,
         },
     })
 }

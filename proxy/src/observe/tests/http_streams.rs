@@ -127,6 +127,9 @@ fn every_end_has_its_outcome() {
         assert_eq!(ends(Some((500, Json)), body, End::Clean), gateway, "{body}");
         assert_eq!(ends(Some((200, Json)), body, End::Clean), same(Outcome::Other), "{body}");
     }
+    // A redirection has done nothing, whatever its body; and what it holds may still answer.
+    assert_eq!(ends(Some((307, Opaque)), "moved", End::Clean), same(Outcome::HttpError(307)));
+    assert_eq!(ends(Some((307, Json)), ok("1").leak(), End::Clean), same(Outcome::Ok));
     assert_eq!(ends(Some((502, Json)), "{", End::ServerGone), same(Outcome::HttpError(502)));
     // Answers that are none.
     assert_eq!(ends(Some((202, Opaque)), "", End::Clean), same(Outcome::Other));
@@ -150,6 +153,28 @@ fn every_end_has_its_outcome() {
     let left = [Some(Outcome::Transport), Some(Outcome::Cancelled)];
     assert_eq!(ends(None, "", End::ClientGone), left);
     assert_eq!(ends(Some((200, EventStream)), "", End::ClientGone), left);
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_counted() {
+    let mut script = Script::new();
+    for (status, body, counted) in [
+        (200, BodyKind::Opaque, 1),
+        (202, BodyKind::Opaque, 1),
+        (500, BodyKind::Opaque, 1),
+        (200, BodyKind::Json, 1),
+        (200, BodyKind::Opaque, 2),
+    ] {
+        let talk = script.post(Some("s"), &call("1"));
+        script.head(&talk, status, body, None);
+        script.data(&talk, ToClient, ok("1").as_bytes());
+        script.end(&talk, ToClient, End::Clean);
+        assert_eq!(script.odd(Oddity::UnreadableBody), counted, "{status} {body:?}");
+    }
+    let outcomes: Vec<_> = script.calls().into_iter().map(|(_, outcome)| outcome).collect();
+    let unread = Outcome::Unobserved;
+    assert_eq!(outcomes, [unread, Outcome::Other, Outcome::HttpError(500), Outcome::Ok, unread]);
+    script.assert_clean();
 }
 
 #[test]
