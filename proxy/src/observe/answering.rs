@@ -82,10 +82,23 @@ impl Matcher {
         }
         if route.exchange().is_none() {
             route.identity = identity.clone();
+            self.tell_version(route);
         } else if let Some(session) = route.session.filter(|_| !open.modern) {
             identity.session = Some(session::name(session));
             if self.sessions.insert(session, identity.clone()) {
                 self.counters.count(Oddity::SessionEvicted);
+            }
+        }
+    }
+
+    /// Requests that did not wait for the answer to `initialize` speak the version as well.
+    fn tell_version(&mut self, route: &Route) {
+        let version = &route.identity.protocol_version;
+        for ticket in &route.calls {
+            if let Some(open) = self.pending.get_mut(*ticket)
+                && open.identity.protocol_version.is_none()
+            {
+                open.identity.protocol_version.clone_from(version);
             }
         }
     }

@@ -197,13 +197,16 @@ impl Matcher {
             };
         }
         if method == method::INITIALIZE {
-            let session = &mut route.identity.session;
-            if session.is_none() && route.stream.kind.is_lines() {
-                *session = Some(self.ids.next().to_string().into());
+            let client = self.client(message);
+            if route.stream.kind.is_lines() {
+                let known = &mut route.identity;
+                known.session.get_or_insert_with(|| self.ids.next().to_string().into());
+                // The client may go on without waiting for the answer.
+                known.client.clone_from(&client);
             }
             return Identity {
-                session: session.clone(),
-                client: self.client(message),
+                session: route.identity.session.clone(),
+                client,
                 protocol_version: self.name_in(message, Field::NegotiatedVersion),
             };
         }

@@ -72,6 +72,29 @@ fn a_record_tells_all_that_is_known() {
 }
 
 #[test]
+fn a_client_that_does_not_wait_for_the_handshake_is_known() {
+    let mut script = Script::new();
+    let talk = script.stdio();
+    let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    script.client(&talk, &format!("{}\n{ready}\n{}", initialize("0"), call("1")));
+    script.client(&talk, &modern("2"));
+    script.server(&talk, &initialized("0"));
+    script.server(&talk, &ok("1"));
+    let record = script.record();
+    assert_eq!(record.client.as_ref().map(|client| &*client.name), Some("desk"));
+    assert_eq!(record.protocol_version.as_deref(), Some("2025-11-25"));
+    let session = record.session.clone().unwrap();
+    // The modern one speaks for itself.
+    script.server(&talk, &ok("2"));
+    let record = script.record();
+    assert_eq!((&record.session, record.protocol_version.as_deref()), (&None, Some("2026-07-28")));
+    // It is the same session as afterwards.
+    script.client(&talk, &call("3"));
+    script.server(&talk, &ok("3"));
+    assert_eq!(script.record().session.as_ref(), Some(&session));
+}
+
+#[test]
 fn the_modern_era_has_no_session() {
     let mut script = Script::new();
     let talk = script.stdio();
