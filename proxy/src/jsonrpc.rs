@@ -96,7 +96,8 @@ impl Kind {
             return id.map_or(Self::Notification, Self::Request);
         }
         let (result, error) = (message.has(Field::Result), is_error(message));
-        match id.filter(|id| !id.is_null()) {
+        // A result answers a request all the same that had, against the rules, null for an id.
+        match id.filter(|id| !error || !id.is_null()) {
             Some(id) if result || error => Self::Answer(id),
             None if error && is_refusal(message) => Self::Refusal,
             _ => Self::Unknown,
@@ -160,6 +161,7 @@ mod tests {
         assert_eq!(kind(r#"{"id":1,"result":null}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":{}}"#), Kind::Answer(Id::Number(1)));
         assert_eq!(kind(r#"{"id":1,"error":null}"#), Kind::Unknown);
+        assert_eq!(kind(r#"{"id":null,"result":{}}"#), Kind::Answer(id("null")));
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1}}"#), Kind::Refusal);
         assert_eq!(kind(r#"{"error":{"code":-1},"jsonrpc":"2.0"}"#), Kind::Refusal);
         assert_eq!(kind(r#"{"error":{"code":500,"message":"x"}}"#), Kind::Unknown);

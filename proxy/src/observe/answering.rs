@@ -103,7 +103,8 @@ impl Matcher {
         }
     }
 
-    /// An error without an id: over HTTP it answers all that the exchange asked.
+    /// An error without an id: over HTTP it answers all that the exchange asked, elsewhere the
+    /// request whose id was null, if there is one.
     pub(super) fn refusal(
         &mut self,
         route: &Route,
@@ -111,7 +112,7 @@ impl Matcher {
         at: Instant,
         message: &Message,
     ) {
-        let asked: Vec<_> = route
+        let mut asked: Vec<_> = route
             .calls
             .iter()
             .filter(|_| route.exchange().is_some() && !message.in_batch())
@@ -122,6 +123,10 @@ impl Matcher {
             })
             .copied()
             .collect();
+        if asked.is_empty() {
+            let null = Id::of(message, Field::Id);
+            asked.extend(self.find(route, Role::Request, direction.reverse(), null));
+        }
         if asked.is_empty() {
             self.counters.count(Oddity::UnmatchedAnswer);
         }

@@ -156,6 +156,22 @@ fn every_end_has_its_outcome() {
 }
 
 #[test]
+fn a_request_with_null_for_an_id_is_answered_with_null() {
+    for (answer, outcome) in [(ok("null"), Outcome::Ok), (error("null", -1), Outcome::RpcError(-1))]
+    {
+        let mut script = Script::new();
+        session(&mut script, "s");
+        let other = script.post(Some("s"), &call("null"));
+        let talk = script.post(Some("s"), &call("null"));
+        script.reply(&talk, 200, &answer);
+        assert_eq!(script.calls(), [("null".to_owned(), outcome)]);
+        script.reply(&other, 200, &ok("null"));
+        assert_eq!(script.outcome(), Outcome::Ok);
+        script.assert_clean();
+    }
+}
+
+#[test]
 fn a_body_that_cannot_be_read_is_counted() {
     let mut script = Script::new();
     for (status, body, counted) in [

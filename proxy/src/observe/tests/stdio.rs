@@ -168,9 +168,24 @@ fn ids_of_every_type_are_followed() {
         script.server(&talk, &ok(id));
         script.end(&talk, ToClient, End::Clean);
         script.end(&talk, ToServer, End::Clean);
-        let outcome = if id == "null" { Outcome::Transport } else { Outcome::Ok };
-        assert_eq!(script.calls(), [(id.to_owned(), outcome)]);
+        assert_eq!(script.calls(), [(id.to_owned(), Outcome::Ok)]);
     }
+}
+
+#[test]
+fn an_error_without_an_id_answers_a_request_with_null_and_no_other() {
+    let mut script = Script::new();
+    let talk = session(&mut script);
+    script.client(&talk, &call("1"));
+    script.client(&talk, &call("null"));
+    script.server(&talk, r#"{"jsonrpc":"2.0","error":{"code":-32600}}"#);
+    assert_eq!((script.calls(), script.odd(Oddity::UnmatchedAnswer)), (vec![], 1));
+    script.server(&talk, &error("null", -32600));
+    assert_eq!(script.calls(), [("null".to_owned(), Outcome::RpcError(-32600))]);
+    script.server(&talk, &error("null", -32600));
+    assert_eq!((script.calls(), script.odd(Oddity::UnmatchedAnswer)), (vec![], 2));
+    script.server(&talk, &ok("1"));
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Ok)]);
 }
 
 #[test]
