@@ -19,6 +19,9 @@ pub(super) const REQUEST_BYTES: usize = 3 << 20;
 /// How long a disk that failed is left alone.
 const DISK_REST: Duration = Duration::from_secs(10);
 
+/// The reason of calls that the spool took and could not give back.
+const UNREADABLE: &str = "spool_unreadable";
+
 /// Calls that no batch has taken yet.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -59,7 +62,8 @@ impl Backlog {
             Some(Ok((spool, found))) => {
                 self.on_disk = spool.waiting();
                 self.spool = Some(spool);
-                self.account.restored(found.restored);
+                self.account.restored(found.restored + found.damaged);
+                self.account.dropped(UNREADABLE, found.damaged);
                 self.evicted(found.evicted);
                 if found.restored > 0 {
                     tracing::info!("{} calls of earlier runs wait in {shown}", found.restored);
@@ -135,7 +139,7 @@ impl Backlog {
         let taken = self.on_disk(move |spool| spool.take(count, REQUEST_BYTES)).await;
         let Some(taken) = taken else { return Batch::default() };
         if taken.unreadable > 0 {
-            self.account.dropped("spool_unreadable", taken.unreadable);
+            self.account.dropped(UNREADABLE, taken.unreadable);
         }
         Batch::new(taken.calls, true)
     }

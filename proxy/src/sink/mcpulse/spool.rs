@@ -54,6 +54,8 @@ struct Folder {
 pub(super) struct Found {
     /// Calls of earlier processes.
     pub(super) restored: u64,
+    /// Calls besides them that damage took: at least one for each damaged stretch.
+    pub(super) damaged: u64,
     /// Those of them that were given up for the limit.
     pub(super) evicted: u64,
 }
@@ -96,10 +98,10 @@ impl Spool {
             limit,
             orphans: 0,
         };
-        spool.find_segments()?;
+        let damaged = spool.find_segments()?;
         let restored = spool.waiting();
         let evicted = spool.make_room(0);
-        Ok((spool, Found { restored, evicted }))
+        Ok((spool, Found { restored, damaged, evicted }))
     }
 
     /// Whether a spool could be kept below `root`, which need not be there.
@@ -112,8 +114,9 @@ impl Spool {
         fs::remove_dir(probe)
     }
 
-    fn find_segments(&mut self) -> io::Result<()> {
-        let mut found = Vec::new();
+    /// Opens the segments of its folders; how many calls are damaged in them.
+    fn find_segments(&mut self) -> io::Result<u64> {
+        let (mut found, mut damaged) = (Vec::new(), 0);
         for folder in &self.folders {
             for entry in fs::read_dir(&folder.path)? {
                 let path = entry?.path();
@@ -130,12 +133,15 @@ impl Spool {
         self.next_number = found.last().map_or(0, |(number, _)| number + 1);
         for (_, path) in found {
             match Segment::open(path.clone()) {
-                Ok(segment) if segment.is_done() => segment.delete(),
-                Ok(segment) => self.segments.push_back(segment),
+                Ok((segment, lost)) => {
+                    damaged += lost;
+                    self.segments.push_back(segment);
+                }
                 Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
             }
         }
-        Ok(())
+        self.tidy();
+        Ok(damaged)
     }
 
     /// Calls that wait to be taken.

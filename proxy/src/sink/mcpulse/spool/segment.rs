@@ -1,11 +1,13 @@
 //! One file of the spool: records one after the other, each with its length and checksum.
 //!
-//! A record is read only when it is whole; what a crash left behind the last whole one is cut.
+//! A record is read only when it is whole. What a crash left behind the last whole one is cut;
+//! damage before it is stepped over, and what was there is counted as lost.
 
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +19,8 @@ const MAGIC: [u8; 8] = *b"MCPULSE\x01";
 pub(super) const HEADER: usize = 16;
 /// Length and checksum.
 const RECORD_HEADER: usize = 8;
+/// Most bytes whose checksum is tried to find a record behind damage: a few seconds.
+const SEARCH: usize = 1 << 30;
 
 /// A file and how far it has been read and settled.
 #[derive(Debug)]
@@ -30,6 +34,17 @@ pub(super) struct Segment {
     unread: u64,
     /// Where the records end that were handed out and are not settled.
     handed: VecDeque<u64>,
+    /// Where there is no record to read, from `read_at` on.
+    gaps: VecDeque<Range<u64>>,
+}
+
+/// What a file holds.
+#[derive(Debug, Default)]
+struct Survey {
+    /// Where its whole records are.
+    records: Vec<Range<u64>>,
+    /// What is damaged, and about how many records were there: at least one each.
+    gaps: Vec<(Range<u64>, u64)>,
 }
 
 impl Segment {
@@ -49,32 +64,39 @@ impl Segment {
             read_at: HEADER as u64,
             unread: 0,
             handed: VecDeque::new(),
+            gaps: VecDeque::new(),
         })
     }
 
-    /// A file of an earlier process, without what is torn at its end.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    /// A file of an earlier process, without what is torn at its end; and how many records of
+    /// it are lost to damage, at least.
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, u64)> {
         let bytes = fs::read(&path)?;
         let (Some(header), true) = (bytes.get(..HEADER), bytes.starts_with(&MAGIC)) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no file of a spool"));
         };
         let settled = u64::from_le_bytes(std::array::from_fn(|at| header[8 + at]));
-        let (mut length, mut starts) = (HEADER as u64, Vec::new());
-        let mut rest = &bytes[HEADER..];
-        while let Some(record) = whole_record(rest) {
-            starts.push(length);
-            length += (RECORD_HEADER + record.len()) as u64;
-            rest = &rest[RECORD_HEADER + record.len()..];
-        }
-        if !rest.is_empty() {
-            tracing::debug!("{}: {} bytes at the end are no record", path.display(), rest.len());
+        let Survey { records, mut gaps } = survey(&bytes);
+        let length = records.last().map_or(HEADER as u64, |last| last.end);
+        if length < bytes.len() as u64 {
             OpenOptions::new().write(true).open(&path)?.set_len(length)?;
         }
-        // An offset between two records cannot have been written whole: all are sent again.
-        let known = settled == length || starts.binary_search(&settled).is_ok();
+        // An offset that ends no record cannot have been written whole: all are sent again.
+        let known = records.iter().any(|record| record.end == settled);
         let read_at = if known { settled } else { HEADER as u64 };
-        let unread = starts.iter().filter(|&&start| start >= read_at).count() as u64;
-        Ok(Self { path, length, read_at, unread, handed: VecDeque::new() })
+        let unread = records.iter().filter(|record| record.start >= read_at).count() as u64;
+        gaps.retain(|(gap, _)| gap.start >= read_at);
+        let lost = gaps.iter().map(|(_, records)| records).sum();
+        if let Some((first, _)) = gaps.first() {
+            let bytes: u64 = gaps.iter().map(|(gap, _)| gap.end - gap.start).sum();
+            let (path, first) = (path.display(), first.start);
+            tracing::warn!(
+                "{path} is damaged: of {bytes} bytes, the first at {first}, no call can be read; \
+                 lost: {lost} or more"
+            );
+        }
+        let gaps = gaps.into_iter().map(|(gap, _)| gap).collect();
+        Ok((Self { path, length, read_at, unread, handed: VecDeque::new(), gaps }, lost))
     }
 
     /// Bytes of the file.
@@ -118,11 +140,13 @@ impl Segment {
         bytes: usize,
         records: &mut VecDeque<Bytes>,
     ) -> io::Result<usize> {
-        let mut file = File::open(&self.path)?;
+        let mut file = BufReader::new(File::open(&self.path)?);
         file.seek(SeekFrom::Start(self.read_at))?;
-        let mut file = BufReader::new(file);
         let (most, mut total) = (records.len() + count, 0);
         while self.unread > 0 && records.len() < most && total < bytes {
+            if let Some(gap) = self.gaps.pop_front_if(|gap| gap.start == self.read_at) {
+                self.read_at = file.seek(SeekFrom::Start(gap.end))?;
+            }
             let record = read_record(&mut file, self.length - self.read_at)?;
             total += record.len();
             self.read_at += (RECORD_HEADER + record.len()) as u64;
@@ -180,11 +204,55 @@ pub(super) fn write_record(buffer: &mut BytesMut, record: &[u8]) {
     buffer.put_slice(record);
 }
 
-/// The record at the beginning, if it is whole.
-fn whole_record(bytes: &[u8]) -> Option<&[u8]> {
-    let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
-    let (length, sum) = split(*header);
-    rest.get(..length).filter(|record| checksum(record) == sum)
+fn survey(bytes: &[u8]) -> Survey {
+    let (mut survey, mut at) = (Survey::default(), HEADER);
+    while at < bytes.len() {
+        let (end, found) = match record(bytes, at) {
+            Some(end) if is_whole(&bytes[at..end]) => (end, true),
+            _ => (find_record(bytes, at + 1).unwrap_or(bytes.len()), false),
+        };
+        let range = at as u64..end as u64;
+        if found {
+            survey.records.push(range);
+        } else {
+            // The headers may still say how many there were.
+            let hops =
+                std::iter::successors(Some(at), |&at| record(bytes, at).filter(|&at| at <= end));
+            let hops: Vec<_> = hops.skip(1).collect();
+            let lost = hops.len() as u64;
+            if end < bytes.len() {
+                let all = hops.last() == Some(&end);
+                survey.gaps.push((range, if all { lost } else { 1 }));
+            } else if lost > 0 {
+                // Whatever is longer than the file was not written whole, and never counted.
+                survey.gaps.push((range, lost));
+            }
+        }
+        at = end;
+    }
+    survey
+}
+
+/// Where the next whole record begins, from `from` on.
+fn find_record(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut tried = 0;
+    (from..bytes.len()).find(|&at| {
+        let Some(end) = record(bytes, at) else { return false };
+        tried += end - at;
+        tried <= SEARCH && is_whole(&bytes[at..end])
+    })
+}
+
+/// Where the record ends that begins at `at`, if one can: none is empty.
+fn record(bytes: &[u8], at: usize) -> Option<usize> {
+    let (header, rest) = bytes.get(at..)?.split_first_chunk()?;
+    let (length, _) = split(*header);
+    (1..=rest.len()).contains(&length).then_some(at + RECORD_HEADER + length)
+}
+
+/// Whether these bytes are a record with the right checksum.
+fn is_whole(bytes: &[u8]) -> bool {
+    bytes.split_first_chunk().is_some_and(|(header, record)| checksum(record) == split(*header).1)
 }
 
 fn read_record(file: &mut impl Read, at_most: u64) -> io::Result<Bytes> {

@@ -75,7 +75,7 @@ fn what_a_killed_process_left_is_taken_over() {
     spool.settle(4);
     kill(spool);
     let (mut spool, found) = open(&root);
-    assert_eq!(found, Found { restored: 6, evicted: 0 });
+    assert_eq!(found, Found { restored: 6, ..Found::default() });
     append(&mut spool, &calls(10..12));
     assert_eq!(spool.take(100, usize::MAX).calls, calls(4..12));
     // Nor does an orderly end lose anything.
@@ -144,6 +144,59 @@ fn a_torn_or_spoilt_end_is_cut() {
     }
 }
 
+/// A hundred calls, of which `spoil` damages the file.
+fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> (TempDir, Spool, Found) {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    append(&mut spool, &calls(100..200));
+    kill(spool);
+    let mut bytes = fs::read(&segments(&root)[0]).unwrap();
+    spoil(&mut bytes);
+    fs::write(&segments(&root)[0], bytes).unwrap();
+    let (spool, found) = open(&root);
+    (root, spool, found)
+}
+
+/// Bytes of one of these calls on disk.
+const RECORD: usize = 16;
+
+#[test]
+fn a_damaged_call_costs_no_other() {
+    // Every byte of one record: its length, its checksum, its text.
+    for at in 0..RECORD {
+        let (root, mut spool, found) =
+            spoilt(|bytes| bytes[segment::HEADER + 20 * RECORD + at] ^= 4);
+        assert_eq!(found, Found { restored: 99, damaged: 1, evicted: 0 }, "byte {at}");
+        append(&mut spool, &calls(200..201));
+        let expected: Vec<_> = [calls(100..120), calls(121..201)].concat();
+        assert_eq!(spool.take(30, usize::MAX).calls, &expected[..30]);
+        spool.settle(20);
+        kill(spool);
+        // The settled end is the beginning of the damage: nothing is sent twice.
+        let (mut spool, found) = open(&root);
+        assert_eq!(found.restored, 80);
+        assert_eq!(spool.take(100, usize::MAX).calls, &expected[20..]);
+        spool.settle(80);
+        assert!(segments(&root).is_empty());
+    }
+}
+
+#[test]
+fn what_damage_took_is_counted() {
+    let record = |n: usize| segment::HEADER + n * RECORD;
+    // Three in a row whose headers still say how many they were.
+    let (_root, _, found) = spoilt(|bytes| (3..6).for_each(|n| bytes[record(n) + 9] ^= 1));
+    assert_eq!(found, Found { restored: 97, damaged: 3, evicted: 0 });
+    // A stretch of nothing, of which nobody knows what it was.
+    let (_root, _, found) = spoilt(|bytes| bytes[record(3)..record(6)].fill(0));
+    assert_eq!(found, Found { restored: 97, damaged: 1, evicted: 0 });
+    // The last one is damaged, which is not the same as torn.
+    let (_root, _, found) = spoilt(|bytes| bytes[record(99) + 9] ^= 1);
+    assert_eq!(found, Found { restored: 99, damaged: 1, evicted: 0 });
+    let (_root, _, found) = spoilt(|bytes| bytes.truncate(record(99) + 9));
+    assert_eq!(found, Found { restored: 99, damaged: 0, evicted: 0 });
+}
+
 #[test]
 fn a_segment_that_becomes_unreadable_is_given_up_and_counted() {
     let root = tempdir().unwrap();
@@ -203,7 +256,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (1usize..30, 0usize..300).prop_map(|(calls, size)| Step::Append(calls, size)),
+        4 => (1usize..30, 1usize..300).prop_map(|(calls, size)| Step::Append(calls, size)),
         3 => (1usize..40).prop_map(Step::Take),
         3 => (1usize..40).prop_map(Step::Settle),
         1 => Just(Step::Kill),
@@ -246,7 +299,7 @@ proptest! {
                     in_flight = 0;
                     if matches!(step, Step::Kill) { kill(spool) } else { drop(spool) }
                     let (again, found) = Spool::open(root.path(), limit).unwrap();
-                    prop_assert_eq!(found, Found { restored: known, evicted: 0 });
+                    prop_assert_eq!(found, Found { restored: known, ..Found::default() });
                     spool = again;
                 }
             }
