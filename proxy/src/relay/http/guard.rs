@@ -21,6 +21,7 @@ const QUOTED: usize = 100;
 #[derive(Debug)]
 pub struct Guard {
     loopback: bool,
+    tls: bool,
     /// Nobody said which names there are: all pass.
     any_host: bool,
     hosts: Vec<(String, Option<u16>)>,
@@ -31,6 +32,7 @@ pub struct Guard {
 impl Guard {
     /// The rules for a listener that was bound to `bound` and demands `token` from clients.
     pub fn new(listen: &Listen, bound: SocketAddr, token: Option<Secret>) -> Self {
+        let public = listen.public_url.as_deref().and_then(Origin::parse);
         let hosts = listen.allowed_hosts.iter().filter_map(|name| {
             let host = split_host(name);
             if host.is_none() {
@@ -38,7 +40,7 @@ impl Guard {
             }
             host
         });
-        let origins = listen.public_url.iter().chain(&listen.allowed_origins).filter_map(|text| {
+        let origins = listen.allowed_origins.iter().filter_map(|text| {
             let origin = Origin::parse(text);
             if origin.is_none() {
                 tracing::warn!("allowed origin '{text}' can match nothing; write https://NAME");
@@ -46,18 +48,21 @@ impl Guard {
             origin
         });
         let loopback = bound.ip().to_canonical().is_loopback();
+        // A terminator of TLS in front may pass on the public name without its port.
+        let public_host = public.iter().map(|public| (public.host().to_owned(), None));
         Self {
             loopback,
+            tls: listen.tls.is_some(),
             any_host: !loopback && listen.allowed_hosts.is_empty(),
-            hosts: hosts.collect(),
-            origins: origins.collect(),
+            hosts: hosts.chain(public_host).collect(),
+            origins: origins.chain(public.clone()).collect(),
             token: token.map(Fresh::new),
         }
     }
 
     /// Checks which host the request names and, for browsers, which page it comes from.
     ///
-    /// On a loopback listener only loopback names and allowed hosts pass: no DNS answer can
+    /// On a loopback listener only loopback names, allowed hosts and the public URL's pass: no DNS answer can
     /// make another name ours. On any other listener every name passes unless some are
     /// allowed, for behind a Service it is the Service's. `*.localhost` is no loopback name
     /// here, since not every resolver keeps it on the machine.
@@ -118,10 +123,8 @@ impl Guard {
             Ok(Some(text)) => text,
             Err(()) => "unreadable",
         };
-        let passes = Origin::parse(text).is_some_and(|origin| {
-            origin.is_at(host, *port)
-                || (self.loopback && is_loopback(host) && origin.is_loopback_at(*port))
-                || self.origins.contains(&origin)
+        let passes = Origin::parse_header(text).is_some_and(|origin| {
+            self.is_served_at(&origin, host, *port) || self.origins.contains(&origin)
         });
         if passes {
             return Ok(());
@@ -132,6 +135,15 @@ impl Guard {
             "origin",
             format!("origin '{text}' is not allowed here; allow it with --allowed-origin"),
         ))
+    }
+
+    /// Whether an origin is the listener's own. A plain one may be `https` by a terminator of
+    /// TLS in front, but not under a name of loopback on loopback: there the page would be
+    /// another program's.
+    fn is_served_at(&self, origin: &Origin, host: &str, port: Option<u16>) -> bool {
+        let local = self.loopback && is_loopback(host);
+        let scheme_fits = origin.is_https() == self.tls || (!self.tls && !local);
+        scheme_fits && (origin.is_at(host, port) || (local && origin.is_loopback_at(port)))
     }
 
     /// Checks the bearer token, where the listener demands one. A CORS preflight passes: no

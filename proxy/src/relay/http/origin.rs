@@ -24,6 +24,12 @@ impl Origin {
         Self::from_parts(reference.scheme?, reference.authority?)
     }
 
+    /// Reads an `Origin` header: `scheme://host[:port]` and nothing else (RFC 6454, 7.1).
+    pub fn parse_header(text: &str) -> Option<Self> {
+        let bare = Reference::parse(text).rest.is_empty();
+        bare.then(|| Self::parse(text)).flatten()
+    }
+
     fn from_parts(scheme: &str, authority: &str) -> Option<Self> {
         let https = match scheme {
             _ if scheme.eq_ignore_ascii_case("http") => false,
@@ -34,8 +40,18 @@ impl Origin {
         Some(Self { https, host, port: port.unwrap_or(default_port(https)) })
     }
 
-    /// Whether a request that names this host and port stays at this origin. The scheme has
-    /// no say: a terminator of TLS in front of the listener changes it.
+    /// Its name or address, in lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether its scheme is `https`.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Whether a request that names this host and port stays at this origin, if it is of the
+    /// same scheme.
     pub fn is_at(&self, host: &str, port: Option<u16>) -> bool {
         self.host == host && self.port == port.unwrap_or(default_port(self.https))
     }

@@ -2,6 +2,7 @@ use http::Request;
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::config::ServerTls;
 
 const LOOPBACK: &str = "127.0.0.1:8080";
 const EVERYWHERE: &str = "0.0.0.0:8080";
@@ -122,12 +123,17 @@ fn elsewhere_every_host_passes_unless_some_are_named() {
 #[test]
 fn an_origin_must_be_the_listeners_own() {
     let here = plain(LOOPBACK);
-    for origin in ["http://localhost:8080", "http://127.0.0.1:8080", "https://[::1]:8080"] {
+    for origin in ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"] {
         assert_eq!(from(&here, "localhost:8080", origin), 200, "{origin}");
     }
     for origin in [
         // Another program of this machine.
         "http://localhost:6274",
+        "https://localhost:8080",
+        "https://[::1]:8080",
+        "http://localhost:8080/",
+        "http://127.0.0.1:8080/x",
+        "http://127.0.0.1:8080?x",
         "http://localhost",
         "http://evil.test",
         "null",
@@ -150,6 +156,28 @@ fn an_origin_must_be_the_listeners_own() {
     assert_eq!(from(&everywhere, "mcp.test:443", "https://mcp.test"), 200);
     assert_eq!(from(&everywhere, "mcp.test:8080", "http://mcp.test"), 403);
     assert_eq!(from(&everywhere, "mcp.test", "http://localhost"), 403);
+}
+
+#[test]
+fn behind_tls_only_https_is_its_own() {
+    for bound in [LOOPBACK, EVERYWHERE] {
+        let tls = Some(ServerTls { cert: "c".into(), key: "k".into() });
+        let guard = guard(bound, &Listen { tls, ..Listen::new(bound) });
+        assert_eq!(from(&guard, "localhost:8080", "https://localhost:8080"), 200, "{bound}");
+        assert_eq!(from(&guard, "localhost:8080", "http://localhost:8080"), 403, "{bound}");
+    }
+}
+
+#[test]
+fn the_public_url_passes_on_loopback_without_further_options() {
+    let public_url = Some("https://mcp.test:8443".to_owned());
+    let guard = guard(LOOPBACK, &Listen { public_url, ..Listen::new(LOOPBACK) });
+    for name in ["mcp.test:8443", "mcp.test", "localhost:8080"] {
+        assert_eq!(host(&guard, name), 200, "{name}");
+        assert_eq!(from(&guard, name, "https://mcp.test:8443"), 200, "{name}");
+        assert_eq!(from(&guard, name, "https://evil.test"), 403, "{name}");
+    }
+    assert_eq!(host(&guard, "evil.test"), 403);
 }
 
 #[test]
