@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn an_id_comes_back_up_to_a_kibibyte() {
+        let request = |length: usize| {
+            let id = format!("\"{}\"", "x".repeat(length));
+            (asked(&format!(r#"{{"id":{id},"method":"ping"}}"#)), id)
+        };
+        let (found, id) = request(1000);
+        assert_eq!(found, id);
+        assert_eq!(request(5000).0, "unclear");
+    }
+
+    #[test]
     fn the_id_is_found_behind_any_length() {
         let text = "x".repeat(3 * KEPT);
         let body =
