@@ -12,7 +12,6 @@ mod environment;
 mod found;
 mod layer;
 mod mcp_json;
-mod nearest;
 mod opentelemetry;
 mod own;
 mod print;
@@ -72,7 +71,7 @@ pub fn read(
         problems.push(Problem::usage(text));
     }
     let found = match typed.mode {
-        Some(mode) => found::of_mode(mode, path, own("server", typed.server), environment),
+        Some(mode) => found::of_mode(mode, path, own("server", typed.server), environment, &givens),
         None => found::of_file(path),
     };
     problems.extend(found.problems);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod fresh;
 pub mod kind;
+pub(crate) mod nearest;
 pub mod problem;
 pub mod report;
 pub mod secret;

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::config::{
     Mode, Problem,
+    kind::{Kind, each},
     setting::{self, Setting},
 };
 
@@ -96,7 +97,7 @@ fn givens(matches: &ArgMatches) -> Vec<Given> {
     let typed = |setting: &'static Setting| {
         let mut values = matches.get_many::<String>(setting.flag)?;
         let value = match values.len() {
-            _ if setting.kind.repeats() => joined(values.map(|text| setting.kind.parse(text))),
+            _ if setting.kind.repeats() => joined(setting.kind, values),
             1 => setting.kind.parse(values.next()?),
             _ => Err(TWICE.to_owned()),
         };
@@ -113,14 +114,13 @@ fn givens(matches: &ArgMatches) -> Vec<Given> {
 }
 
 /// One list of all values of a flag that was given more than once.
-fn joined(values: impl Iterator<Item = Result<Value, String>>) -> Result<Value, String> {
-    let mut all = Vec::new();
-    for value in values {
-        if let Value::Sequence(list) = value? {
-            all.extend(list);
-        }
-    }
-    Ok(Value::Sequence(all))
+fn joined<'a>(kind: Kind, texts: impl Iterator<Item = &'a String>) -> Result<Value, String> {
+    let lists: Vec<Value> = each(texts, |text| kind.parse(text))?;
+    let items = lists.into_iter().filter_map(|list| match list {
+        Value::Sequence(items) => Some(items),
+        _ => None,
+    });
+    Ok(Value::Sequence(items.flatten().collect()))
 }
 
 /// The whole command line, for parsing and for help. A command's flags are made only when it

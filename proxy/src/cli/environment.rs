@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     layer::{Given, Source},
-    nearest::nearest,
     opentelemetry,
     own::{self, Own},
 };
 use crate::config::{
     Problem,
     kind::Kind,
+    nearest::nearest,
     setting::{ALL, Setting},
 };
 

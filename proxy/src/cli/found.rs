@@ -31,17 +31,19 @@ impl Found {
     }
 }
 
-/// What `mcp.json` says, and the server's name there as its id.
+/// What `mcp.json` says, and the server's name there as its id; `givens` are stronger.
 pub(super) fn of_mode(
     mode: Mode,
     path: Option<&Path>,
     server: Option<(String, Source)>,
     environment: &Environment,
+    givens: &[Given],
 ) -> Found {
     let mut found = match path {
         Some(path) => {
             let name = server.as_ref().map(|(name, _)| name.as_str());
-            mcp_json::read(path, name, mode, environment)
+            let replaced: Vec<&str> = givens.iter().map(|given| given.setting.key).collect();
+            mcp_json::read(path, name, mode, environment, &replaced)
         }
         None => Found { mode: Some(mode), whole: true, ..Found::default() },
     };

@@ -58,16 +58,16 @@ pub(super) struct Given {
 
 impl Given {
     /// How the person who gave it knows it.
-    fn name(&self) -> String {
+    fn name(&self, mode: Mode) -> String {
         match &self.source {
-            Source::File(..) => format!("{} ({})", self.setting.key, self.source),
+            Source::File(..) => format!("{} ({})", self.setting.path(mode), self.source),
             Source::Variable(name) | Source::Flag(name) => name.clone(),
         }
     }
 
     /// A problem with it: its name, then what is wrong.
-    fn problem(&self, wrong: &str) -> Problem {
-        let text = format!("{} {wrong}", self.name());
+    fn problem(&self, wrong: &str, mode: Mode) -> Problem {
+        let text = format!("{} {wrong}", self.name(mode));
         Problem { usage: matches!(self.source, Source::Flag(_)), text }
     }
 
@@ -115,7 +115,7 @@ impl Layers {
             let scope = given.setting.scope;
             let problem = match mode {
                 Some(mode) if !scope.covers(mode, listens) => {
-                    (!is_variable).then(|| given.problem(&scope.objection(mode)))
+                    (!is_variable).then(|| given.problem(&scope.objection(mode), mode))
                 }
                 None if is_variable && scope != Scope::Any => None,
                 _ => layers.lay(given),
@@ -123,15 +123,21 @@ impl Layers {
             // The two halves of a command have the same to say.
             problems.extend(problem.filter(|problem| !problems.contains(problem)));
         }
+        let mode = layers.paths();
         for given in layers.chosen.values().flatten() {
-            problems.extend(given.value.as_ref().err().map(|wrong| given.problem(wrong)));
+            problems.extend(given.value.as_ref().err().map(|wrong| given.problem(wrong, mode)));
         }
         layers
     }
 
+    /// The mode by which places are named, also while none is known.
+    fn paths(&self) -> Mode {
+        self.mode.unwrap_or(Mode::Http)
+    }
+
     /// Puts one given over those that are weaker.
     fn lay(&mut self, given: Given) -> Option<Problem> {
-        let mode = self.mode.unwrap_or(Mode::Http);
+        let mode = self.paths();
         let at = self.chosen.entry(given.setting.path(mode)).or_default();
         if given.setting.kind.adds_up() {
             at.push(given);
@@ -139,7 +145,8 @@ impl Layers {
         }
         let equal = at.iter().find(|other| other.source.rank() == given.source.rank());
         let beside = equal
-            .map(|other| given.problem(&format!("is given beside {}; keep one", other.name())));
+            .map(|other| format!("is given beside {}; keep one", other.name(mode)))
+            .map(|wrong| given.problem(&wrong, mode));
         *at = vec![given];
         beside
     }

@@ -29,11 +29,13 @@ use expand::Expander;
 use itself::Started;
 
 /// What the file says of the server of that name, or of the only one; its name is its id.
+/// What is `replaced`, by the keys of its settings, is not looked at.
 pub(super) fn read(
     path: &Path,
     name: Option<&str>,
     mode: Mode,
     environment: &Environment,
+    replaced: &[&str],
 ) -> Found {
     let file = path.display().to_string();
     let refused = |text: String| Found { mode: Some(mode), ..Found::unreadable(text) };
@@ -57,7 +59,9 @@ pub(super) fn read(
     };
     let entry = Entry::read(entry, &mut reader);
     let mut expander = Expander::new(environment, workspace(path));
-    let mut values = match fits(&entry, mode) {
+    let fits = fits(&entry, mode);
+    let entry = entry.sifted(replaced);
+    let mut values = match fits {
         Ok(()) if mode == Mode::Stdio => {
             local(&entry, path, &mut expander, environment, &mut reader.problems)
         }
@@ -192,11 +196,10 @@ fn local(
     problems: &mut Vec<(usize, String)>,
 ) -> Vec<Said> {
     let key = |key: &str| format!("upstream.stdio.{key}");
-    let Some(command) = &entry.command else { return Vec::new() };
     let mut started = Started::default();
-    started.words.push(expander.expand(command));
-    started.words.extend(entry.args.iter().map(|arg| expander.expand(arg)));
-    started.cwd = entry.cwd.as_ref().map(|cwd| expander.expand(cwd));
+    let words = entry.command.iter().chain(&entry.args);
+    started.words = words.map(|word| expander.expand(word)).collect();
+    started.cwd = entry.cwd.as_ref().and_then(|cwd| expander.whole(cwd));
 
     let mut env = Mapping::new();
     if let Some(file) = &entry.env_file {
@@ -207,20 +210,24 @@ fn local(
     );
     let variable = env.get("MCPULSE_PROXY_CONFIG").and_then(Value::as_str);
     started.variable = variable.map(str::to_owned);
-    if itself::is_itself(&started, path, environment) {
+    if let Some(command) = &entry.command
+        && itself::is_itself(&started, path, environment)
+    {
         let text = "it starts mcpulse-proxy on this same file, which would start itself for ever; \
                     give --config a copy of the file that has the server's own command";
         problems.push((command.line, text.to_owned()));
     }
 
-    let mut words = started.words.into_iter().map(Value::from);
-    let line = entry.args.first().map_or(command.line, |arg| arg.line);
-    let program = words.next().unwrap_or_default();
-    let mut values = vec![(key("program"), program, command.line)];
-    values.push((key("args"), words.collect(), line));
-    if !env.is_empty() {
-        let line = entry.env.first().map(|(_, text)| text).or(entry.env_file.as_ref());
-        values.push((key("env"), env.into(), line.map_or(command.line, |text| text.line)));
+    let mut values = Vec::new();
+    if let Some(command) = &entry.command {
+        let mut words = started.words.into_iter().map(Value::from);
+        let line = entry.args.first().map_or(command.line, |arg| arg.line);
+        values.push((key("program"), words.next().unwrap_or_default(), command.line));
+        values.push((key("args"), words.collect(), line));
+    }
+    let first = entry.env.first().map(|(_, text)| text).or(entry.env_file.as_ref());
+    if let Some(first) = first.filter(|_| !env.is_empty()) {
+        values.push((key("env"), env.into(), first.line));
     }
     values.extend(
         started.cwd.zip(entry.cwd.as_ref()).map(|(cwd, text)| (key("cwd"), cwd.into(), text.line)),
@@ -234,7 +241,7 @@ fn variables_of(
     expander: &mut Expander<'_>,
     problems: &mut Vec<(usize, String)>,
 ) -> Vec<(Value, Value)> {
-    let name = expander.expand(file);
+    let Some(name) = expander.whole(file) else { return Vec::new() };
     let path = expander.folder().join(name);
     let name = path.display();
     match std::fs::read_to_string(&path) {
@@ -254,8 +261,8 @@ fn variables_of(
 fn remote(entry: &Entry, mode: Mode, expander: &mut Expander<'_>) -> Vec<Said> {
     let key = |key: &str| format!("upstream.{}.{key}", mode.name());
     let url = entry.url.as_ref();
-    let mut values: Vec<Said> =
-        url.map(|url| (key("url"), expander.expand(url).into(), url.line)).into_iter().collect();
+    let url = url.and_then(|url| Some((key("url"), expander.whole(url)?.into(), url.line)));
+    let mut values: Vec<Said> = url.into_iter().collect();
     let header = |(name, text): &(String, Text)| -> Value {
         let header = [("name", name.clone()), ("value", expander.expand(text))];
         let header = header.into_iter().map(|(key, text)| (key.into(), text.into()));

@@ -1,7 +1,7 @@
 //! Takes out of a command line what clap would stop at, so that all of it is said at once.
 
-use super::{nearest::nearest, own};
-use crate::config::{Problem, kind::Kind, setting::Setting};
+use super::own;
+use crate::config::{Problem, kind::Kind, nearest::nearest, setting::Setting};
 
 /// The words behind a command that clap can read, each flag in one word with its value, and
 /// what is wrong with the others. No value is shown: it may be a secret.
@@ -41,7 +41,9 @@ pub(super) fn sift(command: &str, words: Vec<String>) -> (Vec<String>, Vec<Probl
             Some(_) if joined => kept.push(word),
             Some(takes) => match words.next_if(|next| takes.may_be(next)) {
                 Some(value) => kept.push(format!("{word}={value}")),
-                None => say(format!("--{name} needs a value")),
+                None => say(format!(
+                    "--{name} needs a value; write --{name}=VALUE for one that begins with dashes"
+                )),
             },
             None => {
                 say(unknown(name, command));
@@ -60,8 +62,8 @@ enum Takes {
     Nothing,
     /// A word that is no flag.
     Value,
-    /// A word that may begin with dashes, as secrets do.
-    AnyWord,
+    /// A word that may begin with dashes, as secrets do, but is none of the flags.
+    Secret,
 }
 
 impl Takes {
@@ -69,7 +71,7 @@ impl Takes {
         let setting = Setting::flagged()
             .find(|setting| setting.flag == flag || setting.alias == Some(flag))
             .map(|setting| match setting.kind {
-                Kind::Secret | Kind::Header | Kind::Headers => Self::AnyWord,
+                Kind::Secret | Kind::Header | Kind::Headers => Self::Secret,
                 _ => Self::Value,
             });
         let own = || match own::ALL.iter().find(|own| own.flag == flag)?.placeholder {
@@ -80,7 +82,9 @@ impl Takes {
     }
 
     fn may_be(&self, word: &str) -> bool {
-        word != "--" && (*self == Self::AnyWord || !is_flag(word))
+        let name = |word: &str| Some(word.strip_prefix("--")?.split('=').next()?.to_owned());
+        let is_ours = || name(word).is_some_and(|name| Self::of(&name).is_some());
+        word != "--" && (!is_flag(word) || *self == Self::Secret && word != "-h" && !is_ours())
     }
 }
 

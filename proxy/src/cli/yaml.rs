@@ -8,14 +8,17 @@ use serde_yaml::{Mapping, Value};
 use super::{
     found::Found,
     layer::{Given, Source},
-    nearest::nearest,
 };
 use crate::config::{
     Mode, Problem,
+    nearest::nearest,
     setting::{ALL, Setting},
 };
 
 mod tree;
+
+/// What to do about a file in which nothing can be found.
+const BEGIN: &str = "begin with a copy of mcpulse-proxy.example.yaml";
 
 /// What the file says, and the mode that follows from it.
 pub(super) fn read(path: &Path) -> Found {
@@ -24,9 +27,12 @@ pub(super) fn read(path: &Path) -> Found {
         Ok(text) => text,
         Err(error) => return Found::unreadable(format!("read --config {file}: {error}")),
     };
+    if text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
+        return Found::unreadable(format!("{file} is empty; {BEGIN}"));
+    }
     let (map, again) = match tree::read(&text) {
         Ok((Value::Mapping(map), again)) => (map, again),
-        Ok(_) => return Found::unreadable(format!("{file} is no mapping of settings")),
+        Ok(_) => return Found::unreadable(format!("{file} is no mapping of settings; {BEGIN}")),
         Err(error) => return Found::unreadable(format!("{file} is not YAML: {error}")),
     };
     if map.contains_key("mcpServers") || map.contains_key("servers") {
@@ -248,6 +254,9 @@ mod tests {
         assert!(problems("{\"mcpServers\": {}}").contains("is an mcp.json"));
         assert!(problems("a: [").contains("is not YAML"));
         assert!(problems("text").contains("no mapping"));
+        for empty in ["", "# only this\n"] {
+            assert!(problems(empty).contains("FILE is empty; begin with a copy of"), "{empty}");
+        }
     }
 
     #[test]

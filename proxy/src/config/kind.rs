@@ -28,6 +28,8 @@ pub enum Kind {
     Pem(&'static str),
     /// A directory that must be there.
     Directory,
+    /// A directory that is made when it is not there.
+    NewDirectory,
     /// A URL with scheme `http` or `https`.
     Url,
     /// A URL without path.
@@ -81,7 +83,7 @@ impl Kind {
             Self::Text(name) | Self::Texts(name) => name,
             Self::Level => "LEVEL",
             Self::Path | Self::Pem(_) | Self::SecretFile => "FILE",
-            Self::Directory => "DIRECTORY",
+            Self::Directory | Self::NewDirectory => "DIRECTORY",
             Self::Url | Self::Origin | Self::Collector => "URL",
             Self::Endpoint => "HOST:PORT",
             Self::Address => "[HOST]:PORT",
@@ -122,7 +124,7 @@ impl Kind {
             return Err(format!("is empty; write {}", self.placeholder()));
         }
         match self {
-            Self::Text(_) | Self::Path => printable(text).map(Into::into),
+            Self::Text(_) | Self::Path | Self::NewDirectory => printable(text).map(Into::into),
             Self::Texts(_) => Ok(header::items(text).collect()),
             Self::Level => level(text).map(Into::into),
             Self::Pem(label) => file::pem(text, label).map(Into::into),
@@ -145,13 +147,13 @@ impl Kind {
             Self::OneOf(words) => one_of(text, words),
             Self::Secret => header::sendable(text).map(|()| text.into()),
             Self::SecretFile => file::secret(text).map(in_file),
-            Self::Header => text.lines().map(header::spelled).collect(),
-            Self::Headers => header::items(text).map(header::spelled).collect(),
-            Self::HeaderPairs => header::items(text).map(header::from_pair).collect(),
+            Self::Header => each(text.lines(), header::spelled),
+            Self::Headers => each(header::items(text), header::spelled),
+            Self::HeaderPairs => each(header::items(text), header::from_pair),
             Self::Pairs => {
-                let pairs = header::items(text).map(header::pair);
-                let pairs = pairs.map(|pair| pair.map(|(name, value)| (name.into(), value.into())));
-                pairs.collect::<Result<Mapping, _>>().map(Value::Mapping)
+                let pairs: Vec<(String, String)> = each(header::items(text), header::pair)?;
+                let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+                Ok(Value::Mapping(pairs.collect()))
             }
             Self::Words => words::split(text, words::Rules::HERE)
                 .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
@@ -167,11 +169,9 @@ impl Kind {
     /// As [`Kind::parse`].
     pub fn check(self, value: &Value) -> Result<Value, String> {
         match (self, value) {
-            (Self::Texts(_) | Self::Args, Value::Sequence(items)) => {
-                items.iter().map(text_of).collect()
-            }
+            (Self::Texts(_) | Self::Args, Value::Sequence(items)) => each(items, text_of),
             (Self::Headers | Self::HeaderPairs, Value::Sequence(items)) => {
-                items.iter().map(header::listed).collect()
+                each(items, header::listed)
             }
             (Self::Pairs, Value::Mapping(map)) => by_name(map, |value| Ok(text_of(value)?.into())),
             (Self::Variables, Value::Mapping(map)) => by_name(map, |value| match value {
@@ -180,7 +180,10 @@ impl Kind {
             }),
             (Self::Secret, Value::Mapping(map)) => match map.get("file").and_then(Value::as_str) {
                 Some(path) if map.len() == 1 => Self::SecretFile.parse(path),
-                _ => Err(self.misshapen(value)),
+                _ => {
+                    header::keyed(map, &["file"])?;
+                    Err(self.misshapen(value))
+                }
             },
             (Self::Secret, Value::String(text)) => self.parse(unveiled(text)?),
             (Self::Words, Value::String(program)) => printable(program).map(Into::into),
@@ -202,6 +205,25 @@ impl Kind {
         };
         format!("is {}; write {shape}", what(value))
     }
+}
+
+/// What `read` makes of each item, or what is wrong with each that is wrong; of several, by its
+/// place.
+///
+/// # Errors
+/// To follow the setting's name, as those of [`Kind::parse`].
+pub fn each<I, T, All: FromIterator<T>>(
+    items: impl IntoIterator<Item = I>,
+    read: impl Fn(I) -> Result<T, String>,
+) -> Result<All, String> {
+    let read: Vec<Result<T, String>> = items.into_iter().map(read).collect();
+    let alone = read.len() == 1;
+    let wrong = |(at, read): (usize, &Result<T, String>)| {
+        let wrong = read.as_ref().err()?;
+        Some(if alone { wrong.clone() } else { format!("entry {} {wrong}", at + 1) })
+    };
+    let wrong: Vec<String> = read.iter().enumerate().filter_map(wrong).collect();
+    if wrong.is_empty() { Ok(read.into_iter().flatten().collect()) } else { Err(wrong.join("; ")) }
 }
 
 fn printable(text: &str) -> Result<&str, String> {

@@ -152,8 +152,8 @@ pub fn defaults() -> Value {
 
 use Kind::{
     Address, Args, Collector, Count, Directory, Duration, Endpoint, Header, HeaderPairs, Headers,
-    Level, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text, Texts, Url,
-    Variables, Wait, Words,
+    Level, NewDirectory, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text,
+    Texts, Url, Variables, Wait, Words,
 };
 use Scope::{Listener, Remote, RemoteOrListener, Stdio};
 
@@ -208,7 +208,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("flush-interval", "mcpulse.flushInterval", Wait, "Longest wait for a batch to fill up"),
     Setting::new("mcpulse-queue-calls", "mcpulse.queueCalls", Count(1, MOST), "Calls kept in memory while MCPulse is away"),
     Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size(64 << 10), "Bytes kept in memory while MCPulse is away"),
-    Setting::new("spool-dir", "mcpulse.spoolDir", Path, "Directory in which calls wait for MCPulse across restarts"),
+    Setting::new("spool-dir", "mcpulse.spoolDir", NewDirectory, "Directory in which calls wait for MCPulse across restarts"),
     Setting::new("spool-limit", "mcpulse.spoolLimit", Size(64 << 10), "Most bytes in that directory"),
 
     Setting::new("metrics-listen", "metricsListen", Address, "Address of /metrics, /healthz and /readyz; off unless given"),

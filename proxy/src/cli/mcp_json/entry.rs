@@ -1,4 +1,4 @@
-//! One server in `mcp.json`, as its file spells it: numbers and switches count as their text,
+//! One server in `mcp.json`, as its file spells it: but for the command, numbers and switches count as their text,
 //! `null` as nothing, of equal keys the last, and keys that only a client needs are passed over.
 
 use jsonc_parser::ast::{Object, Value};
@@ -26,7 +26,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn read(entry: &Object<'_>, reader: &mut Reader<'_>) -> Self {
         Self {
-            command: reader.text(entry, "command"),
+            command: reader.command(entry),
             args: reader.texts(entry, "args"),
             url: reader.text(entry, "url"),
             kind: reader.text(entry, "type"),
@@ -35,6 +35,17 @@ impl Entry {
             env_file: reader.text(entry, "envFile"),
             cwd: reader.text(entry, "cwd"),
         }
+    }
+
+    /// Without what is of no use, and what settings of these keys replace.
+    pub(super) fn sifted(mut self, replaced: &[&str]) -> Self {
+        if replaced.contains(&"upstream.stdio.program") {
+            (self.command, self.args) = (None, Vec::new());
+        }
+        self.command = self.command.filter(|command| !command.value.is_empty());
+        self.cwd = self.cwd.filter(|_| !replaced.contains(&"upstream.stdio.cwd"));
+        self.url = self.url.filter(|_| !replaced.contains(&"upstream.$.url"));
+        self
     }
 }
 
@@ -55,6 +66,19 @@ impl Reader<'_> {
     fn text(&mut self, entry: &Object<'_>, key: &str) -> Option<Text> {
         let (value, line) = self.member(entry, key)?;
         self.scalar(value, line, || format!("{key} is no text"))
+    }
+
+    /// The program, for which no number stands; empty when it is something else.
+    fn command(&mut self, entry: &Object<'_>) -> Option<Text> {
+        let (value, line) = self.member(entry, "command")?;
+        let value = match value {
+            Value::StringLit(text) => text.value.clone().into_owned(),
+            _ => String::new(),
+        };
+        if value.is_empty() {
+            self.problems.push((line, "command is no text that names a program".to_owned()));
+        }
+        Some(Text { value, line })
     }
 
     fn texts(&mut self, entry: &Object<'_>, key: &str) -> Vec<Text> {

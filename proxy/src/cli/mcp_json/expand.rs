@@ -25,20 +25,30 @@ impl<'a> Expander<'a> {
         self.workspace.as_deref().unwrap_or(Path::new(""))
     }
 
+    /// The text with its references replaced; those that cannot be stay.
     pub(super) fn expand(&mut self, text: &Text) -> String {
         let mut expanded = String::with_capacity(text.value.len());
         let mut rest = text.value.as_str();
         while let Some((before, after)) = rest.split_once("${") {
             let Some((reference, behind)) = after.split_once('}') else { break };
             expanded.push_str(before);
-            match self.resolve(reference) {
-                Some(value) => expanded.push_str(&value),
-                None => self.unresolved.push((text.line, remedy(reference))),
+            if let Some(value) = self.resolve(reference) {
+                expanded.push_str(&value);
+            } else {
+                self.unresolved.push((text.line, remedy(reference)));
+                expanded.extend(["${", reference, "}"]);
             }
             rest = behind;
         }
         expanded.push_str(rest);
         expanded
+    }
+
+    /// The same; none when there is one that cannot be replaced.
+    pub(super) fn whole(&mut self, text: &Text) -> Option<String> {
+        let before = self.unresolved.len();
+        let expanded = self.expand(text);
+        (self.unresolved.len() == before).then_some(expanded)
     }
 
     fn resolve(&self, reference: &str) -> Option<String> {
@@ -90,7 +100,8 @@ mod tests {
         assert_eq!(expander.expand(&known), "a 11 two 1 /home/x/b /w/c $A ${");
         assert!(expander.unresolved.is_empty());
         let mut expander = Expander::new(&environment, None);
-        expander.expand(&text("${env:B} ${input:api-key} ${workspaceFolder}"));
+        let unknown = text("${env:B} ${input:api-key} ${workspaceFolder}");
+        assert_eq!(expander.expand(&unknown), unknown.value);
         let all = format!("{:?}", expander.unresolved);
         for part in ["7, ", "variable B", "${input:api-key}", "${workspaceFolder}"] {
             assert!(all.contains(part), "{all}");

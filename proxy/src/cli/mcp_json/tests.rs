@@ -22,7 +22,7 @@ fn written(text: &str) -> Written {
 fn values(text: &str, name: Option<&str>, mode: Mode) -> Result<(String, String), String> {
     let file = written(text);
     let environment = environment(&[("TOKEN", "hunter2")]);
-    let found = read(&file.path, name, mode, &environment);
+    let found = read(&file.path, name, mode, &environment, &[]);
     if !found.problems.is_empty() {
         assert!(found.problems.iter().all(|problem| !problem.usage));
         let shown = file.path.display().to_string();
@@ -109,7 +109,7 @@ fn an_env_file_gives_variables_and_env_wins_over_it() {
              \"env\": {{\"A\": \"entry\"}}}}}}}}"
         );
         write(".vscode/mcp.json", &text);
-        read(&folder.path().join(".vscode/mcp.json"), None, Mode::Stdio, &environment(&[]))
+        read(&folder.path().join(".vscode/mcp.json"), None, Mode::Stdio, &environment(&[]), &[])
     };
     for env_file in ["${workspaceFolder}/.env", ".env"] {
         let found = entry(env_file);
@@ -193,6 +193,53 @@ fn all_mistakes_of_an_entry_are_named_at_once() {
 }
 
 #[test]
+fn a_command_is_a_text() {
+    let one = values(r#"{"servers": {"a": {"command": 5}}}"#, None, Mode::Stdio).unwrap_err();
+    assert_eq!(one, "FILE line 1: server 'a': command is no text that names a program");
+    let file = r#"{"servers": {"a": {"command": 5, "args": "x", "env": [1]}}}"#;
+    let all = values(file, None, Mode::Stdio).unwrap_err();
+    for part in ["command is no text", "args is no list", "env is no mapping"] {
+        assert!(all.contains(part), "{all}");
+    }
+    assert_eq!(all.lines().count(), 3, "{all}");
+}
+
+/// What is wrong with the values themselves, besides what is wrong with the entry.
+fn false_problems(entry: &str, mode: Mode) -> usize {
+    let file = written(&format!(r#"{{"servers": {{"a": {entry}}}}}"#));
+    let found = read(&file.path, None, mode, &environment(&[]), &[]);
+    assert_eq!(found.problems.len(), 1, "{found:?}");
+    found.givens.iter().filter(|given| given.value.is_err()).count()
+}
+
+#[test]
+fn what_cannot_be_resolved_is_one_problem() {
+    for (entry, mode) in [
+        (r#"{"url": "https://a", "headers": {"A": "${input:tk}"}}"#, Mode::Http),
+        (r#"{"url": "${env:NONE}/mcp"}"#, Mode::Http),
+        (r#"{"command": "${env:NONE}"}"#, Mode::Stdio),
+        (r#"{"command": "p", "cwd": "${env:NONE}/x"}"#, Mode::Stdio),
+        (r#"{"command": "p", "envFile": "${env:NONE}/x"}"#, Mode::Stdio),
+    ] {
+        assert_eq!(false_problems(entry, mode), 0, "{entry}");
+    }
+}
+
+#[test]
+fn what_is_replaced_needs_no_variable() {
+    let stdio = r#"{"servers": {"a": {"command": "${env:NONE}", "args": ["${env:NONE}"],
+                    "cwd": "${env:NONE}", "env": {"A": "1"}}}}"#;
+    let file = written(stdio);
+    let replaced = ["upstream.stdio.program", "upstream.stdio.cwd"];
+    let found = read(&file.path, None, Mode::Stdio, &environment(&[]), &replaced);
+    assert_eq!(found.problems, []);
+    assert_eq!(found.givens.len(), 2, "{found:?}");
+    let file = written(r#"{"servers": {"a": {"url": "${env:NONE}"}}}"#);
+    let found = read(&file.path, None, Mode::Http, &environment(&[]), &["upstream.$.url"]);
+    assert_eq!(found.problems, []);
+}
+
+#[test]
 fn an_entry_that_starts_the_proxy_on_its_own_file_is_refused() {
     let starts_itself = |entry: &str| {
         let folder = tempfile::tempdir().unwrap();
@@ -203,7 +250,7 @@ fn an_entry_that_starts_the_proxy_on_its_own_file_is_refused() {
         std::fs::write(&path, text.replace("FILE", path.to_str().unwrap())).unwrap();
         let mut environment = environment(&[("HOME", home.to_str().unwrap()), ("NAME", "mcp")]);
         environment.program = std::env::current_exe().ok();
-        let found = read(&path, None, Mode::Stdio, &environment);
+        let found = read(&path, None, Mode::Stdio, &environment, &[]);
         assert!(
             found.problems.iter().all(|problem| problem.text.contains("for ever")),
             "{found:?}"

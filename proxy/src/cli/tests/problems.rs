@@ -112,6 +112,8 @@ fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configur
         ("stdio --server-id", "--server-id needs a value"),
         ("stdio --server-id --command x", "--server-id needs a value"),
         ("stdio --print-config=no", "--print-config takes no value"),
+        ("http --bearer-token --listen :0", "--bearer-token needs a value; write --bearer-token="),
+        ("http --header --listen=:0", "--header needs a value"),
         ("stdio --server-id x --server-id y", "--server-id is given more than once; keep one"),
         ("stdio --config x --config y", "--config is given more than once; keep one"),
         ("http --bearer-token x --auth-token y", "--bearer-token is given more than once"),
@@ -135,4 +137,98 @@ fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configur
         let (usage, text) = refused(&format!("mcpulse-proxy {line}"), &[]);
         assert!(!usage && text.contains(part), "{line}: {text}");
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_dialled_is_a_problem_like_the_others() {
+    for (flag, remedy) in [
+        ("--mcpulse-url http://host:1/path", "has a path, and gRPC has none"),
+        ("--mcpulse-url https://host?x", "has a path"),
+        ("--mcpulse-url http://host:99999", "has no valid port"),
+        ("--otel-endpoint http://host:99999", "has no valid port"),
+        ("--otel-endpoint ftp://foo", "write e.g. http://localhost:4317"),
+        ("--otel-endpoint http://u:p@h:1", "--otel-headers"),
+        ("--mcpulse-url https://u:p@h:1", "--mcpulse-api-key"),
+        ("--mcpulse-url ftp://h:1", "write e.g. https://mcpulse.example.com"),
+    ] {
+        let line = format!("mcpulse-proxy stdio --server-id x --command y --workers 0 {flag}");
+        let (usage, text) = refused(&format!("{line} --print-config"), &[]);
+        assert!(usage && text.contains("2 problems") && text.contains(remedy), "{flag}: {text}");
+        assert!(!text.contains("api.example.com"), "{text}");
+    }
+    let (usage, _) = refused(
+        "mcpulse-proxy stdio --server-id x --command y",
+        &[("MCPULSE_URL", "http://host:1/path")],
+    );
+    assert!(!usage);
+}
+
+#[test]
+fn every_wrong_entry_of_a_list_is_named_by_its_place() {
+    let http = "mcpulse-proxy http --server-id x --remote-url https://a --listen :1";
+    for (flags, wrong) in [
+        (
+            "--headers 'A:1,bad one:hunter2,:hunter2'",
+            "--headers entry 2 has a name that no HTTP header can have; \
+             entry 3 has a name that no HTTP header can have",
+        ),
+        (
+            "--header hunter2 --header 'bad name: hunter2' --header 'A: 1'",
+            "--header entry 1 has no colon; write Name:value, and values that have commas with \
+             --header; entry 2 has a name that no HTTP header can have",
+        ),
+        ("--header hunter2", "--header has no colon; write Name:value, and values"),
+        (
+            "--otel-headers a=1,hunter2,b=%ff",
+            "--otel-headers entry 2 has no '='; write name=value; entry 3 is not UTF-8",
+        ),
+    ] {
+        let (usage, text) = refused(&format!("{http} {flags}"), &[]);
+        assert!(usage && text.contains(wrong) && !text.contains("hunter2"), "{flags}: {text}");
+    }
+}
+
+#[test]
+fn wrong_keys_below_a_setting_are_named_with_the_nearest() {
+    let files = Files::new(&[(
+        "p.yaml",
+        "serverId: x\nlisten: {address: ':1'}\nupstream:\n  http:\n    url: https://a\n    \
+         bearerToken: {fil: /hunter2}\n    headers:\n      - {name: A, value: hunter2, valu: z}\n      \
+         - {nme: X}\n      - {name: A, value: {hunter2: 1}}\n",
+    )]);
+    let (usage, text) =
+        refused(&format!("mcpulse-proxy run --config {}", files.text("p.yaml")), &[]);
+    for part in [
+        "2 problems",
+        "upstream.http.bearerToken (file ",
+        "line 6) has the unknown key fil, did you mean file?",
+        "upstream.http.headers (file ",
+        "line 7) entry 1 has the unknown key valu, did you mean value?",
+        "entry 2 has the unknown key nme, did you mean name?",
+        "entry 3 has an unknown key",
+    ] {
+        assert!(text.contains(part), "'{part}' is not in {text}");
+    }
+    assert!(!usage && !text.contains('$') && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn an_entry_of_mcp_json_has_no_false_problems() {
+    let files = Files::new(&[(
+        "mcp.json",
+        r#"{"servers": {"a": {"url": "https://a", "headers": {"A": "${input:tk}"}},
+            "b": {"command": "${env:NONE}", "args": ["${env:NONE}"]}, "c": {"command": 5}}}"#,
+    )]);
+    let json = files.text("mcp.json");
+    let http = format!("mcpulse-proxy http --listen :1 --config {json} --server a");
+    let (_, text) = refused(&http, &[]);
+    assert!(text.contains("${input:tk}") && !text.contains("problems"), "{text}");
+    let stdio = format!("mcpulse-proxy stdio --config {json} --server b");
+    let (_, text) = refused(&stdio, &[]);
+    assert!(text.contains("2 problems") && text.matches("variable NONE").count() == 2, "{text}");
+    config(&format!("{stdio} --command 'p q'"), &[]);
+    config(&stdio, &[("MCPULSE_PROXY_COMMAND", "p q")]);
+    config(&format!("{stdio} -- p q"), &[]);
+    let (_, text) = refused(&format!("mcpulse-proxy stdio --config {json} --server c"), &[]);
+    assert!(text.contains("command is no text") && !text.contains("problems"), "{text}");
 }

@@ -11,7 +11,7 @@ fn samples(kind: Kind, files: &Files) -> [String; 3] {
     let three = |text: &dyn Fn(u64) -> String| [1, 2, 3].map(text);
     match kind {
         Kind::Text(_) | Kind::Texts(_) | Kind::Secret | Kind::Words => three(&|n| format!("v{n}")),
-        Kind::Path => three(&|n| format!("/no/such/v{n}")),
+        Kind::Path | Kind::NewDirectory => three(&|n| format!("/no/such/v{n}")),
         Kind::Level => ["debug", "warn", "error"].map(str::to_owned),
         Kind::Pem(_) => three(&|n| files.text(&format!("pem{n}"))),
         Kind::SecretFile => three(&|n| files.text(&format!("file{n}"))),

@@ -1,20 +1,30 @@
 //! Addresses and URLs. A URL is never shown in a message: its query may be a key.
 
-/// A URL with scheme `http` or `https`, without credentials.
+/// The URL of a server: scheme `http` or `https`, without credentials.
 pub(super) fn url(text: &str) -> Result<String, String> {
+    web(text, "https://api.example.com/mcp", "send them with --bearer-token or --header")
+}
+
+/// A URL with scheme `http` or `https`; the remedies are an example, and what to do with
+/// credentials.
+fn web(text: &str, example: &str, credentials: &str) -> Result<String, String> {
     let uri: http::Uri = text.parse().map_err(|error| format!("is no URL ({error})"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err("is no http:// or https:// URL; write e.g. https://api.example.com/mcp".into());
+        return Err(format!("is no http:// or https:// URL; write e.g. {example}"));
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("has credentials in it; send them with --bearer-token or --header".into());
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return Err(format!("has credentials in it; {credentials}"));
+    }
+    if uri.port_u16().is_none() && uri.host() != Some(authority) {
+        return Err(format!("has no valid port; write e.g. {example}"));
     }
     Ok(text.to_owned())
 }
 
 /// Scheme and authority, nothing else.
 pub(super) fn origin(text: &str) -> Result<String, String> {
-    let url = url(text)?;
+    let url = web(text, "https://mcp.example.com", "leave them out")?;
     let bare = url.strip_suffix('/').unwrap_or(&url);
     if bare.matches('/').count() == 2 && !bare.contains(['?', '#']) {
         Ok(bare.to_owned())
@@ -29,7 +39,13 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     if text.contains("://") {
-        return url(text);
+        let url = web(text, "https://mcpulse.example.com", "send the key with --mcpulse-api-key")?;
+        if url.strip_suffix('/').unwrap_or(&url).matches('/').count() > 2
+            || url.contains(['?', '#'])
+        {
+            return Err("has a path, and gRPC has none; write scheme, host and port only".into());
+        }
+        return Ok(url);
     }
     let spelled = "is neither HOST:PORT nor a URL; write e.g. localhost:50051, or none";
     listener(text).ok().filter(|text| !text.starts_with(':')).ok_or_else(|| spelled.to_owned())
@@ -38,7 +54,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
 /// A URL, or `HOST:PORT` for one without TLS.
 pub(super) fn collector(text: &str) -> Result<String, String> {
     if text.contains("://") {
-        return url(text);
+        return web(text, "http://localhost:4317", "send them with --otel-headers");
     }
     match listener(text) {
         Ok(text) if !text.starts_with(':') => Ok(format!("http://{text}")),

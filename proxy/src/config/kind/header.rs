@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 use serde_yaml::{Mapping, Value};
 
 use super::Kind;
+use crate::config::nearest::nearest;
 
 /// The parts of a list that has commas between them.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -12,20 +13,33 @@ pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
 
 /// `Name: value`.
 pub(super) fn spelled(text: &str) -> Result<Value, String> {
-    let (name, value) = text.split_once(':').ok_or(
-        "has a part without a colon; write Name:value, and values that have commas with --header",
-    )?;
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("has no colon; write Name:value, and values that have commas with --header")?;
     entry(name.trim(), value.trim())
 }
 
 /// `{name: …, value: …}`, where the value may be in a file.
 pub(super) fn listed(value: &Value) -> Result<Value, String> {
-    let parts = value.as_mapping().filter(|map| map.len() == 2);
-    let parts = parts.and_then(|map| Some((map.get("name")?.as_str()?, map.get("value")?)));
-    let (name, value) = parts.ok_or("has an entry that is not {name: …, value: …}")?;
+    let map = value.as_mapping().ok_or("is not {name: …, value: …}")?;
+    keyed(map, &["name", "value"])?;
+    let parts = map.get("name").and_then(Value::as_str).zip(map.get("value"));
+    let (name, value) = parts.ok_or("is not {name: …, value: …}")?;
     match Kind::Secret.check(value)? {
         Value::String(text) => entry(name, &text),
         file => with_name(name, file),
+    }
+}
+
+/// Whether a mapping has no other keys than these. A key that is near none of them may be a
+/// secret in the wrong place, and is not shown.
+pub(super) fn keyed(map: &Mapping, known: &[&str]) -> Result<(), String> {
+    let wrong = map.keys().find(|key| !key.as_str().is_some_and(|key| known.contains(&key)));
+    let Some(wrong) = wrong else { return Ok(()) };
+    let wrong = wrong.as_str().unwrap_or_default();
+    match nearest(wrong, known.iter().map(|&known| (known, known))) {
+        Some(meant) => Err(format!("has the unknown key {wrong}, did you mean {meant}?")),
+        None => Err(format!("has an unknown key beside {}", known.join(" and "))),
     }
 }
 
@@ -52,7 +66,7 @@ pub(super) fn sendable(value: &str) -> Result<(), String> {
 
 /// The halves of `name=value`, percent-decoded as OpenTelemetry's variables are.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("has a part without '='; write name=value")?;
+    let (name, value) = text.split_once('=').ok_or("has no '='; write name=value")?;
     let decoded = |text: &str| {
         let text = percent_encoding::percent_decode_str(text.trim()).decode_utf8();
         text.map(String::from).map_err(|_| "is not UTF-8 once decoded".to_owned())

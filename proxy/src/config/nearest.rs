@@ -3,7 +3,7 @@
 /// What belongs to the known name nearest to `wrong`; none when all are far from it. A name
 /// is near when few letters of it are wrong, or when its beginning or end was left out. Case,
 /// dashes and the like do not count.
-pub(super) fn nearest<'a, T>(wrong: &str, known: impl Iterator<Item = (&'a str, T)>) -> Option<T> {
+pub(crate) fn nearest<'a, T>(wrong: &str, known: impl Iterator<Item = (&'a str, T)>) -> Option<T> {
     let wrong = letters(wrong);
     let far = (wrong.len() / 3).max(1);
     let near = |(name, value): (&str, T)| {
