@@ -140,6 +140,10 @@ impl Layers {
         let mode = self.paths();
         let at = self.chosen.entry(given.setting.path(mode)).or_default();
         if given.setting.kind.adds_up() {
+            // To what a file says; a flag stands in place of a variable as anywhere.
+            if matches!(given.source, Source::Flag(_)) {
+                at.retain(|other| !matches!(other.source, Source::Variable(_)));
+            }
             at.push(given);
             return None;
         }

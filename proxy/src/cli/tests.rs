@@ -82,23 +82,21 @@ fn flags_win_over_variables_and_variables_over_files() {
 }
 
 #[test]
-fn headers_of_all_sources_add_up_by_name() {
+fn headers_add_to_those_of_the_file_by_name_and_flags_win_over_variables() {
     let files = Files::new(&[(
         "mcp.json",
         r#"{"servers": {"a": {"url": "https://a/mcp", "headers": {"A": "file", "B": "file"}}}}"#,
     )]);
-    let line = format!(
-        "mcpulse-proxy http --config {} --listen :1 --header 'a: flag, too' --header 'D: flag'",
-        files.text("mcp.json")
-    );
-    let config = config(&line, &[("MCPULSE_PROXY_HEADERS", "C:variable,A:variable")]);
-    let Upstream::Http(remote) = config.upstream else { panic!() };
-    let headers: Vec<String> = remote
-        .headers
-        .iter()
-        .map(|header| format!("{}={}", header.name, header.value.reveal().unwrap()))
-        .collect();
-    assert_eq!(headers, ["B=file", "C=variable", "a=flag, too", "D=flag"]);
+    let line = format!("mcpulse-proxy http --config {} --listen :1", files.text("mcp.json"));
+    let headers = |line: &str| -> Vec<String> {
+        let config = config(line, &[("MCPULSE_PROXY_HEADERS", "C:variable,A:variable")]);
+        let Upstream::Http(remote) = config.upstream else { panic!() };
+        let text = |header: &Header| format!("{}={}", header.name, header.value.reveal().unwrap());
+        remote.headers.iter().map(text).collect()
+    };
+    assert_eq!(headers(&line), ["B=file", "C=variable", "A=variable"]);
+    let flags = format!("{line} --header 'a: flag, too' --header 'D: flag'");
+    assert_eq!(headers(&flags), ["B=file", "a=flag, too", "D=flag"]);
 }
 
 #[test]

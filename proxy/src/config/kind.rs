@@ -109,7 +109,8 @@ impl Kind {
         matches!(self, Self::Header | Self::Headers | Self::Texts(_))
     }
 
-    /// Whether a stronger source adds to a weaker one, by name, instead of replacing it.
+    /// Whether flags, or else variables, add to what a file says, by name, instead of replacing
+    /// it.
     pub fn adds_up(self) -> bool {
         matches!(self, Self::Header | Self::Headers | Self::Variables)
     }

@@ -173,7 +173,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("remote-url", "upstream.$.url", Url, "URL of the remote server").within(Remote),
     Setting::new("bearer-token", "upstream.$.bearerToken", Secret, "Token sent upstream and demanded from clients of --listen").alias("auth-token").within(RemoteOrListener).or(&["MCPULSE_PROXY_AUTH_TOKEN"]),
     Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
-    Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream").within(Remote),
+    Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream, besides those of the file").within(Remote),
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
     Setting::new("max-sessions", "upstream.stdio.sessions.limit", Count(1, 1_000_000), "Sessions at once with --listen, each a program of its own; 503 beyond").within(Stdio),
     Setting::new("session-timeout", "upstream.stdio.sessions.idleTimeout", Wait, "How long a session with --listen may be unused").within(Stdio),
