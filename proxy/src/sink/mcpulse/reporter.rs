@@ -236,6 +236,9 @@ impl Reporter {
 
     /// Moves calls at the front of the batch to where they ended.
     async fn settle(&mut self, settled: Settled, reason: &str) {
+        if settled.calls() == 0 {
+            return;
+        }
         let Settled { delivered, rejected } = settled;
         self.account.delivered(delivered as u64);
         self.account.rejected(rejected as u64);
