@@ -10,13 +10,18 @@ use regex::{Regex, RegexBuilder};
 
 use crate::record::ERROR_TEXT_LIMIT;
 
+mod assigned;
+
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// Names of secrets, in lower case and without anything but letters and digits.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 27] = [
     "apikeys",
+    "accesstokens",
+    "apitokens",
     "auth",
+    "authheader",
     "authorization",
     "authentication",
     "bearer",
@@ -27,8 +32,8 @@ const NAMES: [&str; 22] = [
     "credentials",
     "jwt",
     "passphrase",
+    "pass",
     "passwd",
-    "passwords",
     "pat",
     "proxyauthorization",
     "pwd",
@@ -36,24 +41,32 @@ const NAMES: [&str; 22] = [
     "sessionid",
     "setcookie",
     "signature",
+    "tokens",
+    "userpass",
     "xauth",
 ];
 
 /// Ends of names of secrets, such as `github_token` or `dbPassword`, spelled likewise.
-const ENDS: [&str; 12] = [
+const ENDS: [&str; 15] = [
     "accesskey",
     "accesskeyid",
+    "accountkey",
     "apikey",
     "credentials",
     "encryptionkey",
+    "passcode",
     "passphrase",
     "password",
+    "passwords",
     "privatekey",
     "secret",
     "secretkey",
     "signingkey",
     "token",
 ];
+
+/// What may follow the name of a secret.
+const TAILS: [&str; 2] = ["hash", "value"];
 
 /// Strings that are secrets by themselves.
 const SHAPES: &str = concat!(
@@ -71,25 +84,19 @@ const SHAPES: &str = concat!(
     // AWS, Google.
     r"|(?-u:\b|_)(?:AKIA|ASIA)[A-Z0-9]{16}",
     r"|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{16,}",
+    r"|GOCSPX-[A-Za-z0-9_-]{16,}",
     // npm, PyPI, Hugging Face.
     r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}",
+    // SendGrid, Vault, DigitalOcean, Shopify, Square.
+    r"|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hv[sb]\.[A-Za-z0-9_-]{16,}",
+    r"|do[opr]_v1_[a-f0-9]{32,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,}",
+    // Telegram's bots, Slack's web hooks.
+    r"|(?:(?-u:\b)|bot)[0-9]{8,10}:[A-Za-z0-9_-]{35}",
+    r"|hooks\.slack\.com/[a-z]+/[A-Za-z0-9_/-]+",
 );
 
 /// What introduces a secret up to the end of the line: it may hold anything.
 const COOKIES: &str = r"((?i-u:cookie)\\*[\x22']?\s*[:=]\s*)[^\r\n]+";
-
-/// What introduces a secret that ends with a space, a quote or a separator: an assignment, a
-/// header, a member of JSON inside a string, a parameter of a query.
-const ASSIGNED: &str = concat!(
-    r"((?:",
-    r"(?i-u:password|passwd|passphrase|pwd|secret|token|authorization|credentials?",
-    r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|secret[_-]?key|signature)",
-    r"\\*[\x22']?\s*(?:[:=]|=>)\s*\\*[\x22']?",
-    r"(?:(?i-u:basic|bearer|digest|negotiate|token)\s+)?",
-    r"|[?&;#](?i-u:key|sig|auth|jwt)=",
-    r"|(?-u:\b)(?i-u:bearer)\s+",
-    r"))[^\s\x22'\\,;&<>]+",
-);
 
 /// The password in the authority of a URL; it may hold an `@` of its own.
 const USERINFO: &str = r"(://[^/\s:@\x22']*:)[^/\s\x22']+(@)";
@@ -103,7 +110,8 @@ const SEARCH_CACHE: usize = 256 << 10;
 /// Redacts keys and texts.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    rules: [Rule; 5],
+    rules: [Rule; 4],
+    assigned: Rule,
 }
 
 /// A pattern, compiled when a text first needs it: that takes a millisecond and a good part of
@@ -135,9 +143,8 @@ impl Redactor {
             Rule::new(USERNAME, "${1}[REDACTED]${2}", "://"),
             Rule::new(SHAPES, REDACTED, ""),
             Rule::new(COOKIES, "${1}[REDACTED]", ""),
-            Rule::new(ASSIGNED, "${1}[REDACTED]", ""),
         ];
-        Self { rules }
+        Self { rules, assigned: Rule::new(assigned::INTRODUCED, "", "") }
     }
 
     /// The text without what looks like a secret.
@@ -153,7 +160,11 @@ impl Redactor {
                 text = Cow::Owned(redacted);
             }
         }
-        text
+        let Some(regex) = self.assigned.regex() else { return Cow::Borrowed(REDACTED) };
+        match assigned::without(&text, regex) {
+            Cow::Owned(redacted) => Cow::Owned(redacted),
+            Cow::Borrowed(_) => text,
+        }
     }
 
     /// The text of an error that a call carries, likewise. One that was cut may end in half a
@@ -170,7 +181,15 @@ impl Redactor {
     pub(crate) fn is_secret(name: &str) -> bool {
         let name: String =
             name.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect();
-        NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))
+        // `password2`, `apiKeyValue`, `token_hash`
+        let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let name = TAILS.iter().find_map(|tail| name.strip_suffix(tail)).unwrap_or(name);
+        NAMES.contains(&name) || ENDS.iter().any(|end| name.ends_with(end))
+    }
+
+    /// Whether this JSON under such a name is none: how many there are.
+    pub(crate) fn is_count(name: &str, json: &str) -> bool {
+        name.to_ascii_lowercase().ends_with("tokens") && json.parse::<u64>().is_ok()
     }
 }
 

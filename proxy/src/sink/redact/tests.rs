@@ -32,10 +32,34 @@ fn names_of_secrets_are_known_however_they_are_spelled() {
         "githubToken",
         "AWS_SECRET_ACCESS_KEY",
         "to\u{212a}en",
+        "tokens",
+        "old_passwords",
+        "password2",
+        "passwordHash",
+        "my_token_1",
+        "token_value",
+        "secret_value",
+        "auth_header",
+        "apiKeyValue",
+        "user_pass",
+        "pass",
+        "passcode",
     ] {
         assert!(Redactor::is_secret(name), "{name}");
     }
-    for name in ["max_tokens", "author", "key", "path", "tokenizer", "secretary", "keyboard", ""] {
+    for name in [
+        "max_tokens",
+        "token_count",
+        "passed",
+        "compass",
+        "author",
+        "key",
+        "path",
+        "tokenizer",
+        "secretary",
+        "keyboard",
+        "",
+    ] {
         assert!(!Redactor::is_secret(name), "{name}");
     }
 }
@@ -54,6 +78,14 @@ fn shapes_of_secrets_are_known() {
         "xoxb-123456789012-abcdef",
         "AKIAIOSFODNN7EXAMPLE",
         "glpat-abcdefghij0123456789",
+        "SG.abcdefghij0123456789AB.abcdefghij0123456789abcdefghij0123456789ABC",
+        "hvs.abcdefghij0123456789abcd",
+        concat!("dop_v1_", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+        concat!("shpat_", "0123456789abcdef0123456789abcdef"),
+        "GOCSPX-abcdefghij0123456789abcdefgh",
+        "sq0atp-abcdefghij0123456789ab",
+        "123456789:abcdefghij0123456789ABCDEFGHIJ_-abc",
+        "hooks.slack.com/services/T00000000/B00000000/abcdefghij0123456789abcd",
     ] {
         assert_eq!(redacted(secret), REDACTED);
         assert_eq!(redacted(&format!("it said '{secret}'")), format!("it said '{REDACTED}'"));
@@ -84,6 +116,40 @@ fn what_surrounds_a_secret_stays() {
 }
 
 #[test]
+fn a_secret_ends_where_its_quote_bracket_or_word_ends() {
+    for (text, expected) in [
+        (
+            r#"{"password": "correct horse hunter2", "n": 1}"#,
+            r#"{"password": "[REDACTED]", "n": 1}"#,
+        ),
+        (r#"{"password": "a,SECRET"}"#, r#"{"password": "[REDACTED]"}"#),
+        (r#"{"password": "a\"SECRET"}"#, r#"{"password": "[REDACTED]"}"#),
+        (
+            r#"{\"password\": \"a \\\"SECRET\", \"n\": 1}"#,
+            r#"{\"password\": \"[REDACTED]\", \"n\": 1}"#,
+        ),
+        (r#"{"password": ["SECRET", "]"], "n": 1}"#, r#"{"password": [REDACTED], "n": 1}"#),
+        (r#"{"password": {"v": ["SECRET"]}, "n": 1}"#, r#"{"password": [REDACTED], "n": 1}"#),
+        (r#"{"password": {"v": "SEC"#, r#"{"password": [REDACTED]"#),
+        (r#"password="two words" x"#, r#"password="[REDACTED]" x"#),
+        ("password='cut off in the", "password='[REDACTED]"),
+        ("pwd=a;b x", "pwd=[REDACTED] x"),
+        ("password=a&b x", "password=[REDACTED] x"),
+        (r#"password=a&token="b SECRET" x"#, r#"password=[REDACTED]" x"#),
+        ("Authorization: ApiKey SECRET x", "Authorization: ApiKey [REDACTED] x"),
+        ("Authorization: Odd SECRET\nHost: h", "Authorization: [REDACTED]\nHost: h"),
+        ("passwordHash: SECRET x", "passwordHash: [REDACTED] x"),
+        ("user_pass=SECRET x", "user_pass=[REDACTED] x"),
+        ("tokens=SECRET", "tokens=[REDACTED]"),
+        ("AccountName=a;AccountKey=SECRET==;E=x", "AccountName=a;AccountKey=[REDACTED]"),
+        ("login --password SECRET --verbose", "login --password [REDACTED] --verbose"),
+        ("curl -u user:SECRET https://h/", "curl -u user:[REDACTED] https://h/"),
+    ] {
+        assert_eq!(redacted(text), expected);
+    }
+}
+
+#[test]
 fn ordinary_text_passes_unchanged() {
     for text in [
         "",
@@ -91,11 +157,25 @@ fn ordinary_text_passes_unchanged() {
         "https://user@example.com/a?page=2",
         "https://example.com:8080/path",
         "max_tokens must be below 4096",
+        "tokens: 512, max_tokens=4096",
+        r#"{"tokens":512,"token_count":7}"#,
+        "passed: 12, bypass: yes",
+        "run --password --verbose",
+        "get -u https://h/",
         "task-force-for-something-long",
         "the bearer",
         "Grüße aus Köln",
     ] {
         assert_eq!(redacted(text), text);
+    }
+}
+
+#[test]
+fn a_flood_of_names_costs_no_more_than_its_length() {
+    for flood in ["token=", "token=\"\"", "?token=&", "token='", "tokens=1,", "--token ", "token=["]
+    {
+        // Minutes, were each name to look at all that follows.
+        redacted(&flood.repeat(30_000));
     }
 }
 

@@ -70,12 +70,10 @@ impl Parameters<'_> {
         let fields: BTreeMap<_, _> = members
             .iter()
             .map(|(name, value)| {
-                let secret = self.is_secret(name) || (labelled && *name == "value");
-                let value = if secret {
-                    redacted()
-                } else {
-                    self.value(value.get().trim_ascii(), depth + 1)
-                };
+                let json = value.get().trim_ascii();
+                let named = self.is_secret(name) && !Redactor::is_count(name, json);
+                let secret = named || (labelled && name.eq_ignore_ascii_case("value"));
+                let value = if secret { redacted() } else { self.value(json, depth + 1) };
                 (self.text(name), value)
             })
             .collect();

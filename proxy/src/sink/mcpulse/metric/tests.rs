@@ -199,7 +199,9 @@ fn secrets_are_found_by_their_name_at_every_depth() {
         r#"{"x":[[{"password":"hunter2"}]]}"#,
         r#"{"x":{"Api-Key":{"nested":"hunter2"}}}"#,
         r#"{"headers":[{"name":"Authorization","value":"hunter2"}]}"#,
+        r#"{"headers":[{"key":"X-Api-Key","Value":"hunter2"}]}"#,
         r#"{"headers":[["Cookie","hunter2"]]}"#,
+        r#"{"tokens":["hunter2"]}"#,
         r#"{"args":["run","--password","hunter2","x"]}"#,
         r#"{"json":"{\"password\":\"hunter2\"}"}"#,
         r#"{"url":"https://h/?access_token=hunter2"}"#,
@@ -208,6 +210,12 @@ fn secrets_are_found_by_their_name_at_every_depth() {
         assert!(!parameters.contains("hunter2") && parameters.contains(REDACTED), "{parameters}");
         assert!(parameter(Capture::Full, json).to_string().contains("hunter2"));
     }
+}
+
+#[test]
+fn a_count_of_tokens_is_no_secret() {
+    let parameters = parameter(Capture::Redacted, r#"{"tokens":512,"max_tokens":512}"#);
+    assert_eq!(parameters, serde_json::json!({"tokens":512.0,"max_tokens":512.0}));
 }
 
 /// JSON of any shape around a secret that is known by its shape.
