@@ -200,7 +200,7 @@ async fn compressed_answers_pass_when_the_client_may_have_them() {
     assert!(heard.contains("\r\naccept-encoding: gzip, br;q=0.5\r\n"), "{heard}");
     assert_eq!(lines(&answered), lines(&given));
     assert_eq!(body(&answered), packed);
-    scene.front.assert_settled(&[("unobserved", 1)], &[]).await;
+    scene.front.assert_settled(&[("unobserved", 1)], &[("unreadable_body", 1)]).await;
 }
 
 /// The bytes in chunks.
