@@ -279,7 +279,7 @@ async fn single_calls_are_rejected_and_counted() {
 #[tokio::test]
 async fn calls_that_spoil_a_request_are_isolated() {
     let receiver = Receiver::start().await;
-    receiver.set_poison(refused);
+    receiver.set_poison(Code::InvalidArgument, refused);
     let config = Mcpulse { flush_interval: Duration::from_millis(200), ..to(receiver.url()) };
     let sink = Sink::start(&config);
     sink.observe("good", 40);
@@ -289,6 +289,61 @@ async fn calls_that_spoil_a_request_are_isolated() {
     assert_eq!((line.delivered, line.rejected), (80, 2));
     let metrics = receiver.metrics();
     assert_eq!(ids(&metrics).len(), 80);
+}
+
+#[tokio::test]
+async fn calls_that_mcpulse_fails_at_hold_up_no_other_and_are_rejected() {
+    let receiver = Receiver::start().await;
+    receiver.set_poison(Code::Internal, refused);
+    let spool = tempdir().expect("a directory");
+    for spool_dir in [None, Some(spool.path().to_owned())] {
+        let sink = Sink::start(&Mcpulse { spool_dir, ..to(receiver.url()) });
+        sink.observe("bad", 4);
+        sink.observe("good", 50);
+        sink.observe("bad", 3);
+        let line = sink.until_delivered(50).await;
+        assert_eq!((line.queued, line.rejected), (7, 0));
+        // Once others got through again and again, it is clear what fails.
+        let mut delivered = 50;
+        while sink.line().rejected < 7 {
+            sink.observe("more", 1);
+            delivered += 1;
+            sink.until("another is delivered", |line| line.delivered == delivered).await;
+        }
+        let line = sink.end(PATIENCE).await;
+        assert_eq!((line.rejected, line.queued), (7, 0));
+    }
+    assert_eq!(fs::read_dir(spool.path()).expect("list the spool").count(), 0);
+}
+
+#[tokio::test]
+async fn the_end_sends_what_can_be_sent_whatever_mcpulse_fails_at() {
+    let receiver = Receiver::start().await;
+    receiver.set_poison(Code::Internal, refused);
+    let config = Mcpulse { flush_interval: Duration::from_mins(1), ..to(receiver.url()) };
+    let sink = Sink::start(&config);
+    sink.observe("bad", 7);
+    sink.observe("good", 53);
+    let line = sink.end(Duration::from_millis(1500)).await;
+    assert_eq!((line.delivered, line.dropped["shutdown"]), (53, 7));
+}
+
+#[tokio::test]
+async fn a_spool_keeps_only_what_mcpulse_failed_at() {
+    let directory = tempdir().expect("a directory");
+    let receiver = Receiver::start().await;
+    receiver.set_poison(Code::Internal, refused);
+    let spool_dir = Some(directory.path().to_owned());
+    let config = Mcpulse { spool_dir, ..to(receiver.url()) };
+    let sink = Sink::start(&config);
+    sink.observe("bad", 2);
+    sink.observe("good", 50);
+    sink.until_delivered(50).await;
+    // There is nothing to wait for.
+    let ended = tokio::time::timeout(PATIENCE, sink.end(Duration::from_mins(10))).await;
+    assert_eq!(ended.expect("the end comes at once").queued, 2);
+    let sink = Sink::start(&config);
+    sink.until("those two are found", |line| line.restored == 2).await;
 }
 
 #[tokio::test]

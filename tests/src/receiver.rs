@@ -17,7 +17,7 @@ use mcpulse_proto::{
     },
 };
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     transport::{Identity, Server, ServerTlsConfig},
 };
 
@@ -48,8 +48,8 @@ pub type Judge = fn(&ToolCallMetric) -> Option<&'static str>;
 struct State {
     moods: Moods,
     judge: Mutex<Option<Judge>>,
-    /// Refuses whole requests for one of their items.
-    poison: Mutex<Option<Judge>>,
+    /// Fails whole requests, with this code, for one of their items.
+    poison: Mutex<Option<(Code, Judge)>>,
     batches: Mutex<Vec<Batch>>,
     attempts: AtomicUsize,
 }
@@ -105,9 +105,9 @@ impl Receiver {
         *lock(&self.state.judge) = Some(judge);
     }
 
-    /// Lets `judge` refuse whole requests, as invalid, for one of their items.
-    pub fn set_poison(&self, judge: Judge) {
-        *lock(&self.state.poison) = Some(judge);
+    /// Lets `judge` fail whole requests, with this code, for one of their items.
+    pub fn set_poison(&self, code: Code, judge: Judge) {
+        *lock(&self.state.poison) = Some((code, judge));
     }
 
     /// Every request that was taken, in order.
@@ -145,8 +145,10 @@ impl State {
         let api_key = api_key.map(str::to_owned);
         let metrics = request.into_inner().metrics;
         let poison = *lock(&self.poison);
-        if let Some(reason) = poison.and_then(|judge| metrics.iter().find_map(judge)) {
-            return Err(Status::invalid_argument(reason));
+        if let Some((code, judge)) = poison
+            && let Some(reason) = metrics.iter().find_map(judge)
+        {
+            return Err(Status::new(code, reason));
         }
         let judge = *lock(&self.judge);
         let errors: Vec<_> = (0i32..)

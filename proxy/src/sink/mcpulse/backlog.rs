@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    batch::Batch,
-    spool::{Appended, Spool},
+    batch::{Batch, Encoded},
+    spool::{Appended, Place, Spool},
 };
 use crate::{config, sink::Account, trouble::Trouble};
 
@@ -81,11 +81,11 @@ impl Backlog {
         self.held.len().saturating_add(usize::try_from(self.on_disk).unwrap_or(usize::MAX))
     }
 
-    /// Whether calls may leave the queue. In memory none does while a batch is on its way, so
-    /// that the bounds of the queue bound what is kept.
-    pub(super) fn has_room(&self, sending: bool) -> bool {
+    /// Whether calls may leave the queue. In memory none does unless a batch of them is `wanted`,
+    /// so that the bounds of the queue bound what is kept.
+    pub(super) fn has_room(&self, wanted: bool) -> bool {
         let disk = self.spool.is_some() && self.disk_at <= Instant::now();
-        disk || (!sending && !self.holds_a_batch())
+        disk || (wanted && !self.holds_a_batch())
     }
 
     /// Whether memory holds as much as a request may.
@@ -123,7 +123,7 @@ impl Backlog {
     }
 
     /// The calls for the next requests: those in memory first, for only they can be lost.
-    pub(super) async fn next_batch(&mut self) -> Batch {
+    pub(super) async fn next_batch(&mut self) -> VecDeque<Encoded> {
         if !self.held.is_empty() {
             let mut bytes = 0;
             let fits = |call: &&Bytes| {
@@ -131,33 +131,33 @@ impl Backlog {
                 bytes - call.len() < REQUEST_BYTES
             };
             let count = self.held.iter().take(self.batch_max).take_while(fits).count();
-            let calls: VecDeque<_> = self.held.drain(..count).collect();
+            let calls = self.held.drain(..count).map(|bytes| Encoded { bytes, place: None });
+            let calls = calls.collect();
             self.held_bytes = self.held.iter().map(Bytes::len).sum();
-            return Batch::new(calls, false);
+            return calls;
         }
         let count = self.batch_max;
         let taken = self.on_disk(move |spool| spool.take(count, REQUEST_BYTES)).await;
-        let Some(taken) = taken else { return Batch::default() };
+        let Some(taken) = taken else { return VecDeque::new() };
         if taken.unreadable > 0 {
             self.account.dropped(UNREADABLE, taken.unreadable);
         }
-        Batch::new(taken.calls, true)
+        let on_disk = |(bytes, place)| Encoded { bytes, place: Some(place) };
+        taken.calls.into_iter().map(on_disk).collect()
     }
 
-    /// MCPulse has answered for the oldest `count` calls that batches took from the disk.
-    pub(super) async fn settle(&mut self, count: usize) {
-        self.on_disk(move |spool| spool.settle(count)).await;
+    /// MCPulse has answered for these calls, which batches took from the disk.
+    pub(super) async fn settle(&mut self, places: Vec<Place>) {
+        self.on_disk(move |spool| spool.settle(&places)).await;
     }
 
     /// Writes whatever is in memory only to the disk, within this time; how many calls could not
     /// be written.
-    pub(super) async fn keep(&mut self, batch: Batch, more: Vec<Bytes>, time: Duration) -> usize {
-        let alone = match &self.spool {
-            _ if !batch.is_spooled() => usize::MAX,
-            Some(spool) => spool.orphans(),
-            None => 0,
-        };
-        let mut calls: Vec<_> = batch.into_calls().into_iter().take(alone).collect();
+    pub(super) async fn keep(&mut self, batch: &Batch, more: Vec<Bytes>, time: Duration) -> usize {
+        // What became of a spool that failed for good, nobody knows: it is not written again.
+        let is_on_disk = |place| self.spool.as_ref().is_none_or(|spool| spool.holds(place));
+        let in_memory = batch.all().filter(|call| !call.place.is_some_and(is_on_disk));
+        let mut calls: Vec<_> = in_memory.map(|call| call.bytes.clone()).collect();
         calls.extend(self.held.drain(..));
         calls.extend(more);
         let all = calls.len();

@@ -61,7 +61,11 @@ pub(super) struct Reporter {
     batch: Batch,
     send_at: Instant,
     backoff: Backoff,
+    /// When the suspects of the batch may be tried again.
+    retry_at: Instant,
+    retries: Backoff,
     unreachable: Trouble,
+    suspecting: Trouble,
     refusing: Trouble,
 }
 
@@ -91,7 +95,10 @@ impl Reporter {
             batch: Batch::default(),
             send_at: Instant::now(),
             backoff: Backoff::default(),
+            retry_at: Instant::now(),
+            retries: Backoff::default(),
             unreachable: Trouble::default(),
+            suspecting: Trouble::default(),
             refusing: Trouble::default(),
         }
     }
@@ -110,18 +117,22 @@ impl Reporter {
         self.backlog.open_spool(&self.config).await;
         let mut sending: Option<Sending> = None;
         loop {
-            if self.batch.is_empty() && self.due() {
-                self.batch = self.backlog.next_batch().await;
+            if sending.is_none() && self.wants_calls() && self.due() {
+                self.batch.add(self.backlog.next_batch().await);
                 self.waiting_since = Instant::now();
             }
             if self.is_over() {
                 return;
             }
-            if sending.is_none() && !self.batch.is_empty() && self.send_at <= Instant::now() {
-                sending = Some(Box::pin(self.client.send(self.batch.request())));
+            let now = Instant::now();
+            if sending.is_none()
+                && self.send_at <= now
+                && let Some(request) = self.batch.request(self.retry_at <= now)
+            {
+                sending = Some(Box::pin(self.client.send(request)));
             }
             let wake = self.wake(sending.is_some());
-            let room = self.backlog.has_room(!self.batch.is_empty());
+            let room = self.backlog.has_room(self.wants_calls());
             tokio::select! {
                 answer = answer(&mut sending) => {
                     sending = None;
@@ -134,18 +145,26 @@ impl Reporter {
                 () = at(wake) => {}
                 () = self.shutdown.begun(), if !self.ending => {
                     self.ending = true;
-                    self.backoff.reset();
-                    self.send_at = Instant::now();
+                    self.send_anew();
                 }
             }
         }
     }
 
+    /// Sends everything at once, as if nothing had failed.
+    fn send_anew(&mut self) {
+        self.backoff.reset();
+        self.retries.reset();
+        (self.send_at, self.retry_at) = (Instant::now(), Instant::now());
+    }
+
     /// Whether no more can come and nothing is left to do: all is settled, or the process ends,
-    /// MCPulse is known to be away, and the next process will find all of it on disk.
+    /// MCPulse is known to be away or to fail at what is left, and the next process will find
+    /// all of it on disk.
     fn is_over(&self) -> bool {
-        let settled = self.batch.is_empty() && self.backlog.len() == 0;
-        let kept = self.ending && self.unreachable.lasts() && self.backlog.is_on_disk();
+        let sent = !self.batch.has_calls() && self.backlog.len() == 0;
+        let settled = sent && self.batch.is_empty();
+        let kept = self.ending && (self.unreachable.lasts() || sent) && self.backlog.is_on_disk();
         !self.observing && (settled || kept)
     }
 
@@ -184,21 +203,27 @@ impl Reporter {
     /// When there is something to do although nothing happens.
     fn wake(&self, sending: bool) -> Option<Instant> {
         if sending {
-            None
-        } else if !self.batch.is_empty() {
-            Some(self.send_at)
-        } else if self.backlog.len() > 0 {
-            Some(self.waiting_since + self.config.flush_interval)
-        } else {
-            None
+            return None;
         }
+        let batch = self.batch.has_calls().then_some(self.send_at);
+        let suspects = self.batch.has_suspects().then(|| self.send_at.max(self.retry_at));
+        let waits = self.wants_calls() && self.backlog.len() > 0;
+        let backlog = waits.then(|| self.waiting_since + self.config.flush_interval);
+        [batch, suspects, backlog].into_iter().flatten().min()
+    }
+
+    /// Whether the batch takes another from the backlog.
+    fn wants_calls(&self) -> bool {
+        self.batch.has_room(self.config.batch_max, REQUEST_BYTES)
     }
 
     async fn answered(&mut self, answer: Answer) {
         match answer {
             Ok(answer) => {
+                if self.unreachable.lasts() {
+                    self.send_anew();
+                }
                 self.backoff.reset();
-                self.send_at = Instant::now();
                 if let Some(lasted) = self.unreachable.ends() {
                     tracing::info!(
                         "MCPulse at {} takes calls again, after {}s",
@@ -218,39 +243,54 @@ impl Reporter {
         let wait = match self.batch.failed(failure.kind) {
             Next::Wait => self.backoff.next(false),
             Next::WaitLong => self.backoff.next(true),
-            Next::Smaller => Duration::ZERO,
+            Next::Other => return,
+            Next::Aside => return self.put_aside(failure),
             Next::Settle(settled) => return self.settle(settled, &failure.text).await,
         };
-        if !wait.is_zero() {
-            self.client.hang_up();
-            if self.unreachable.begins_or_lasts() {
-                tracing::warn!(
-                    "cannot report to MCPulse at {}: {}; calls are kept and sent again",
-                    self.client.address(),
-                    failure.text
-                );
-            }
+        self.client.hang_up();
+        if self.unreachable.begins_or_lasts() {
+            tracing::warn!(
+                "cannot report to MCPulse at {}: {}; calls are kept and sent again",
+                self.client.address(),
+                failure.text
+            );
         }
         self.send_at = Instant::now() + wait;
     }
 
-    /// Moves calls at the front of the batch to where they ended.
+    /// The suspects have their next turn later.
+    fn put_aside(&mut self, failure: &Failure) {
+        self.retry_at = Instant::now() + self.retries.next(false);
+        if self.suspecting.begins_or_lasts() {
+            tracing::warn!(
+                "MCPulse at {} fails at single calls: {}; the others are sent, these again \
+                 until it is clear that it takes others and not them",
+                self.client.address(),
+                failure.text
+            );
+        }
+    }
+
+    /// Moves calls that the batch let go to where they ended.
     async fn settle(&mut self, settled: Settled, reason: &str) {
         if settled.calls() == 0 {
             return;
         }
-        let Settled { delivered, rejected } = settled;
+        let calls = settled.calls();
+        let Settled { delivered, rejected, places } = settled;
         self.account.delivered(delivered as u64);
         self.account.rejected(rejected as u64);
-        self.batch.settle(settled);
         if rejected == 0 {
             self.refusing.ends();
         } else if self.refusing.begins_or_lasts() {
-            let calls = settled.calls();
             tracing::warn!("MCPulse refused {rejected} of {calls} calls: {}", printable(reason));
         }
-        if self.batch.is_spooled() {
-            self.backlog.settle(settled.calls()).await;
+        if !self.batch.has_suspects() {
+            self.suspecting.ends();
+            self.retries.reset();
+        }
+        if !places.is_empty() {
+            self.backlog.settle(places).await;
         }
     }
 
@@ -267,8 +307,7 @@ impl Reporter {
             }
         }
         self.fresh.append(&mut left);
-        let batch = std::mem::take(&mut self.batch);
-        lost += self.backlog.keep(batch, self.fresh, LAST_MOMENT).await;
+        lost += self.backlog.keep(&self.batch, self.fresh, LAST_MOMENT).await;
         if lost > 0 {
             self.account.dropped(SHUTDOWN, lost as u64);
             tracing::warn!(

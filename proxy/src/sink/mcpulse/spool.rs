@@ -36,10 +36,18 @@ pub(super) struct Spool {
     segments: VecDeque<Segment>,
     /// Whether the last of them may grow.
     growing: bool,
+    /// Of a segment, in its name.
     next_number: u64,
+    /// Segments so far, those found included: tells them apart.
+    known: u64,
     limit: u64,
-    /// Calls handed out whose segment had to go: they exist in memory only.
-    orphans: usize,
+}
+
+/// Where a call is that was handed out: its segment, and the end of its record there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    segment: u64,
+    end: u64,
 }
 
 /// A folder that is ours for as long as the lock is held.
@@ -74,7 +82,7 @@ pub(super) struct Appended {
 /// Calls for a batch.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub(super) calls: VecDeque<Bytes>,
+    pub(super) calls: Vec<(Bytes, Place)>,
     /// Calls that could not be read and are given up.
     pub(super) unreadable: u64,
 }
@@ -95,8 +103,8 @@ impl Spool {
             segments: VecDeque::new(),
             growing: false,
             next_number: 0,
+            known: 0,
             limit,
-            orphans: 0,
         };
         let damaged = spool.find_segments()?;
         let restored = spool.waiting();
@@ -132,9 +140,10 @@ impl Spool {
         found.sort();
         self.next_number = found.last().map_or(0, |(number, _)| number + 1);
         for (_, path) in found {
-            match Segment::open(path.clone()) {
+            match Segment::open(path.clone(), self.known) {
                 Ok((segment, lost)) => {
                     damaged += lost;
+                    self.known += 1;
                     self.segments.push_back(segment);
                 }
                 Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
@@ -188,7 +197,9 @@ impl Spool {
         if !self.growing {
             let name = format!("{:020}.{SUFFIX}", self.next_number);
             self.next_number += 1;
-            self.segments.push_back(Segment::create(self.folders[0].path.join(name))?);
+            let path = self.folders[0].path.join(name);
+            self.segments.push_back(Segment::create(path, self.known)?);
+            self.known += 1;
             self.growing = true;
         }
         match self.segments.back_mut() {
@@ -210,7 +221,6 @@ impl Spool {
         {
             used -= oldest.length();
             evicted += oldest.unread();
-            self.orphans += oldest.handed();
             oldest.delete();
         }
         self.growing &= !self.segments.is_empty();
@@ -238,23 +248,19 @@ impl Spool {
         taken
     }
 
-    /// MCPulse has answered for the oldest `count` calls handed out.
-    pub(super) fn settle(&mut self, count: usize) {
-        let orphans = count.min(self.orphans);
-        self.orphans -= orphans;
-        let mut left = count - orphans;
+    /// MCPulse has answered for these calls, which were handed out.
+    pub(super) fn settle(&mut self, places: &[Place]) {
         for segment in &mut self.segments {
-            if left == 0 {
-                break;
-            }
-            left -= segment.settle(left);
+            let id = segment.id();
+            let here = places.iter().filter(|place| place.segment == id);
+            segment.settle(here.map(|place| place.end));
         }
         self.tidy();
     }
 
-    /// Of the calls handed out and not settled, those that are not on disk: the oldest.
-    pub(super) fn orphans(&self) -> usize {
-        self.orphans
+    /// Whether this call, which was handed out, is still on disk: its segment may have had to go.
+    pub(super) fn holds(&self, place: Place) -> bool {
+        self.segments.iter().any(|segment| segment.id() == place.segment)
     }
 
     fn tidy(&mut self) {

@@ -1,7 +1,8 @@
 //! One file of the spool: records one after the other, each with its length and checksum.
 //!
 //! A record is read only when it is whole. What a crash left behind the last whole one is cut;
-//! damage before it is stepped over, and what was there is counted as lost.
+//! damage before it is stepped over, and what was there is counted as lost. The header says up
+//! to where all are settled; one that is settled before its turn is marked itself.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +13,8 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::Place;
 
 /// The first bytes of each file; the last of them is the version of the format.
 const MAGIC: [u8; 8] = *b"MCPULSE\x01";
@@ -25,6 +28,8 @@ const SEARCH: usize = 1 << 30;
 /// A file and how far it has been read and settled.
 #[derive(Debug)]
 pub(super) struct Segment {
+    /// No other of this process has it.
+    id: u64,
     path: PathBuf,
     /// Bytes up to the end of the last whole record.
     length: u64,
@@ -32,24 +37,38 @@ pub(super) struct Segment {
     read_at: u64,
     /// Records from there on.
     unread: u64,
-    /// Where the records end that were handed out and are not settled.
-    handed: VecDeque<u64>,
+    /// The records that were handed out, from the first that is not settled on.
+    handed: VecDeque<Handed>,
     /// Where there is no record to read, from `read_at` on.
     gaps: VecDeque<Range<u64>>,
 }
 
-/// What a file holds.
-#[derive(Debug, Default)]
-struct Survey {
-    /// Where its whole records are.
-    records: Vec<Range<u64>>,
-    /// What is damaged, and about how many records were there: at least one each.
-    gaps: Vec<(Range<u64>, u64)>,
+/// A record that was handed out.
+#[derive(Debug)]
+struct Handed {
+    range: Range<u64>,
+    settled: bool,
+}
+
+/// A part of a file.
+#[derive(Debug)]
+struct Stretch {
+    range: Range<u64>,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Record,
+    /// A record that is marked as settled.
+    Settled,
+    /// About how many records were there: at least one.
+    Damage(u64),
 }
 
 impl Segment {
     /// A new file.
-    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn create(path: PathBuf, id: u64) -> io::Result<Self> {
         let mut header = [0; HEADER];
         header[..8].copy_from_slice(&MAGIC);
         header[8..].copy_from_slice(&(HEADER as u64).to_le_bytes());
@@ -59,6 +78,7 @@ impl Segment {
             return Err(error);
         }
         Ok(Self {
+            id,
             path,
             length: HEADER as u64,
             read_at: HEADER as u64,
@@ -70,33 +90,33 @@ impl Segment {
 
     /// A file of an earlier process, without what is torn at its end; and how many records of
     /// it are lost to damage, at least.
-    pub(super) fn open(path: PathBuf) -> io::Result<(Self, u64)> {
+    pub(super) fn open(path: PathBuf, id: u64) -> io::Result<(Self, u64)> {
         let bytes = fs::read(&path)?;
         let (Some(header), true) = (bytes.get(..HEADER), bytes.starts_with(&MAGIC)) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no file of a spool"));
         };
         let settled = u64::from_le_bytes(std::array::from_fn(|at| header[8 + at]));
-        let Survey { records, mut gaps } = survey(&bytes);
-        let length = records.last().map_or(HEADER as u64, |last| last.end);
+        let mut stretches = survey(&bytes);
+        let ends = |stretch: &&Stretch| !matches!(stretch.what, What::Damage(_));
+        let length =
+            stretches.iter().rfind(ends).map_or(HEADER as u64, |stretch| stretch.range.end);
         if length < bytes.len() as u64 {
             OpenOptions::new().write(true).open(&path)?.set_len(length)?;
         }
         // An offset that ends no record cannot have been written whole: all are sent again.
-        let known = records.iter().any(|record| record.end == settled);
+        let known = stretches.iter().filter(ends).any(|stretch| stretch.range.end == settled);
         let read_at = if known { settled } else { HEADER as u64 };
-        let unread = records.iter().filter(|record| record.start >= read_at).count() as u64;
-        gaps.retain(|(gap, _)| gap.start >= read_at);
-        let lost = gaps.iter().map(|(_, records)| records).sum();
-        if let Some((first, _)) = gaps.first() {
-            let bytes: u64 = gaps.iter().map(|(gap, _)| gap.end - gap.start).sum();
-            let (path, first) = (path.display(), first.start);
-            tracing::warn!(
-                "{path} is damaged: of {bytes} bytes, the first at {first}, no call can be read; \
-                 lost: {lost} or more"
-            );
-        }
-        let gaps = gaps.into_iter().map(|(gap, _)| gap).collect();
-        Ok((Self { path, length, read_at, unread, handed: VecDeque::new(), gaps }, lost))
+        stretches.retain(|stretch| stretch.range.start >= read_at);
+        let unread = stretches.extract_if(.., |stretch| stretch.what == What::Record).count();
+        let lost = warn_of_damage(&path, &stretches);
+        let gaps = stretches.into_iter().map(|stretch| stretch.range).collect();
+        let (unread, handed) = (unread as u64, VecDeque::new());
+        Ok((Self { id, path, length, read_at, unread, handed, gaps }, lost))
+    }
+
+    /// What tells it from the others of this process.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Bytes of the file.
@@ -111,7 +131,7 @@ impl Segment {
 
     /// Records that were handed out and are not settled.
     pub(super) fn handed(&self) -> usize {
-        self.handed.len()
+        self.handed.iter().filter(|record| !record.settled).count()
     }
 
     /// Whether nothing in it is needed any more.
@@ -138,21 +158,21 @@ impl Segment {
         &mut self,
         count: usize,
         bytes: usize,
-        records: &mut VecDeque<Bytes>,
+        records: &mut Vec<(Bytes, Place)>,
     ) -> io::Result<usize> {
         let mut file = BufReader::new(File::open(&self.path)?);
         file.seek(SeekFrom::Start(self.read_at))?;
         let (most, mut total) = (records.len() + count, 0);
         while self.unread > 0 && records.len() < most && total < bytes {
-            if let Some(gap) = self.gaps.pop_front_if(|gap| gap.start == self.read_at) {
+            while let Some(gap) = self.gaps.pop_front_if(|gap| gap.start == self.read_at) {
                 self.read_at = file.seek(SeekFrom::Start(gap.end))?;
             }
             let record = read_record(&mut file, self.length - self.read_at)?;
             total += record.len();
-            self.read_at += (RECORD_HEADER + record.len()) as u64;
-            self.unread -= 1;
-            self.handed.push_back(self.read_at);
-            records.push_back(record);
+            let end = self.read_at + (RECORD_HEADER + record.len()) as u64;
+            self.handed.push_back(Handed { range: self.read_at..end, settled: false });
+            records.push((record, Place { segment: self.id, end }));
+            (self.read_at, self.unread) = (end, self.unread - 1);
         }
         Ok(total)
     }
@@ -163,23 +183,39 @@ impl Segment {
         std::mem::take(&mut self.unread)
     }
 
-    /// Settles up to `count` of the records handed out, the oldest first; how many those were.
-    pub(super) fn settle(&mut self, count: usize) -> usize {
-        let count = count.min(self.handed.len());
-        let settled = self.handed.drain(..count).next_back();
-        if let Some(settled) = settled
-            && !self.is_done()
-        {
-            // Best effort: unsaved, it costs sending them once more after a restart.
-            let _ = self.save(settled);
+    /// Settles those of the records handed out that end there.
+    pub(super) fn settle(&mut self, ends: impl Iterator<Item = u64>) {
+        let mut early = Vec::new();
+        for end in ends {
+            if let Ok(at) = self.handed.binary_search_by_key(&end, |record| record.range.end) {
+                self.handed[at].settled = true;
+                early.push(self.handed[at].range.clone());
+            }
         }
-        count
+        let mut settled = None;
+        while let Some(record) = self.handed.pop_front_if(|record| record.settled) {
+            settled = Some(record.range.end);
+        }
+        early.retain(|range| settled.is_none_or(|settled| range.start >= settled));
+        if !self.is_done() && (settled.is_some() || !early.is_empty()) {
+            // Best effort: unsaved, it costs sending them once more after a restart.
+            let _ = self.save(settled, &early);
+        }
     }
 
-    fn save(&self, settled: u64) -> io::Result<()> {
+    /// Writes up to where all are settled, and marks those that are so before their turn.
+    fn save(&self, settled: Option<u64>, early: &[Range<u64>]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(&self.path)?;
-        file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-        file.write_all(&settled.to_le_bytes())
+        if let Some(settled) = settled {
+            file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+            file.write_all(&settled.to_le_bytes())?;
+        }
+        for range in early {
+            file.seek(SeekFrom::Start(range.start))?;
+            let length = range.end - range.start - RECORD_HEADER as u64;
+            file.write_all(&mark(u32::try_from(length).unwrap_or(u32::MAX)).to_le_bytes())?;
+        }
+        Ok(())
     }
 
     /// Whether the file is in this folder.
@@ -204,33 +240,64 @@ pub(super) fn write_record(buffer: &mut BytesMut, record: &[u8]) {
     buffer.put_slice(record);
 }
 
-fn survey(bytes: &[u8]) -> Survey {
-    let (mut survey, mut at) = (Survey::default(), HEADER);
+/// The length as it is written before a record that is settled. Lengths are far below half of
+/// what fits there, so that no single bit makes one of the other.
+fn mark(length: u32) -> u32 {
+    !length
+}
+
+/// What the whole file consists of, but for a torn end.
+fn survey(bytes: &[u8]) -> Vec<Stretch> {
+    let (mut stretches, mut at) = (Vec::new(), HEADER);
     while at < bytes.len() {
-        let (end, found) = match record(bytes, at) {
-            Some(end) if is_whole(&bytes[at..end]) => (end, true),
-            _ => (find_record(bytes, at + 1).unwrap_or(bytes.len()), false),
-        };
-        let range = at as u64..end as u64;
-        if found {
-            survey.records.push(range);
-        } else {
-            // The headers may still say how many there were.
-            let hops =
-                std::iter::successors(Some(at), |&at| record(bytes, at).filter(|&at| at <= end));
-            let hops: Vec<_> = hops.skip(1).collect();
-            let lost = hops.len() as u64;
-            if end < bytes.len() {
-                let all = hops.last() == Some(&end);
-                survey.gaps.push((range, if all { lost } else { 1 }));
-            } else if lost > 0 {
-                // Whatever is longer than the file was not written whole, and never counted.
-                survey.gaps.push((range, lost));
+        let (end, what) = match record(bytes, at) {
+            Some(end) if is_whole(&bytes[at..end]) => {
+                let settled = bytes[at..].first_chunk().copied().is_some_and(is_marked);
+                (end, Some(if settled { What::Settled } else { What::Record }))
             }
-        }
+            _ => {
+                let end = find_record(bytes, at + 1);
+                (end.unwrap_or(bytes.len()), damage(bytes, at, end))
+            }
+        };
+        stretches.extend(what.map(|what| Stretch { range: at as u64..end as u64, what }));
         at = end;
     }
-    survey
+    stretches
+}
+
+/// How many records were in what is damaged from `at` on, up to the next whole one if there
+/// is one: the headers may still say. None for a torn end.
+fn damage(bytes: &[u8], at: usize, next: Option<usize>) -> Option<What> {
+    let end = next.unwrap_or(bytes.len());
+    let hops = std::iter::successors(Some(at), |&at| record(bytes, at).filter(|&at| at <= end));
+    let hops: Vec<_> = hops.skip(1).collect();
+    let lost = hops.len() as u64;
+    match next {
+        Some(next) => Some(What::Damage(if hops.last() == Some(&next) { lost } else { 1 })),
+        // Whatever is longer than the file was not written whole, and never counted.
+        None => (lost > 0).then_some(What::Damage(lost)),
+    }
+}
+
+/// Says what is damaged, if anything is; how many records that took, at least.
+fn warn_of_damage(path: &Path, stretches: &[Stretch]) -> u64 {
+    let (mut lost, mut bytes, mut first) = (0, 0, None);
+    for Stretch { range, what } in stretches {
+        if let What::Damage(records) = what {
+            lost += records;
+            bytes += range.end - range.start;
+            first = first.or(Some(range.start));
+        }
+    }
+    if let Some(first) = first {
+        tracing::warn!(
+            "{} is damaged: of {bytes} bytes, the first at {first}, no call can be read; lost: \
+             {lost} or more",
+            path.display()
+        );
+    }
+    lost
 }
 
 /// Where the next whole record begins, from `from` on.
@@ -248,6 +315,11 @@ fn record(bytes: &[u8], at: usize) -> Option<usize> {
     let (header, rest) = bytes.get(at..)?.split_first_chunk()?;
     let (length, _) = split(*header);
     (1..=rest.len()).contains(&length).then_some(at + RECORD_HEADER + length)
+}
+
+/// Whether this begins a record that is settled.
+fn is_marked(header: [u8; RECORD_HEADER]) -> bool {
+    header.as_slice().get_u32_le() > u32::MAX / 2
 }
 
 /// Whether these bytes are a record with the right checksum.
@@ -272,8 +344,10 @@ fn read_record(file: &mut impl Read, at_most: u64) -> io::Result<Bytes> {
 
 /// Length and checksum.
 fn split(header: [u8; RECORD_HEADER]) -> (usize, u32) {
-    let mut header = &header[..];
-    (header.get_u32_le() as usize, header.get_u32_le())
+    let mut fields = &header[..];
+    let (length, sum) = (fields.get_u32_le(), fields.get_u32_le());
+    let length = if is_marked(header) { mark(length) } else { length };
+    (length as usize, sum)
 }
 
 /// CRC-32 (IEEE 802.3).

@@ -22,6 +22,13 @@ fn append(spool: &mut Spool, calls: &[Bytes]) -> u64 {
     appended.evicted
 }
 
+/// Takes up to `count` calls.
+fn take(spool: &mut Spool, count: usize) -> (Vec<Bytes>, Vec<Place>) {
+    let taken = spool.take(count, usize::MAX);
+    assert_eq!(taken.unreadable, 0);
+    taken.calls.into_iter().unzip()
+}
+
 /// Ends a process as SIGKILL does: nothing is tidied, the lock is gone.
 fn kill(spool: Spool) {
     let Spool { folders, .. } = &spool;
@@ -52,16 +59,17 @@ fn calls_come_back_in_order_and_leave_nothing_behind() {
     append(&mut spool, &calls(0..5));
     append(&mut spool, &calls(5..10));
     assert_eq!(spool.waiting(), 10);
-    let taken = spool.take(7, usize::MAX);
-    assert_eq!(taken.calls, calls(0..7));
+    let (taken, places) = take(&mut spool, 7);
+    assert_eq!(taken, calls(0..7));
     assert_eq!(spool.waiting(), 3);
-    spool.settle(7);
-    assert_eq!(spool.take(100, usize::MAX).calls, calls(7..10));
-    spool.settle(3);
+    spool.settle(&places);
+    let (taken, places) = take(&mut spool, 100);
+    assert_eq!(taken, calls(7..10));
+    spool.settle(&places);
     assert!(segments(&root).is_empty());
     append(&mut spool, &calls(10..11));
-    spool.take(1, 1);
-    spool.settle(1);
+    let (_, places) = take(&mut spool, 1);
+    spool.settle(&places);
     drop(spool);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }
@@ -71,13 +79,13 @@ fn what_a_killed_process_left_is_taken_over() {
     let root = tempdir().unwrap();
     let (mut spool, _) = open(&root);
     append(&mut spool, &calls(0..10));
-    spool.take(6, usize::MAX);
-    spool.settle(4);
+    let (_, places) = take(&mut spool, 6);
+    spool.settle(&places[..4]);
     kill(spool);
     let (mut spool, found) = open(&root);
     assert_eq!(found, Found { restored: 6, ..Found::default() });
     append(&mut spool, &calls(10..12));
-    assert_eq!(spool.take(100, usize::MAX).calls, calls(4..12));
+    assert_eq!(take(&mut spool, 100).0, calls(4..12));
     // Nor does an orderly end lose anything.
     drop(spool);
     assert_eq!(open(&root).1.restored, 8);
@@ -91,8 +99,8 @@ fn the_folder_of_a_living_process_is_left_alone() {
     let (mut second, found) = open(&root);
     assert_eq!(found.restored, 0);
     append(&mut second, &calls(3..4));
-    assert_eq!(first.take(10, usize::MAX).calls, calls(0..3));
-    assert_eq!(second.take(10, usize::MAX).calls, calls(3..4));
+    assert_eq!(take(&mut first, 10).0, calls(0..3));
+    assert_eq!(take(&mut second, 10).0, calls(3..4));
     kill(first);
     kill(second);
     assert_eq!(open(&root).1.restored, 4);
@@ -138,9 +146,28 @@ fn a_torn_or_spoilt_end_is_cut() {
         let (mut spool, found) = open(&root);
         assert_eq!(found.restored, left, "cut {cut} bytes");
         append(&mut spool, &calls(20..21));
-        let taken = spool.take(100, usize::MAX).calls;
+        let (taken, _) = take(&mut spool, 100);
         assert_eq!(taken.len() as u64, left + 1);
-        assert_eq!(taken.back(), calls(20..21).last());
+        assert_eq!(taken.last(), calls(20..21).last());
+    }
+}
+
+#[test]
+fn what_is_settled_before_its_turn_does_not_come_again() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    append(&mut spool, &calls(0..10));
+    let (_, places) = take(&mut spool, 8);
+    // All but the first, the fourth and the last.
+    spool.settle(&[&places[1..3], &places[4..7]].concat());
+    assert_eq!(spool.unsettled(), 5);
+    let left: Vec<_> = [calls(0..1), calls(3..4), calls(7..10)].concat();
+    for _ in 0..2 {
+        kill(spool);
+        let found;
+        (spool, found) = open(&root);
+        assert_eq!(found, Found { restored: 5, ..Found::default() });
+        assert_eq!(take(&mut spool, 10).0, left);
     }
 }
 
@@ -169,14 +196,16 @@ fn a_damaged_call_costs_no_other() {
         assert_eq!(found, Found { restored: 99, damaged: 1, evicted: 0 }, "byte {at}");
         append(&mut spool, &calls(200..201));
         let expected: Vec<_> = [calls(100..120), calls(121..201)].concat();
-        assert_eq!(spool.take(30, usize::MAX).calls, &expected[..30]);
-        spool.settle(20);
+        let (taken, places) = take(&mut spool, 30);
+        assert_eq!(taken, &expected[..30]);
+        spool.settle(&places[..20]);
         kill(spool);
         // The settled end is the beginning of the damage: nothing is sent twice.
         let (mut spool, found) = open(&root);
         assert_eq!(found.restored, 80);
-        assert_eq!(spool.take(100, usize::MAX).calls, &expected[20..]);
-        spool.settle(80);
+        let (taken, places) = take(&mut spool, 100);
+        assert_eq!(taken, &expected[20..]);
+        spool.settle(&places);
         assert!(segments(&root).is_empty());
     }
 }
@@ -208,7 +237,7 @@ fn a_segment_that_becomes_unreadable_is_given_up_and_counted() {
     assert_eq!(taken.calls.len() as u64 + taken.unreadable, 10);
     assert!(taken.unreadable > 0);
     assert_eq!(spool.waiting(), 0);
-    spool.settle(taken.calls.len());
+    spool.settle(&taken.calls.iter().map(|(_, place)| *place).collect::<Vec<_>>());
     assert!(segments(&root).is_empty());
 }
 
@@ -228,7 +257,7 @@ fn the_limit_costs_the_oldest_and_each_is_counted() {
     let root = tempdir().unwrap();
     let (mut spool, _) = Spool::open(root.path(), 4096).unwrap();
     append(&mut spool, &calls(0..5));
-    let batch = spool.take(3, usize::MAX).calls;
+    let (_, batch) = take(&mut spool, 3);
     let mut evicted = 0;
     for n in 5..2000 {
         evicted += append(&mut spool, &calls(n..n + 1));
@@ -236,12 +265,12 @@ fn the_limit_costs_the_oldest_and_each_is_counted() {
         assert!(used <= 4096, "{used}");
     }
     // The three in flight are still answered for, although their segment is gone.
-    assert_eq!(spool.orphans(), batch.len());
+    assert!(batch.iter().all(|&place| !spool.holds(place)));
     assert_eq!(spool.waiting() + evicted + batch.len() as u64, 2000);
-    spool.settle(batch.len());
-    assert_eq!(spool.orphans(), 0);
-    let rest = spool.take(usize::MAX, usize::MAX).calls;
-    assert_eq!(rest.back(), calls(1999..2000).last());
+    spool.settle(&batch);
+    let (rest, places) = take(&mut spool, usize::MAX);
+    assert_eq!(rest.last(), calls(1999..2000).last());
+    assert!(places.iter().all(|&place| spool.holds(place)));
     assert!(spool.append(&[Bytes::from(vec![0; 5000])]).error.is_some());
 }
 
@@ -249,7 +278,8 @@ fn the_limit_costs_the_oldest_and_each_is_counted() {
 enum Step {
     Append(usize, usize),
     Take(usize),
-    Settle(usize),
+    /// Each call whose turn modulo the first number is the second.
+    Settle(usize, usize),
     Kill,
     End,
 }
@@ -258,7 +288,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1usize..30, 1usize..300).prop_map(|(calls, size)| Step::Append(calls, size)),
         3 => (1usize..40).prop_map(Step::Take),
-        3 => (1usize..40).prop_map(Step::Settle),
+        3 => (1usize..4, 0usize..4).prop_map(|(step, first)| Step::Settle(step, first)),
         1 => Just(Step::Kill),
         1 => Just(Step::End),
     ]
@@ -274,7 +304,7 @@ proptest! {
         let root = tempdir().unwrap();
         let limit = 16 << 10;
         let mut spool = Spool::open(root.path(), limit).unwrap().0;
-        let (mut known, mut in_flight) = (0u64, 0usize);
+        let (mut known, mut in_flight) = (0u64, Vec::new());
         for step in steps {
             match step {
                 Step::Append(count, size) => {
@@ -286,24 +316,25 @@ proptest! {
                 Step::Take(count) => {
                     let taken = spool.take(count, usize::MAX);
                     prop_assert_eq!(taken.unreadable, 0);
-                    in_flight += taken.calls.len();
+                    in_flight.extend(taken.calls.into_iter().map(|(_, place)| place));
                 }
-                Step::Settle(count) => {
-                    let count = count.min(in_flight);
-                    spool.settle(count);
-                    in_flight -= count;
-                    known -= count as u64;
+                Step::Settle(step, first) => {
+                    let settled: Vec<_> =
+                        in_flight.iter().copied().skip(first).step_by(step).collect();
+                    spool.settle(&settled);
+                    in_flight.retain(|place| !settled.contains(place));
+                    known -= settled.len() as u64;
                 }
                 Step::Kill | Step::End => {
-                    known -= spool.orphans() as u64;
-                    in_flight = 0;
+                    let orphans = in_flight.drain(..).filter(|&place| !spool.holds(place));
+                    known -= orphans.count() as u64;
                     if matches!(step, Step::Kill) { kill(spool) } else { drop(spool) }
                     let (again, found) = Spool::open(root.path(), limit).unwrap();
                     prop_assert_eq!(found, Found { restored: known, ..Found::default() });
                     spool = again;
                 }
             }
-            prop_assert_eq!(spool.waiting() + in_flight as u64, known);
+            prop_assert_eq!(spool.waiting() + in_flight.len() as u64, known);
         }
     }
 }
