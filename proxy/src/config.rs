@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub mod fresh;
+pub mod header;
 pub mod kind;
 pub(crate) mod nearest;
 pub mod problem;
@@ -16,6 +17,7 @@ pub mod setting;
 pub mod units;
 
 pub use fresh::Fresh;
+pub use header::{Header, HeaderError};
 pub use problem::Problem;
 pub use report::{Capture, Mcpulse, Otel};
 pub use secret::Secret;
@@ -219,16 +221,6 @@ fn default_connect_timeout() -> Duration {
 
 fn default_idle_timeout() -> Duration {
     Duration::from_secs(4)
-}
-
-/// One header.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Header {
-    /// Its name.
-    pub name: String,
-    /// Its value, never shown: it often is a key.
-    pub value: Secret,
 }
 
 /// What the upstream sees as `Host`.

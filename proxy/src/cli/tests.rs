@@ -91,12 +91,13 @@ fn headers_add_to_those_of_the_file_by_name_and_flags_win_over_variables() {
     let headers = |line: &str| -> Vec<String> {
         let config = config(line, &[("MCPULSE_PROXY_HEADERS", "C:variable,A:variable")]);
         let Upstream::Http(remote) = config.upstream else { panic!() };
-        let text = |header: &Header| format!("{}={}", header.name, header.value.reveal().unwrap());
+        let text =
+            |header: &Header| format!("{}={}", header.name(), header.value().reveal().unwrap());
         remote.headers.iter().map(text).collect()
     };
-    assert_eq!(headers(&line), ["B=file", "C=variable", "A=variable"]);
+    assert_eq!(headers(&line), ["b=file", "c=variable", "a=variable"]);
     let flags = format!("{line} --header 'a: flag, too' --header 'D: flag'");
-    assert_eq!(headers(&flags), ["B=file", "a=flag, too", "D=flag"]);
+    assert_eq!(headers(&flags), ["b=file", "a=flag, too", "d=flag"]);
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
     let otel = &mut config.otel;
     otel.endpoint = Some("http://c:4317".to_owned());
     otel.ca_file = file();
-    otel.headers = vec![Header { name: "k".to_owned(), value: secret() }];
+    otel.headers = vec![Header::new("k", secret()).unwrap()];
     otel.service_name = Some("true".to_owned());
     otel.resource_attributes = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
     otel.sample = 0.1;
@@ -265,7 +266,7 @@ fn every_field_comes_back_from_yaml() {
     let files = Files::new(&[("file", pem), ("secret", "s")]);
     let remote = Remote {
         bearer_token: Some(Secret::File(files.path("secret"))),
-        headers: vec![Header { name: "A".to_owned(), value: Secret::File(files.path("secret")) }],
+        headers: vec![Header::new("A", Secret::File(files.path("secret"))).unwrap()],
         ca_file: Some(files.path("file")),
         host_header: HostHeader::Preserve,
         accept_encoding: AcceptEncoding::Preserve,

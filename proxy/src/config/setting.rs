@@ -247,7 +247,7 @@ mod tests {
 
     /// A configuration in which everything is there.
     fn whole(upstream: Upstream) -> Config {
-        let header = Header { name: "x".to_owned(), value: "y".into() };
+        let header = Header::new("x", "y").unwrap();
         let mut config = Config::new("x", upstream);
         let mut listen = Listen::new(":0");
         listen.allowed_hosts = vec!["a".to_owned()];
@@ -272,7 +272,7 @@ mod tests {
     fn remote() -> Remote {
         let mut remote = Remote::new("https://a");
         remote.bearer_token = Some("t".into());
-        remote.headers = vec![Header { name: "x".to_owned(), value: "y".into() }];
+        remote.headers = vec![Header::new("x", "y").unwrap()];
         remote.ca_file = Some("c".into());
         remote.response_timeout = Some(std::time::Duration::from_secs(1));
         remote

@@ -43,7 +43,6 @@ pub(in crate::relay) mod upload;
 mod upstream;
 
 pub use counters::Counters;
-pub use credentials::HeaderError;
 pub use dial::UrlError;
 
 use self::{
@@ -79,9 +78,6 @@ pub enum SetupError {
     /// The remote URL.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// A header to add.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
     /// Certificates or keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -92,7 +88,7 @@ impl HttpRelay {
     /// dials nothing.
     ///
     /// # Errors
-    /// When the remote URL, a header or a certificate file is of no use.
+    /// When the remote URL or a certificate file is of no use.
     pub fn new(
         remote: Remote,
         listen: Listen,
@@ -113,7 +109,7 @@ impl HttpRelay {
         Ok(Self {
             dialer,
             rewrite,
-            credentials: Credentials::new(&remote)?,
+            credentials: Credentials::new(&remote),
             tls: listen.tls.as_ref().map(Acceptor::new).transpose()?,
             remote,
             listen,

@@ -78,7 +78,7 @@ fn custom_headers_by_flag_and_by_variable() {
     let headers = "X-API-Key:abc123,X-Client-ID:myapp";
     let by_flag = config(&format!("{line} --headers \"{headers}\""), &[]);
     let Upstream::Http(remote) = &by_flag.upstream else { panic!() };
-    let header = |name: &str, value: &str| Header { name: name.to_owned(), value: value.into() };
+    let header = |name: &str, value: &str| Header::new(name, value).unwrap();
     assert_eq!(remote.headers, [header("X-API-Key", "abc123"), header("X-Client-ID", "myapp")]);
     assert_eq!(config(line, &[("MCPULSE_PROXY_HEADERS", headers)]), by_flag);
 }

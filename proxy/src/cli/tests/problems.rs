@@ -232,3 +232,43 @@ fn an_entry_of_mcp_json_has_no_false_problems() {
     let (_, text) = refused(&format!("mcpulse-proxy stdio --config {json} --server c"), &[]);
     assert!(text.contains("command is no text") && !text.contains("problems"), "{text}");
 }
+
+#[test]
+fn a_header_that_is_the_proxys_own_is_a_problem_like_the_others() {
+    let files = Files::new(&[
+        (
+            "p.yaml",
+            "serverId: x\nlisten: {address: ':1'}\notel: {headers: [{name: te, value: x}]}\n\
+             upstream:\n  http:\n    url: https://a\n    headers: [{name: Host, value: x}]\n",
+        ),
+        ("mcp.json", r#"{"servers": {"a": {"url": "https://a", "headers": {"Upgrade": "x"}}}}"#),
+    ]);
+    let http = "http --server-id x --remote-url https://a --listen :1";
+    let (yaml, json) = (files.text("p.yaml"), files.text("mcp.json"));
+    for (line, code, parts) in [
+        (
+            format!("{http} --header 'A: 1' --header 'Host: x' --workers 0"),
+            true,
+            &["2 problems", "--header entry 2 names host", "--host-header"][..],
+        ),
+        (format!("{http} --headers Content-Length:5"), true, &["--headers names content-length"]),
+        (
+            format!("run --config {yaml}"),
+            false,
+            &["2 problems", "line 3) names te", "line 7) names host"],
+        ),
+        (
+            format!("http --listen :1 --config {json}"),
+            false,
+            &["line 1) names upgrade, which is of one connection only"],
+        ),
+    ] {
+        for print in ["", " --print-config"] {
+            let (usage, text) = refused(&format!("mcpulse-proxy {line}{print}"), &[]);
+            assert_eq!(usage, code, "{text}");
+            for part in parts {
+                assert!(text.contains(part), "'{part}' is not in {text}");
+            }
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! Headers and lists of `name=value`. No message shows a value.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use serde_yaml::{Mapping, Value};
 
 use super::Kind;
-use crate::config::nearest::nearest;
+use crate::config::{Header, nearest::nearest};
 
 /// The parts of a list that has commas between them.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -50,7 +50,7 @@ fn entry(name: &str, value: &str) -> Result<Value, String> {
 }
 
 fn with_name(name: &str, value: Value) -> Result<Value, String> {
-    HeaderName::try_from(name).map_err(|_| "has a name that no HTTP header can have")?;
+    Header::new(name, "").map_err(|error| error.to_string())?;
     let entry = [("name", name.into()), ("value", value)];
     let entry: Mapping = entry.into_iter().map(|(name, value)| (name.into(), value)).collect();
     Ok(Value::Mapping(entry))

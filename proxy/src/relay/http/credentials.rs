@@ -2,33 +2,15 @@
 
 use std::{io, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRAILER},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use super::head;
-use crate::config::{Fresh, Remote};
+use crate::config::{Fresh, Remote, Secret};
 
 /// Headers that take the place of the client's of the same name.
 #[derive(Debug)]
 pub(super) struct Credentials {
     headers: Vec<(HeaderName, Fresh)>,
     bearer: Option<Fresh>,
-}
-
-/// A header of the configuration that cannot be sent.
-#[derive(Debug, thiserror::Error)]
-pub enum HeaderError {
-    /// Its name.
-    #[error("header name '{0}' is not valid; use letters, digits and hyphens")]
-    Name(String),
-    /// It frames the message, or belongs to one connection: the proxy's own business.
-    #[error("header '{0}' cannot be set: it is of one connection only, and the proxy's to write")]
-    OfOneHop(HeaderName),
-    /// There is an option for it.
-    #[error("header 'host' cannot be set; --host-header says which one the upstream gets")]
-    Host,
 }
 
 /// Why a request cannot be given its credentials.
@@ -41,22 +23,13 @@ pub(super) enum CredentialError {
 }
 
 impl Credentials {
-    pub(super) fn new(remote: &Remote) -> Result<Self, HeaderError> {
-        let headers = remote.headers.iter().map(|header| {
-            let name = HeaderName::from_bytes(header.name.as_bytes())
-                .map_err(|_| HeaderError::Name(header.name.clone()))?;
-            if name == HOST {
-                return Err(HeaderError::Host);
-            }
-            if name == CONTENT_LENGTH || name == TRAILER || head::is_hop_by_hop(&name) {
-                return Err(HeaderError::OfOneHop(name));
-            }
-            Ok((name, Fresh::new(header.value.clone())))
-        });
-        Ok(Self {
-            headers: headers.collect::<Result<_, _>>()?,
-            bearer: remote.bearer_token.clone().map(Fresh::new),
-        })
+    pub(super) fn new(remote: &Remote) -> Self {
+        let fresh = |secret: &Secret| Fresh::new(secret.clone());
+        let headers = remote.headers.iter();
+        Self {
+            headers: headers.map(|header| (header.name().clone(), fresh(header.value()))).collect(),
+            bearer: remote.bearer_token.as_ref().map(fresh),
+        }
     }
 
     /// Whether the `Authorization` of clients is for the proxy and must not go further.
@@ -87,38 +60,4 @@ fn sensitive(name: &HeaderName, value: &str) -> Result<HeaderValue, CredentialEr
         HeaderValue::from_str(value).map_err(|_| CredentialError::Invalid(name.clone()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Header;
-
-    fn refused(name: &str) -> Option<String> {
-        let mut remote = Remote::new("http://mcp.test/mcp");
-        remote.headers.push(Header { name: name.to_owned(), value: "5".into() });
-        Credentials::new(&remote).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_framing_of_requests_cannot_be_set() {
-        for name in [
-            "Content-Length",
-            "Transfer-Encoding",
-            "Connection",
-            "Keep-Alive",
-            "Proxy-Connection",
-            "TE",
-            "Trailer",
-            "Upgrade",
-        ] {
-            let error = refused(name).unwrap_or_else(|| panic!("{name} passed"));
-            assert!(error.contains(&name.to_ascii_lowercase()), "{error}");
-        }
-        assert!(refused("Host").unwrap().contains("--host-header"));
-        assert!(refused("a b").unwrap().contains("'a b' is not valid"));
-        for name in ["X-Api-Key", "Authorization", "Content-Language"] {
-            assert_eq!(refused(name), None, "{name}");
-        }
-    }
 }

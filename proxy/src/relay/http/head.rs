@@ -3,17 +3,12 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
-    header::{
-        CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, Entry, TE, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, Entry, TE},
     request::Parts,
 };
 
 use super::refusal::Refusal;
-use crate::traffic::BodyKind;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use crate::{config::header::is_hop_by_hop, traffic::BodyKind};
 
 /// What goes on to the next hop: all but what is of this hop and what `dropped` names. A head
 /// of which nothing stays behind, as most are, is the same one, not a copy.
@@ -35,16 +30,6 @@ pub(super) fn end_to_end(headers: HeaderMap, dropped: impl Fn(&HeaderName) -> bo
         }
     }
     onwards
-}
-
-/// Whether a header is always of one hop, whatever `Connection` names.
-pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION
-        || *name == KEEP_ALIVE
-        || *name == TRANSFER_ENCODING
-        || *name == TE
-        || *name == UPGRADE
-        || *name == PROXY_CONNECTION
 }
 
 /// What `Connection` declares to be of this hop, besides what always is.

@@ -156,7 +156,7 @@ impl Collector {
         let read = |headers: &[Header]| {
             metadata(headers).map_err(|(name, problem)| format!("header {name}: {problem}"))
         };
-        let in_file = |header: &Header| matches!(header.value, Secret::File(_));
+        let in_file = |header: &Header| matches!(header.value(), Secret::File(_));
         if !self.headers.iter().any(in_file) {
             return read(&self.headers).map_err(Failure::Passing);
         }
@@ -193,10 +193,10 @@ fn address(uri: &Uri) -> String {
 fn metadata(headers: &[Header]) -> Result<MetadataMap, (String, String)> {
     let mut metadata = MetadataMap::new();
     for header in headers {
-        let problem = |problem: String| (header.name.clone(), problem);
-        let name = MetadataKey::<Ascii>::from_bytes(header.name.to_ascii_lowercase().as_bytes())
+        let problem = |problem: String| (header.name().to_string(), problem);
+        let name = MetadataKey::<Ascii>::from_bytes(header.name().as_str().as_bytes())
             .map_err(|_| problem("its name cannot be sent".to_owned()))?;
-        let text = header.value.reveal().map_err(|error| problem(error.to_string()))?;
+        let text = header.value().reveal().map_err(|error| problem(error.to_string()))?;
         let mut value = MetadataValue::try_from(text)
             .map_err(|_| problem("its value has control characters".to_owned()))?;
         value.set_sensitive(true);

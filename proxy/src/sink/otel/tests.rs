@@ -129,7 +129,7 @@ impl Running {
 #[tokio::test]
 async fn calls_arrive_as_spans_with_resource_and_headers() {
     let (fake, address) = Fake::listen(&[Answers::Take]).await;
-    let headers = vec![config::Header { name: "X-Key".into(), value: "k".into() }];
+    let headers = vec![config::Header::new("X-Key", "k").unwrap()];
     let sink = run(&config::Otel { headers, ..config(address) });
     sink.call(Call::of_tool("read", Outcome::Ok));
     sink.call(Call::of_tool("write", Outcome::ToolError));

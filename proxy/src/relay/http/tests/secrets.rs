@@ -27,7 +27,7 @@ async fn showing() -> (Server, mpsc::Receiver<(String, HeaderMap)>) {
 async fn mirroring(server: &Server) -> Relay {
     let mut remote = Remote::new(server.url());
     remote.bearer_token = Some("secret123".into());
-    remote.headers = vec![Header { name: "X-API-Key".to_owned(), value: "abc123".into() }];
+    remote.headers = vec![Header::new("X-API-Key", "abc123").unwrap()];
     Relay::start(remote, Listen::new(":0"), HttpTransport::Streamable).await
 }
 

@@ -100,7 +100,7 @@ fn accepted() -> Response<Body> {
 async fn a_legacy_client_posts_through_the_proxy() {
     let server = legacy().await;
     let mut remote = Remote::new(format!("http://{}/sse", server.address));
-    remote.headers = vec![Header { name: "x-key".to_owned(), value: "k".into() }];
+    remote.headers = vec![Header::new("x-key", "k").unwrap()];
     let relay = Relay::start(remote, Listen::new(":0"), HttpTransport::LegacySse).await;
     let request = relay.request("GET", "/sse").body(whole("")).unwrap();
     let response = relay.client().await.send_request(request).await.unwrap();
