@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     bind::bind,
-    config::{Command, Config, Listen, Remote, Upstream, secret::without_query},
+    config::{Command, Config, Listen, Remote, Upstream},
     platform::{self, Hangup},
     ready::Ready,
     relay::{
@@ -122,7 +122,7 @@ impl Running<'_> {
         self.reporting.show_relay(relay.counters())?;
         let listener = bound(listen).await?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, upstream = without_query(&remote.url), "listening");
+        tracing::info!(%address, upstream = veil::address(&remote.url), "listening");
         let gate = self.ready.gate("upstream");
         let serving =
             relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     bind::bind,
     config::{Config, Listen, Upstream},
-    sink::{log, mcpulse, otel},
+    sink::{log, mcpulse, otel, veil},
     tls,
     traffic::HttpTransport,
 };
@@ -39,6 +39,7 @@ pub async fn run(
                 ("FAILS", news)
             }
         };
+        let news = veil::said(&news, &config);
         match writeln!(io::stdout(), "{verdict}  {subject}: {news}") {
             // Whoever reads has seen enough; the code still tells.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),

@@ -20,6 +20,7 @@ mod yaml;
 
 pub use chain::VARIABLE as CHAIN;
 pub use environment::Environment;
+use found::Found;
 use layer::{Layers, Source};
 
 /// What the command line asks for.
@@ -71,6 +72,9 @@ pub fn read(
         problems.push(Problem::usage(text));
     }
     let found = match typed.mode {
+        None if path.is_none() && typed.valueless.iter().any(|flag| flag == "config") => {
+            Found::default()
+        }
         Some(mode) => found::of_mode(mode, path, own("server", typed.server), environment, &givens),
         None => found::of_file(path),
     };

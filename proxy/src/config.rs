@@ -14,6 +14,7 @@ pub mod problem;
 pub mod report;
 pub mod secret;
 pub mod setting;
+pub mod shown;
 pub mod units;
 
 pub use fresh::Fresh;

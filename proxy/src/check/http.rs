@@ -11,10 +11,11 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use super::hello;
 use crate::{
     bind::bind,
-    config::{Listen, Remote, Secret, secret::without_query},
+    config::{Listen, Remote, Secret},
     ready::Ready,
     relay::http::HttpRelay,
     shutdown::Shutdown,
+    sink::veil,
     tap::Tap,
     traffic::HttpTransport,
 };
@@ -33,7 +34,7 @@ pub(super) async fn ask(remote: &Remote, transport: HttpTransport) -> Result<Str
     tap.close();
     let (gate, shutdown) = (Ready::default().gate("upstream"), Shutdown::default());
     let asking = tokio::time::timeout(hello::PATIENCE, asked(address, remote, transport));
-    let url = without_query(&remote.url);
+    let url = veil::address(&remote.url);
     tokio::select! {
         answer = asking => match answer {
             Ok(Ok(answer)) => Ok(format!("{url} {answer}")),
@@ -76,7 +77,7 @@ async fn asked(
         return heard(response, |line| {
             let endpoint = line.strip_prefix(b"data:")?.trim_ascii();
             let endpoint = String::from_utf8_lossy(endpoint);
-            Some(format!("answers: messages go to {}", without_query(&endpoint)))
+            Some(format!("answers: messages go to {}", veil::address(&endpoint)))
         })
         .await;
     }

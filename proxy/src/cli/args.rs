@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config::{
     Mode, Problem,
-    kind::{Kind, each},
+    kind::Kind,
     setting::{self, Setting},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Typed {
     pub config: Option<String>,
     /// `--server`.
     pub server: Option<String>,
+    /// The flags without the value that they need: none of them is missing as well.
+    pub valueless: Vec<String>,
     /// The settings.
     pub givens: Vec<Given>,
     /// What cannot be meant.
@@ -57,10 +59,12 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typ
     };
     let mut words: Vec<String> = arguments.into_iter().enumerate().map(text).collect();
     let at = if words.get(1).is_some_and(|word| word == "check") { 2 } else { 1 };
+    let mut valueless = Vec::new();
     if let Some(command) = words.get(at).filter(|word| is_command(word)).cloned() {
-        let (kept, strays) = strays::sift(&command, words.split_off(at + 1));
-        words.extend(kept);
-        problems.extend(strays);
+        let sifted = strays::sift(&command, at + 1, words.split_off(at + 1));
+        words.extend(sifted.kept);
+        problems.extend(sifted.problems);
+        valueless = sifted.valueless;
     }
     let matches = command().try_get_matches_from(words).map_err(|error| stop(&error))?;
     let (mut name, mut matches) = matches.subcommand().unwrap_or(("", &matches));
@@ -81,7 +85,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typ
         print: matches.get_flag("print-config"),
         config: own("config"),
         server: own("server"),
-        givens: givens(matches),
+        givens: givens(matches, &valueless),
+        valueless,
         problems,
     })
 }
@@ -93,34 +98,37 @@ fn is_command(word: &str) -> bool {
 /// What is wrong with a flag that takes one value and was given several.
 const TWICE: &str = "is given more than once; keep one";
 
-fn givens(matches: &ArgMatches) -> Vec<Given> {
+fn givens(matches: &ArgMatches, valueless: &[String]) -> Vec<Given> {
     let typed = |setting: &'static Setting| {
         let mut values = matches.get_many::<String>(setting.flag)?;
         let value = match values.len() {
-            _ if setting.kind.repeats() => joined(setting.kind, values),
+            _ if setting.kind.repeats() => setting.kind.parse_all(values.map(String::as_str)),
             1 => setting.kind.parse(values.next()?),
-            _ => Err(TWICE.to_owned()),
+            _ => Err(TWICE.into()),
         };
-        Some(Given { setting, value, source: Source::Flag(format!("--{}", setting.flag)) })
+        Some(of_flag(setting, value.map_err(|wrong| wrong.to_string())))
     };
-    let mut givens: Vec<Given> = Setting::flagged().filter_map(typed).collect();
+    let without = |setting: &'static Setting| {
+        let is_it = |flag: &String| setting.flag == flag || setting.alias == Some(flag);
+        valueless.iter().any(is_it).then(|| {
+            let flag = setting.flag;
+            of_flag(setting, Err(strays::valueless(flag)))
+        })
+    };
+    let mut givens: Vec<Given> = Setting::flagged()
+        .filter_map(|setting| without(setting).or_else(|| typed(setting)))
+        .collect();
     let program = matches.get_many::<String>("program");
-    let program = program.map(|words| words.map(|word| Value::from(word.as_str())).collect());
     if let (Some(words), Some(setting)) = (program, Setting::with_flag("command")) {
         let source = Source::Flag("the program after --".to_owned());
-        givens.push(Given { setting, value: Ok(Value::Sequence(words)), source });
+        let value = Kind::command(words.cloned().collect());
+        givens.push(Given { setting, value, source });
     }
     givens
 }
 
-/// One list of all values of a flag that was given more than once.
-fn joined<'a>(kind: Kind, texts: impl Iterator<Item = &'a String>) -> Result<Value, String> {
-    let lists: Vec<Value> = each(texts, |text| kind.parse(text))?;
-    let items = lists.into_iter().filter_map(|list| match list {
-        Value::Sequence(items) => Some(items),
-        _ => None,
-    });
-    Ok(Value::Sequence(items.flatten().collect()))
+fn of_flag(setting: &'static Setting, value: Result<Value, String>) -> Given {
+    Given { setting, value, source: Source::Flag(format!("--{}", setting.flag)) }
 }
 
 /// The whole command line, for parsing and for help. A command's flags are made only when it

@@ -93,7 +93,8 @@ impl Environment {
             Kind::Wait if name.starts_with("OTEL_") => Kind::Millis,
             kind => kind,
         };
-        Some(Given { setting, value: kind.parse(text), source: Source::Variable(name.to_owned()) })
+        let value = kind.parse(text).map_err(|wrong| wrong.to_string());
+        Some(Given { setting, value, source: Source::Variable(name.to_owned()) })
     }
 
     /// Variables with our prefix that mean nothing: misspelled ones.

@@ -49,7 +49,8 @@ pub(super) fn of_mode(
     };
     if let (Some((name, source)), Some(setting)) = (server, Setting::with_flag("server-id")) {
         found.givens.retain(|given| given.setting.key != setting.key);
-        found.givens.push(Given { setting, value: setting.kind.parse(&name), source });
+        let value = setting.kind.parse(&name).map_err(|wrong| wrong.to_string());
+        found.givens.push(Given { setting, value, source });
     }
     found
 }

@@ -3,7 +3,10 @@
 //! Read are `mcpServers` (Claude Desktop, Claude Code, Cursor), `servers` (VS Code's
 //! `mcp.json`) and `mcp.servers` (its `settings.json`), with comments and trailing commas.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use jsonc_parser::{
     CollectOptions, ParseOptions,
@@ -17,7 +20,7 @@ use super::{
     found::Found,
     layer::{Given, Source},
 };
-use crate::config::{Mode, Problem, setting::Setting};
+use crate::config::{Mode, Problem, nearest::nearest, setting::Setting, shown};
 
 mod entry;
 mod env_file;
@@ -37,7 +40,7 @@ pub(super) fn read(
     environment: &Environment,
     replaced: &[&str],
 ) -> Found {
-    let file = path.display().to_string();
+    let file = shown::path(path);
     let refused = |text: String| Found { mode: Some(mode), ..Found::unreadable(text) };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -74,6 +77,9 @@ pub(super) fn read(
     };
     reader.problems.extend(expander.unresolved);
     reader.problems.sort_by_key(|(line, _)| *line);
+    // One remedy mends all places that need it.
+    let mut said = BTreeSet::new();
+    reader.problems.retain(|(_, wrong)| said.insert(wrong.clone()));
     let whole = reader.problems.is_empty();
     let problem = |(line, wrong)| {
         Problem::configuration(format!("{file} line {line}: server '{name}': {wrong}"))
@@ -82,7 +88,8 @@ pub(super) fn read(
     let given = |(key, value, line): Said| {
         let setting = Setting::at(&key, mode)?;
         let source = Source::File(file.clone(), Some(line));
-        Some(Given { setting, value: setting.kind.check(&value), source })
+        let value = setting.kind.check(&value).map_err(|wrong| wrong.to_string());
+        Some(Given { setting, value, source })
     };
     values.push(("serverId".to_owned(), name.as_str().into(), line));
     let givens = values.into_iter().filter_map(given).collect();
@@ -119,7 +126,11 @@ fn choose<'v, 'a>(
         }
     };
     let server = servers.iter().rfind(|server| server.name.as_str() == name);
-    let server = server.ok_or_else(|| format!("has no server '{name}'; it has: {listed}"))?;
+    let server = server.ok_or_else(|| {
+        let meant = nearest(name, names.iter().map(|&name| (name, name)));
+        let meant = meant.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+        format!("has no server of the name of --server; {meant}it has: {listed}")
+    })?;
     let line = reader.line(server.range.start);
     let entry = server.value.as_object();
     let entry = entry.ok_or_else(|| format!("line {line}: server '{name}' is no mapping"))?;
@@ -162,9 +173,7 @@ fn fits(entry: &Entry, mode: Mode) -> Result<(), String> {
         Some("stdio") => Some(Mode::Stdio),
         Some("sse") => Some(Mode::Sse),
         Some("http" | "streamable-http" | "streamableHttp" | "streamable_http") => Some(Mode::Http),
-        Some(other) => {
-            return Err(format!("it has the unknown type '{other}'; write stdio, http or sse"));
-        }
+        Some(_) => return Err("it has an unknown type; write stdio, http or sse".to_owned()),
     };
     let is = match (kind, &entry.command, &entry.url) {
         (_, None, None) => return Err("it has neither a command nor a url".to_owned()),
@@ -243,7 +252,7 @@ fn variables_of(
 ) -> Vec<(Value, Value)> {
     let Some(name) = expander.whole(file) else { return Vec::new() };
     let path = expander.folder().join(name);
-    let name = path.display();
+    let name = shown::path(&path);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let (variables, bad) = env_file::read(&text);

@@ -11,7 +11,7 @@ use crate::{config::Config, sink::veil};
 /// The configuration and its origins.
 pub(super) fn config(config: &Config, origins: &Origins) -> String {
     let mut printer = Printer { text: String::new(), origins };
-    if let Ok(Value::Mapping(map)) = serde_yaml::to_value(veil::config(config.clone())) {
+    if let Value::Mapping(map) = veil::config(config) {
         // Writing to a String cannot fail.
         let _ = printer.section("", &map, 0);
     }

@@ -1,23 +1,34 @@
 //! Takes out of a command line what clap would stop at, so that all of it is said at once.
 
 use super::own;
-use crate::config::{Problem, kind::Kind, nearest::nearest, setting::Setting};
+use crate::config::{Problem, kind::Kind, nearest::nearest, setting::Setting, shown};
 
-/// The words behind a command that clap can read, each flag in one word with its value, and
-/// what is wrong with the others. No value is shown: it may be a secret.
-pub(super) fn sift(command: &str, words: Vec<String>) -> (Vec<String>, Vec<Problem>) {
-    let (mut kept, mut problems) = (Vec::new(), Vec::new());
+/// The words behind a command.
+#[derive(Debug)]
+pub(super) struct Sifted {
+    /// What clap can read, each flag in one word with its value.
+    pub(super) kept: Vec<String>,
+    /// The flags without the value that they need.
+    pub(super) valueless: Vec<String>,
+    /// What is wrong with the others.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Sifts the words behind a command, the first of which has the place `first` in its line. No
+/// value is shown: it may be a secret.
+pub(super) fn sift(command: &str, first: usize, words: Vec<String>) -> Sifted {
+    let (mut kept, mut valueless, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     let mut say = |text: String| {
         let problem = Problem::usage(text);
         if !problems.contains(&problem) {
             problems.push(problem);
         }
     };
-    let mut words = words.into_iter().peekable();
-    while let Some(word) = words.next() {
+    let mut words = (first..).zip(words).peekable();
+    while let Some((place, word)) = words.next() {
         if word == "--" {
             kept.push(word);
-            kept.extend(words);
+            kept.extend(words.map(|(_, word)| word));
             break;
         }
         if word == "-h" {
@@ -39,21 +50,31 @@ pub(super) fn sift(command: &str, words: Vec<String>) -> (Vec<String>, Vec<Probl
             Some(Takes::Nothing) if kept.contains(&word) => {}
             Some(Takes::Nothing) => kept.push(word),
             Some(_) if joined => kept.push(word),
-            Some(takes) => match words.next_if(|next| takes.may_be(next)) {
-                Some(value) => kept.push(format!("{word}={value}")),
-                None => say(format!(
-                    "--{name} needs a value; write --{name}=VALUE for one that begins with dashes"
-                )),
-            },
+            Some(takes) => {
+                if let Some((_, value)) = words.next_if(|(_, next)| takes.may_be(next)) {
+                    kept.push(format!("{word}={value}"));
+                    continue;
+                }
+                // A setting says so itself, where it applies.
+                if own::ALL.iter().any(|own| own.flag == name) {
+                    say(format!("--{name} {}", self::valueless(name)));
+                }
+                valueless.push(name.to_owned());
+            }
             None => {
-                say(unknown(name, command));
+                say(unknown(place, name, command));
                 if !joined {
-                    words.next_if(|next| !is_flag(next));
+                    words.next_if(|(_, next)| !is_flag(next));
                 }
             }
         }
     }
-    (kept, problems)
+    Sifted { kept, valueless, problems }
+}
+
+/// What is wrong with a flag without its value.
+pub(super) fn valueless(flag: &str) -> String {
+    format!("needs a value; write --{flag}=VALUE for one that begins with dashes")
 }
 
 /// What may follow a flag.
@@ -97,12 +118,17 @@ fn is_of_names(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
-/// What to say of such a flag. A value that has grown together with a flag's name is not shown.
-fn unknown(flag: &str, command: &str) -> String {
+/// What to say of such a flag. One that is no mere slip is not shown: a value may have grown
+/// together with its name.
+fn unknown(place: usize, flag: &str, command: &str) -> String {
     let flag = flag.split(|c| !is_of_names(c)).next().unwrap_or_default();
     let settings = Setting::flagged().flat_map(|setting| [Some(setting.flag), setting.alias]);
     let known: Vec<&str> = settings.flatten().chain(own::ALL.iter().map(|own| own.flag)).collect();
     let meant = nearest(flag, known.iter().map(|&known| (known, known)));
+    let named = match shown::misspelt(flag, known.iter().copied()) {
+        Some(flag) => format!("there is no flag --{flag}"),
+        None => format!("argument {place} is no flag"),
+    };
     let begins = known.into_iter().filter(|known| flag.starts_with(known));
     if let Some(known) = begins.max_by_key(|known| known.len()) {
         let meant = meant.unwrap_or(known);
@@ -112,9 +138,7 @@ fn unknown(flag: &str, command: &str) -> String {
         );
     }
     match meant {
-        Some(meant) => format!("there is no flag --{flag}; did you mean --{meant}?"),
-        None => format!(
-            "there is no flag --{flag}, nor one like it; mcpulse-proxy {command} --help lists them"
-        ),
+        Some(meant) => format!("{named}; did you mean --{meant}?"),
+        None => format!("{named}, nor like one; mcpulse-proxy {command} --help lists them"),
     }
 }

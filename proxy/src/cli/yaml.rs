@@ -11,8 +11,10 @@ use super::{
 };
 use crate::config::{
     Mode, Problem,
+    kind::Step,
     nearest::nearest,
     setting::{ALL, Setting},
+    shown,
 };
 
 mod tree;
@@ -22,7 +24,7 @@ const BEGIN: &str = "begin with a copy of mcpulse-proxy.example.yaml";
 
 /// What the file says, and the mode that follows from it.
 pub(super) fn read(path: &Path) -> Found {
-    let file = path.display().to_string();
+    let file = shown::path(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => return Found::unreadable(format!("read --config {file}: {error}")),
@@ -49,6 +51,7 @@ pub(super) fn read(path: &Path) -> Found {
         problems: Vec::new(),
     };
     for (key, line) in again {
+        let key = shown::key(&key).unwrap_or("a key");
         reader.problem(&format!("{key} stands in its mapping twice; keep one"), line);
     }
     reader.walk(&map, &mut Vec::new());
@@ -95,13 +98,19 @@ impl Reader<'_> {
                 other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_owned(),
             });
             let path = above.join(".");
-            let line = tree::line_of(self.text, above);
+            let place: Vec<Step> = above.iter().cloned().map(Step::Key).collect();
+            let line = tree::line_of(self.text, &place);
             match (Setting::at(&path, self.mode), value) {
                 // A key without a value is as good as absent.
                 (Some(_), Value::Null) => {}
                 (Some(setting), value) => {
                     let source = Source::File(self.file.clone(), line);
-                    let value = setting.kind.check(value);
+                    // A place of which the line is the setting's own needs none beside it.
+                    let line_of = |below: &[Step]| {
+                        let place = [&place[..], below].concat();
+                        tree::line_of(self.text, &place).filter(|found| Some(*found) != line)
+                    };
+                    let value = setting.kind.check(value).map_err(|wrong| wrong.told(line_of));
                     self.givens.push(Given { setting, value, source });
                 }
                 (None, value) if self.is_section(&path) => match value {
@@ -119,6 +128,12 @@ impl Reader<'_> {
                         None => {
                             ", nor like one; mcpulse-proxy.example.yaml has them all".to_owned()
                         }
+                    };
+                    let path = match (path.rsplit_once('.'), shown::key(leaf(&path))) {
+                        (_, Some(_)) => path.as_str(),
+                        _ if leaf(&path) == "<<" => path.as_str(),
+                        (Some((above, _)), None) => &format!("a key below {above}"),
+                        (None, None) => "this key",
                     };
                     self.problem(&format!("{path} is no setting{remedy}"), line);
                 }

@@ -1,25 +1,32 @@
 //! The kinds of values that settings take, from the text of a flag or variable and from a
-//! file, in the one form that [`super::Config`] deserialises. No message shows a value that
-//! may be a secret.
+//! file, in the one form that [`super::Config`] deserialises. No message shows a value:
+//! in the wrong place it may be a secret.
 
 use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::units;
+use super::{nearest::nearest, shown::VEIL, units};
 
 mod address;
 mod file;
 mod header;
+mod level;
 mod words;
+mod wrong;
+
+pub use address::split_host;
+pub use wrong::{Step, Wrong};
 
 /// The kind of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A text without control characters; here is its name in help.
     Text(&'static str),
-    /// A list of texts, separated by commas.
-    Texts(&'static str),
+    /// Hosts with or without a port, separated by commas.
+    Hosts,
+    /// URLs without path, separated by commas.
+    Origins,
     /// Directives for the log, as `RUST_LOG` takes them.
     Level,
     /// A path.
@@ -80,7 +87,9 @@ impl Kind {
     /// What stands for the value in help.
     pub fn placeholder(self) -> &'static str {
         match self {
-            Self::Text(name) | Self::Texts(name) => name,
+            Self::Text(name) => name,
+            Self::Hosts => "HOST",
+            Self::Origins => "ORIGIN",
             Self::Level => "LEVEL",
             Self::Path | Self::Pem(_) | Self::SecretFile => "FILE",
             Self::Directory | Self::NewDirectory => "DIRECTORY",
@@ -106,7 +115,7 @@ impl Kind {
 
     /// Whether a flag of this kind may be given more than once.
     pub fn repeats(self) -> bool {
-        matches!(self, Self::Header | Self::Headers | Self::Texts(_))
+        matches!(self, Self::Header | Self::Headers | Self::Hosts | Self::Origins)
     }
 
     /// Whether flags, or else variables, add to what a file says, by name, instead of replacing
@@ -119,15 +128,18 @@ impl Kind {
     ///
     /// # Errors
     /// What is wrong with it and what would be right, to follow the setting's name.
-    pub fn parse(self, text: &str) -> Result<Value, String> {
+    pub fn parse(self, text: &str) -> Result<Value, Wrong> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(format!("is empty; write {}", self.placeholder()));
+            return Err(format!("is empty; write {}", self.placeholder()).into());
         }
         match self {
             Self::Text(_) | Self::Path | Self::NewDirectory => printable(text).map(Into::into),
-            Self::Texts(_) => Ok(header::items(text).collect()),
-            Self::Level => level(text).map(Into::into),
+            Self::Hosts | Self::Origins | Self::Headers | Self::HeaderPairs => {
+                return each(header::items(text), |item| self.item(item));
+            }
+            Self::Header => return each(text.lines(), |line| self.item(line)),
+            Self::Level => level::read(text).map(Into::into),
             Self::Pem(label) => file::pem(text, label).map(Into::into),
             Self::Directory => file::directory(text).map(Into::into),
             Self::Url => address::url(text).map(Into::into),
@@ -139,8 +151,9 @@ impl Kind {
             Self::Duration => units::parse_duration(text).map(span),
             Self::Wait => units::parse_duration(text).and_then(above_zero).map(span),
             Self::Millis => {
-                let millis = text.parse().map_err(|_| "is no whole number of milliseconds")?;
-                above_zero(Duration::from_millis(millis)).map(span)
+                let millis =
+                    text.parse().map_err(|_| "is no whole number of milliseconds".to_owned());
+                millis.map(Duration::from_millis).and_then(above_zero).map(span)
             }
             Self::Count(least, most) => count(text, least, most),
             Self::Share => share(text),
@@ -148,49 +161,92 @@ impl Kind {
             Self::OneOf(words) => one_of(text, words),
             Self::Secret => header::sendable(text).map(|()| text.into()),
             Self::SecretFile => file::secret(text).map(in_file),
-            Self::Header => each(text.lines(), header::spelled),
-            Self::Headers => each(header::items(text), header::spelled),
-            Self::HeaderPairs => each(header::items(text), header::from_pair),
             Self::Pairs => {
-                let pairs: Vec<(String, String)> = each(header::items(text), header::pair)?;
+                let pair = |item| header::pair(item).map_err(Wrong::from);
+                let pairs: Vec<(String, String)> = each(header::items(text), pair)?;
                 let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
                 Ok(Value::Mapping(pairs.collect()))
             }
-            Self::Words => words::split(text, words::Rules::HERE)
-                .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
-                .map(Value::from)
-                .ok_or_else(|| "has a quote that is not closed, or no program".to_owned()),
+            Self::Words => match words::split(text, words::Rules::HERE) {
+                Some(words) => Self::command(words),
+                None => Err("has a quote that is not closed".to_owned()),
+            },
             Self::Args | Self::Variables => Err("can only stand in a file".to_owned()),
         }
+        .map_err(Wrong::from)
+    }
+
+    /// Reads the texts of a flag that may be given more than once, as one list.
+    ///
+    /// # Errors
+    /// As [`Kind::parse`].
+    pub fn parse_all<'a>(self, texts: impl Iterator<Item = &'a str>) -> Result<Value, Wrong> {
+        let items = |text| match self {
+            // A line end in a flag is part of the value, where it does not belong.
+            Self::Header => vec![text],
+            _ => header::items(text).collect(),
+        };
+        let items: Vec<&str> = texts.flat_map(items).collect();
+        if items.is_empty() {
+            return Err(format!("is empty; write {}", self.placeholder()).into());
+        }
+        each(items, |item| self.item(item))
+    }
+
+    /// Reads one item of a list.
+    fn item(self, text: &str) -> Result<Value, Wrong> {
+        match self {
+            Self::Hosts => address::host(text).map(Into::into),
+            Self::Origins => address::origin(text).map(Into::into),
+            Self::Header | Self::Headers => header::spelled(text),
+            Self::HeaderPairs => header::from_pair(text),
+            _ => Ok(text.into()),
+        }
+        .map_err(Wrong::from)
+    }
+
+    /// Checks a program and its arguments.
+    ///
+    /// # Errors
+    /// As [`Kind::parse`].
+    pub fn command(words: Vec<String>) -> Result<Value, String> {
+        words::program(words.first().map_or("", String::as_str))?;
+        Ok(words.into())
     }
 
     /// Checks a value from a file.
     ///
     /// # Errors
     /// As [`Kind::parse`].
-    pub fn check(self, value: &Value) -> Result<Value, String> {
+    pub fn check(self, value: &Value) -> Result<Value, Wrong> {
         match (self, value) {
-            (Self::Texts(_) | Self::Args, Value::Sequence(items)) => each(items, text_of),
+            (Self::Args, Value::Sequence(items)) => each(items, |item| Ok(text_of(item)?)),
+            (Self::Hosts | Self::Origins, Value::Sequence(items)) => {
+                each(items, |item| self.item(&text_of(item)?))
+            }
             (Self::Headers | Self::HeaderPairs, Value::Sequence(items)) => {
                 each(items, header::listed)
             }
             (Self::Pairs, Value::Mapping(map)) => by_name(map, |value| Ok(text_of(value)?.into())),
             (Self::Variables, Value::Mapping(map)) => by_name(map, |value| match value {
                 Value::Mapping(_) => Self::Secret.check(value),
-                value => unveiled(&text_of(value)?).map(Into::into),
+                value => Ok(unveiled(&text_of(value)?)?.into()),
             }),
             (Self::Secret, Value::Mapping(map)) => match map.get("file").and_then(Value::as_str) {
                 Some(path) if map.len() == 1 => Self::SecretFile.parse(path),
                 _ => {
                     header::keyed(map, &["file"])?;
-                    Err(self.misshapen(value))
+                    Err(self.misshapen(value).into())
                 }
             },
             (Self::Secret, Value::String(text)) => self.parse(unveiled(text)?),
-            (Self::Words, Value::String(program)) => printable(program).map(Into::into),
+            (Self::Words, Value::String(program)) => {
+                words::program(printable(program)?)?;
+                Ok(program.as_str().into())
+            }
             (Self::Args | Self::Headers | Self::HeaderPairs | Self::Pairs | Self::Variables, _)
             | (_, Value::Null | Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_)) => {
-                Err(self.misshapen(value))
+                Err(self.misshapen(value).into())
             }
             (kind, scalar) => kind.parse(&text_of(scalar)?),
         }
@@ -198,7 +254,7 @@ impl Kind {
 
     fn misshapen(self, value: &Value) -> String {
         let shape = match self {
-            Self::Texts(_) | Self::Args => "a list: [a, b]",
+            Self::Hosts | Self::Origins | Self::Args => "a list: [a, b]",
             Self::Headers | Self::HeaderPairs => "a list of {name: …, value: …}",
             Self::Pairs | Self::Variables => "a mapping: {name: value}",
             Self::Secret => "a text, or {file: PATH}",
@@ -208,23 +264,34 @@ impl Kind {
     }
 }
 
-/// What `read` makes of each item, or what is wrong with each that is wrong; of several, by its
-/// place.
-///
-/// # Errors
-/// To follow the setting's name, as those of [`Kind::parse`].
-pub fn each<I, T, All: FromIterator<T>>(
+/// What `read` makes of each item, or what is wrong with each that is wrong.
+fn each<I, T, All: FromIterator<T>>(
     items: impl IntoIterator<Item = I>,
-    read: impl Fn(I) -> Result<T, String>,
-) -> Result<All, String> {
-    let read: Vec<Result<T, String>> = items.into_iter().map(read).collect();
-    let alone = read.len() == 1;
-    let wrong = |(at, read): (usize, &Result<T, String>)| {
-        let wrong = read.as_ref().err()?;
-        Some(if alone { wrong.clone() } else { format!("entry {} {wrong}", at + 1) })
+    read: impl Fn(I) -> Result<T, Wrong>,
+) -> Result<All, Wrong> {
+    let items: Vec<I> = items.into_iter().collect();
+    let several = items.len() > 1;
+    let read = |(at, item)| {
+        read(item).map_err(|wrong| {
+            let wrong = wrong.below(&Step::Entry(at));
+            if several { wrong.of(&format!("entry {}", at + 1)) } else { wrong }
+        })
     };
-    let wrong: Vec<String> = read.iter().enumerate().filter_map(wrong).collect();
-    if wrong.is_empty() { Ok(read.into_iter().flatten().collect()) } else { Err(wrong.join("; ")) }
+    whole(items.into_iter().enumerate().map(read))
+}
+
+/// All of them, or all that is wrong.
+fn whole<T, All: FromIterator<T>>(
+    read: impl Iterator<Item = Result<T, Wrong>>,
+) -> Result<All, Wrong> {
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for read in read {
+        match read {
+            Ok(value) => good.push(value),
+            Err(what) => wrong.push(what),
+        }
+    }
+    Wrong::all(wrong).map_or_else(|| Ok(good.into_iter().collect()), Err)
 }
 
 fn printable(text: &str) -> Result<&str, String> {
@@ -236,17 +303,10 @@ fn printable(text: &str) -> Result<&str, String> {
 
 /// The stars of `--print-config` are no secret.
 fn unveiled(text: &str) -> Result<&str, String> {
-    if text == "***" {
+    if text == VEIL {
         return Err("is ***, which --print-config shows in place of a secret".to_owned());
     }
     Ok(text)
-}
-
-fn level(text: &str) -> Result<&str, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err(format!("'{text}' is no log level; write e.g. info or mcpulse_proxy=debug")),
-    }
 }
 
 fn in_file(path: String) -> Value {
@@ -264,7 +324,7 @@ fn above_zero(duration: Duration) -> Result<Duration, String> {
 fn size(text: &str, least: u64) -> Result<Value, String> {
     let bytes = units::parse_size(text)?;
     if bytes < least {
-        return Err(format!("'{text}' is too small; write {} or more", units::format_size(least)));
+        return Err(format!("is too small; write {} or more", units::format_size(least)));
     }
     Ok(units::format_size(bytes).into())
 }
@@ -272,36 +332,39 @@ fn size(text: &str, least: u64) -> Result<Value, String> {
 fn count(text: &str, least: u64, most: u64) -> Result<Value, String> {
     let number: Option<u64> = text.parse().ok();
     let number = number.filter(|number| (least..=most).contains(number));
-    number
-        .map(Into::into)
-        .ok_or_else(|| format!("'{text}' is no whole number from {least} to {most}"))
+    number.map(Into::into).ok_or_else(|| format!("is no whole number from {least} to {most}"))
 }
 
 fn share(text: &str) -> Result<Value, String> {
     let number: Option<f64> = text.parse().ok();
     let number = number.filter(|number| (0.0..=1.0).contains(number));
-    number.map(Into::into).ok_or_else(|| format!("'{text}' is no number from 0 to 1"))
+    number.map(Into::into).ok_or_else(|| "is no number from 0 to 1".to_owned())
 }
 
 fn switch(text: &str) -> Result<Value, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true.into()),
         "false" | "0" | "no" | "off" => Ok(false.into()),
-        _ => Err(format!("'{text}' is neither true nor false")),
+        _ => Err("is neither true nor false".to_owned()),
     }
 }
 
 fn one_of(text: &str, words: &[&str]) -> Result<Value, String> {
     if words.contains(&text) {
-        Ok(text.into())
-    } else {
-        Err(format!("'{text}' is none of {}", words.join(", ")))
+        return Ok(text.into());
     }
+    let meant = nearest(text, words.iter().map(|&word| (word, word)));
+    let meant = meant.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+    Err(format!("is none of {}{meant}", words.join(", ")))
 }
 
-fn by_name(map: &Mapping, read: impl Fn(&Value) -> Result<Value, String>) -> Result<Value, String> {
-    let read = |(name, value)| Ok((text_of(name)?.into(), read(value)?));
-    map.iter().map(read).collect::<Result<Mapping, String>>().map(Value::Mapping)
+fn by_name(map: &Mapping, read: impl Fn(&Value) -> Result<Value, Wrong>) -> Result<Value, Wrong> {
+    let read = |(name, value): (&Value, &Value)| {
+        let name = text_of(name)?;
+        let value = read(value).map_err(|wrong| wrong.below(&Step::Key(name.clone())))?;
+        Ok((name.into(), value))
+    };
+    whole(map.iter().map(read)).map(Value::Mapping)
 }
 
 fn text_of(value: &Value) -> Result<String, String> {

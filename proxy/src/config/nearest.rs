@@ -15,6 +15,11 @@ pub(crate) fn nearest<'a, T>(wrong: &str, known: impl Iterator<Item = (&'a str, 
     known.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, value)| value)
 }
 
+/// Whether two letters at most, or how they are spelled, tell a name from a known one.
+pub(crate) fn is_slip(wrong: &str, known: &str) -> bool {
+    strsim::damerau_levenshtein(&letters(wrong), &letters(known)) <= 2.min(known.len() / 2)
+}
+
 fn letters(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::shown::{self, VEIL};
+
 /// A secret given as text or as a file that holds it. Neither `Debug` nor `Serialize` shows
 /// the text: `***` stands in its place.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +26,10 @@ impl Secret {
             Self::Text(text) => Ok(text.clone()),
             Self::File(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    io::Error::new(error.kind(), format!("read secret {}: {error}", path.display()))
+                    io::Error::new(
+                        error.kind(),
+                        format!("read secret {}: {error}", shown::path(path)),
+                    )
                 })?;
                 Ok(text.trim_end_matches(['\r', '\n']).to_owned())
             }
@@ -41,17 +46,9 @@ impl From<&str> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(_) => f.write_str("***"),
+            Self::Text(_) => f.write_str(VEIL),
             Self::File(path) => write!(f, "file {}", path.display()),
         }
-    }
-}
-
-/// A URL as it may be shown: its query often is a key.
-pub fn without_query(url: &str) -> String {
-    match url.split_once('?') {
-        Some((before, _)) => format!("{before}?***"),
-        None => url.to_owned(),
     }
 }
 
@@ -71,7 +68,7 @@ enum Spelled {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Text(_) => serializer.serialize_str("***"),
+            Self::Text(_) => serializer.serialize_str(VEIL),
             Self::File(file) => InFile { file: file.clone() }.serialize(serializer),
         }
     }

@@ -152,8 +152,8 @@ pub fn defaults() -> Value {
 
 use Kind::{
     Address, Args, Collector, Count, Directory, Duration, Endpoint, Header, HeaderPairs, Headers,
-    Level, NewDirectory, OneOf, Origin, Pairs, Path, Secret, SecretFile, Share, Size, Switch, Text,
-    Texts, Url, Variables, Wait, Words,
+    Hosts, Level, NewDirectory, OneOf, Origin, Origins, Pairs, Path, Secret, SecretFile, Share,
+    Size, Switch, Text, Url, Variables, Wait, Words,
 };
 use Scope::{Listener, Remote, RemoteOrListener, Stdio};
 
@@ -186,8 +186,8 @@ pub static ALL: &[Setting] = &[
     Setting::new("upstream-error-status", "upstream.$.errorStatus", OneOf(&["gateway", "200"]), "Status of answers for an upstream that is down: 502 to 504, or 200").within(Remote),
 
     Setting::new("listen", "listen.address", Address, "Address for clients; standard input and output unless given"),
-    Setting::new("allowed-host", "listen.allowedHosts", Texts("HOST"), "Host that passes besides loopback names; repeatable").within(Listener),
-    Setting::new("allowed-origin", "listen.allowedOrigins", Texts("ORIGIN"), "Origin that passes besides the listener's own; repeatable").within(Listener),
+    Setting::new("allowed-host", "listen.allowedHosts", Hosts, "Host that passes besides loopback names; repeatable").within(Listener),
+    Setting::new("allowed-origin", "listen.allowedOrigins", Origins, "Origin that passes besides the listener's own; repeatable").within(Listener),
     Setting::new("tls-cert", "listen.tls.cert", CERTIFICATE, "PEM file with the listener's certificate chain").within(Listener),
     Setting::new("tls-key", "listen.tls.key", PRIVATE_KEY, "PEM file with its private key").within(Listener),
     Setting::new("public-url", "listen.publicUrl", Origin, "URL that clients use; rewrites OAuth metadata").within(Listener),

@@ -18,7 +18,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let number: Option<u64> = number.trim_end().parse().ok();
     number
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| format!("'{text}' is no size; write bytes or e.g. 512KiB, 64MiB, 1GiB"))
+        .ok_or_else(|| "is no size; write bytes or e.g. 512KiB, 64MiB, 1GiB".to_owned())
 }
 
 /// Writes a size in its largest whole unit.
@@ -36,7 +36,7 @@ pub fn format_size(bytes: u64) -> String {
 /// What is wrong with it and what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim())
-        .map_err(|error| format!("'{text}' is no duration ({error}); write e.g. 25s, 1m30s, 500ms"))
+        .map_err(|_| "is no duration; write e.g. 25s, 1m30s, 500ms".to_owned())
 }
 
 /// Writes a duration so that [`parse_duration`] reads it back.

@@ -95,14 +95,13 @@ impl HttpRelay {
         transport: HttpTransport,
         server_id: Arc<str>,
     ) -> Result<Self, SetupError> {
-        let url: Uri =
-            remote.url.parse().map_err(|error| UrlError::Malformed(remote.url.clone(), error))?;
+        let url: Uri = remote.url.parse().map_err(UrlError::from)?;
         let served = match transport {
             HttpTransport::Streamable => "/mcp",
             HttpTransport::LegacySse => "/sse",
         };
-        let rewrite = Rewrite::new(served, &url, listen.public_url.as_deref())
-            .ok_or_else(|| UrlError::NotHttp(remote.url.clone()))?;
+        let rewrite =
+            Rewrite::new(served, &url, listen.public_url.as_deref()).ok_or(UrlError::NotHttp)?;
         let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
             Ok(tls::client_config(remote.ca_file.as_deref())?)
         })?;

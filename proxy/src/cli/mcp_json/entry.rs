@@ -3,6 +3,8 @@
 
 use jsonc_parser::ast::{Object, Value};
 
+use crate::config::shown;
+
 /// A text and the line on which it stands.
 #[derive(Debug)]
 pub(super) struct Text {
@@ -103,8 +105,10 @@ impl Reader<'_> {
         let given = map.properties.iter().filter(|property| !is_null(&property.value));
         let named = given.filter_map(|property| {
             let (name, line) = (property.name.as_str(), self.line(property.range.start));
-            let text =
-                self.scalar(&property.value, line, || format!("{name} in {key} is no text"))?;
+            let text = self.scalar(&property.value, line, || {
+                let name = shown::key(name).unwrap_or("a value");
+                format!("{name} in {key} is no text")
+            })?;
             Some((name.to_owned(), text))
         });
         named.collect()

@@ -80,7 +80,11 @@ fn remedy(reference: &str) -> String {
             "it has ${{{reference}}}, which only an editor can ask for; write ${{env:NAME}} in its \
              place and set that variable"
         ),
-        _ => format!("it has ${{{reference}}}, which is no variable that is set"),
+        // What follows may be a default, and that a secret.
+        Some((name, _)) => {
+            format!("it has ${{{name}:…}}, which is no reference; write ${{env:NAME}}")
+        }
+        None => format!("it has ${{{reference}}}, which is no variable that is set"),
     }
 }
 

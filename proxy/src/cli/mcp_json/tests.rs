@@ -145,7 +145,7 @@ fn every_mistake_is_named() {
             r#"{"servers": {"a": {"type": "ws", "url": "x"}}}"#,
             None,
             Mode::Http,
-            "unknown type 'ws'",
+            "it has an unknown type",
         ),
         (
             r#"{"servers": {"a": {"type": "sse", "url": "x"}}}"#,

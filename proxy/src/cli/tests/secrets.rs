@@ -1,7 +1,109 @@
 //! No way leads a secret into what is shown.
 
 use super::*;
-use crate::sink::veil;
+use crate::{config::kind::Kind, sink::veil};
+
+/// What the proxy shows when it is asked this.
+fn output(line: &str, variables: &[(&str, &str)]) -> String {
+    match ask(&format!("mcpulse-proxy {line}"), variables) {
+        Ok(Request::Show(text)) => text,
+        Ok(Request::Serve(start)) => {
+            // The arguments of the server are its own affair.
+            format!("{:?} {:?}", veil::config(&start.config), start.notices)
+        }
+        Ok(Request::Check(_)) => unreachable!(),
+        Err(refusal) => format!("{refusal} {refusal:?}"),
+    }
+}
+
+#[test]
+fn no_setting_shows_a_value_that_belongs_elsewhere() {
+    let files = Files::new(&[]);
+    for setting in Setting::flagged() {
+        let mode = if setting.scope.covers(Mode::Http, true) { "http" } else { "stdio" };
+        let base = match mode {
+            "http" => "http --server-id x --listen :1 --remote-url https://a",
+            _ => "stdio --server-id x --command p",
+        };
+        let flag = setting.flag;
+        let base = base.replace(&format!(" --{flag} "), " --workers 1 --no-");
+        for value in [
+            "hunter2",
+            "hunter2 x",
+            "https://hunter2@h",
+            "https://u:hunter2@h:1/x",
+            "https://h/x?hunter2",
+            "https://h/x#hunter2",
+            "ftp://hunter2@h",
+            "DSN=hunter2 x",
+            "u:hunter2@h:1",
+            "1hunter2",
+            "x\nhunter2",
+        ] {
+            // Names, which are there to be shown, may be anything; attributes are told by theirs.
+            let is_name = match setting.kind {
+                Kind::Text(_) | Kind::Path | Kind::NewDirectory => !value.contains("://"),
+                Kind::Words | Kind::Hosts => !value.contains("://") && !value.contains('='),
+                Kind::Pairs => value.starts_with("DSN="),
+                _ => false,
+            };
+            let yaml = format!("{}: '{value}'", setting.key.rsplit('.').next().unwrap());
+            std::fs::write(files.path("p.yaml"), &yaml).unwrap();
+            for (line, variables) in [
+                (format!("{base} --{flag}='{value}' --print-config"), vec![]),
+                (base.clone(), vec![(setting.variable(), value)]),
+                (format!("{base} --{flag}{value}").replace('\n', ""), vec![]),
+                (format!("{base} '--{}{value}'", &flag[..flag.len() - 1]), vec![]),
+                (format!("run --config {}", files.text("p.yaml")), vec![]),
+            ] {
+                let named: Vec<_> = variables.iter().map(|(name, v)| (&**name, *v)).collect();
+                let shown = output(&line, &named);
+                let fine = !shown.contains("hunter2") || is_name && !shown.contains("problem");
+                assert!(fine, "{line} {variables:?}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_file_shows_what_is_wrong_in_it() {
+    for text in [
+        r#"{"servers": {"a": {"command": hunter2}}}"#,
+        r#"{"servers": {"a": {"command": "p" hunter2}}}"#,
+        r#"{"servers": {"a": {"command": "hunter2}}}"#,
+        r#"{"servers": {"a": {"type": "hunter2", "url": "https://hunter2@h"}}}"#,
+        r#"{"servers": {"a": {"command": "DSN=hunter2 p"}}}"#,
+        r#"{"servers": {"a": {"url": "https://u:hunter2@h"}}}"#,
+        r#"{"servers": {"a": {"url": "https://h", "headers": {"A": "${A:hunter2}\n"}}}}"#,
+        r#"{"servers": {"a": {"command": "p", "env": {"hunter2": [1], "envFile": "hunter2"}}}}"#,
+        r#"{"servers": {"a": {"command": "p", "cwd": "hunter2", "envFile": "hunter2"}}}"#,
+        "a: *hunter2",
+        "a: \"hunter2",
+        "a: !hunter2 x",
+        "%hunter2",
+        "a: [hunter2",
+        "\thunter2",
+        "hunter2",
+        "hunter2: 1",
+        "hunter2: 1\nhunter2: 2",
+        "upstream: {http: {bearerToken:hunter2, url: hunter2}}",
+        "upstream: {http: {bearerToken: {hunter2: 1}}}",
+        "upstream: {stdio: {program: DSN=hunter2, env: {A: [hunter2]}}}",
+        "upstream: {hunter2: {}}\nlog: {level: hunter2}",
+    ] {
+        let files = Files::new(&[("file.json", text)]);
+        let file = files.text("file.json");
+        for line in [
+            format!("stdio --config {file}"),
+            format!("http --listen :1 --config {file}"),
+            format!("run --config {file}"),
+            format!("stdio --config {file} --server hunter2 --server-id x"),
+        ] {
+            let shown = output(&line, &[]);
+            assert!(!shown.contains("hunter2"), "{line} {text}: {shown}");
+        }
+    }
+}
 
 #[test]
 fn no_secret_is_ever_shown() {
@@ -51,6 +153,12 @@ fn no_secret_is_ever_shown() {
         format!("{http} --auth-token:hunter2"),
         format!("{http} --mcpulse-api-keyhunter2"),
         format!("{http} hunter2"),
+        format!("{http} --bearer-toknhunter2"),
+        format!("{http} --bearer-token-file hunter2 --ca-file hunter2 --config hunter2"),
+        format!("{http} --allowed-origin https://u:hunter2@h --allowed-host u:hunter2@h"),
+        "stdio --server-id x --command 'DSN=hunter2 p'".to_owned(),
+        "stdio --server-id x --command https://hunter2@h".to_owned(),
+        "stdio --server-id x -- DSN=hunter2 p".to_owned(),
         format!("{http} -hunter2"),
         format!("{http} --bearer-token hunter2 --bearer-token hunter2"),
         format!("{http} --bearer-token hunter2 --bearer-token-file /no/such/file"),
@@ -73,15 +181,7 @@ fn no_secret_is_ever_shown() {
                     Some((flags, program)) => format!("{flags}{print} -- {program}"),
                     None => format!("{line}{print}"),
                 };
-                let output = match ask(&format!("mcpulse-proxy {line}"), variables) {
-                    Ok(Request::Show(text)) => text,
-                    Ok(Request::Serve(start)) => {
-                        // The arguments of the server are its own affair.
-                        format!("{:?} {:?}", veil::config(*start.config), start.notices)
-                    }
-                    Ok(Request::Check(_)) => unreachable!(),
-                    Err(refusal) => format!("{refusal} {refusal:?}"),
-                };
+                let output = output(&line, variables);
                 assert!(!output.contains(SECRET), "{line}: {output}");
             }
         }

@@ -10,13 +10,15 @@ use crate::config::{kind::Kind, setting::ALL};
 fn samples(kind: Kind, files: &Files) -> [String; 3] {
     let three = |text: &dyn Fn(u64) -> String| [1, 2, 3].map(text);
     match kind {
-        Kind::Text(_) | Kind::Texts(_) | Kind::Secret | Kind::Words => three(&|n| format!("v{n}")),
+        Kind::Text(_) | Kind::Hosts | Kind::Secret | Kind::Words => three(&|n| format!("v{n}")),
         Kind::Path | Kind::NewDirectory => three(&|n| format!("/no/such/v{n}")),
         Kind::Level => ["debug", "warn", "error"].map(str::to_owned),
         Kind::Pem(_) => three(&|n| files.text(&format!("pem{n}"))),
         Kind::SecretFile => three(&|n| files.text(&format!("file{n}"))),
         Kind::Directory => ["/", "/proc", "/tmp"].map(str::to_owned),
-        Kind::Url | Kind::Origin | Kind::Collector => three(&|n| format!("https://v{n}.example")),
+        Kind::Url | Kind::Origin | Kind::Origins | Kind::Collector => {
+            three(&|n| format!("https://v{n}.example"))
+        }
         Kind::Endpoint => three(&|n| format!("v{n}.example:1")),
         Kind::Address => three(&|n| format!(":{n}")),
         Kind::Size(least) => three(&|n| (least + n).to_string()),

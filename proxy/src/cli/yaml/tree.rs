@@ -12,6 +12,8 @@ use serde_yaml::{
     value::{Tag, TaggedValue},
 };
 
+use crate::config::kind::Step;
+
 /// A key that stands in its mapping for the second time, and its line.
 pub(super) type Again = (String, Option<usize>);
 
@@ -131,13 +133,20 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
-/// The line of the key at this place.
-pub(super) fn line_of(text: &str, path: &[String]) -> Option<usize> {
+/// The line of what stands at this place: of a key, or of an entry of a list.
+pub(super) fn line_of(text: &str, path: &[Step]) -> Option<usize> {
     let error = Probe(path).deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
     Some(error.location()?.line())
 }
 
-struct Probe<'a>(&'a [String]);
+struct Probe<'a>(&'a [Step]);
+
+impl Probe<'_> {
+    /// Fails on the entry at which the path ends.
+    fn here<E: Error>(&self) -> Result<(), E> {
+        if self.0.is_empty() { Err(E::custom("here")) } else { Ok(()) }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Probe<'_> {
     type Value = ();
@@ -151,11 +160,43 @@ impl<'de> Visitor<'de> for Probe<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
+        f.write_str("what the path leads through")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        self.here()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Some((Step::Entry(wanted), rest)) = self.0.split_first() else { return self.here() };
+        for _ in 0..*wanted {
+            list.next_element::<IgnoredAny>()?;
+        }
+        list.next_element_seed(Probe(rest)).map(|_| ())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((first, rest)) = self.0.split_first() else { return Ok(()) };
+        let Some((Step::Key(first), rest)) = self.0.split_first() else { return self.here() };
         while let Some(found) =
             map.next_key_seed(Sought { wanted: first, last: rest.is_empty() })?
         {

@@ -1,5 +1,7 @@
 //! Addresses and URLs. A URL is never shown in a message: its query may be a key.
 
+use rustls::pki_types::ServerName;
+
 /// The URL of a server: scheme `http` or `https`, without credentials.
 pub(super) fn url(text: &str) -> Result<String, String> {
     web(text, "https://api.example.com/mcp", "send them with --bearer-token or --header")
@@ -16,10 +18,45 @@ fn web(text: &str, example: &str, credentials: &str) -> Result<String, String> {
     if authority.contains('@') {
         return Err(format!("has credentials in it; {credentials}"));
     }
-    if uri.port_u16().is_none() && uri.host() != Some(authority) {
-        return Err(format!("has no valid port; write e.g. {example}"));
+    if text.contains('#') {
+        return Err("has a fragment (#…), which never leaves a client; leave it out".to_owned());
     }
-    Ok(text.to_owned())
+    match split_host(authority) {
+        None if uri.host().is_some_and(|host| !host.is_empty()) => {
+            Err(format!("has no valid port; write e.g. {example}"))
+        }
+        None => Err(format!("has no host; write e.g. {example}")),
+        Some((_, Some(0))) => Err("has the port 0, at which nobody can be reached".to_owned()),
+        Some((host, _)) if uri.scheme_str() == Some("https") && !is_certifiable(&host) => {
+            Err("has a host that no certificate can name".to_owned())
+        }
+        Some(_) => Ok(text.to_owned()),
+    }
+}
+
+fn is_certifiable(host: &str) -> bool {
+    ServerName::try_from(host.trim_matches(['[', ']'])).is_ok()
+}
+
+/// Splits `host[:port]`; the host in lower case and without the dot of a full name.
+pub fn split_host(authority: &str) -> Option<(String, Option<u16>)> {
+    let authority: http::uri::Authority = authority.parse().ok()?;
+    let (host, port) = (authority.host(), authority.port());
+    // What is left over is a user name, or a port that is no number.
+    let length = host.len() + port.as_ref().map_or(0, |port| 1 + port.as_str().len());
+    if host.is_empty() || length != authority.as_str().len() {
+        return None;
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    Some((host, port.map(|port| port.as_u16())))
+}
+
+/// A host, with or without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    match split_host(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("is no host; write NAME or NAME:PORT".to_owned()),
+    }
 }
 
 /// Scheme and authority, nothing else.
@@ -48,7 +85,13 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         return Ok(url);
     }
     let spelled = "is neither HOST:PORT nor a URL; write e.g. localhost:50051, or none";
-    listener(text).ok().filter(|text| !text.starts_with(':')).ok_or_else(|| spelled.to_owned())
+    destination(text).ok_or_else(|| spelled.to_owned())
+}
+
+/// `HOST:PORT` of something to dial.
+fn destination(text: &str) -> Option<String> {
+    let (_, port) = split_host(text)?;
+    listener(text).ok().filter(|_| port != Some(0))
 }
 
 /// A URL, or `HOST:PORT` for one without TLS.
@@ -56,9 +99,9 @@ pub(super) fn collector(text: &str) -> Result<String, String> {
     if text.contains("://") {
         return web(text, "http://localhost:4317", "send them with --otel-headers");
     }
-    match listener(text) {
-        Ok(text) if !text.starts_with(':') => Ok(format!("http://{text}")),
-        _ => Err("is no URL; write e.g. http://localhost:4317".to_owned()),
+    match destination(text) {
+        Some(text) => Ok(format!("http://{text}")),
+        None => Err("is no URL; write e.g. http://localhost:4317".to_owned()),
     }
 }
 
@@ -98,7 +141,16 @@ mod tests {
         for good in ["localhost:50051", "analytics.example.com:443", "https://a.example", "none"] {
             assert_eq!(endpoint(good).as_deref(), Ok(good));
         }
-        for bad in [":50051", "localhost", "ftp://a:1", "https://user:pass@a"] {
+        for bad in [
+            ":50051",
+            "localhost",
+            "ftp://a:1",
+            "https://user:pass@a",
+            "http://:1",
+            "host:0",
+            "http://host:0",
+            "https://-a-",
+        ] {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
         assert_eq!(collector("localhost:4317").as_deref(), Ok("http://localhost:4317"));
@@ -106,7 +158,13 @@ mod tests {
 
     #[test]
     fn no_message_shows_a_url() {
-        for secret in ["https://user:hunter2@a/mcp", "ftp://a/?key=hunter2", "a b?hunter2"] {
+        for secret in [
+            "https://user:hunter2@a/mcp",
+            "ftp://a/?key=hunter2",
+            "a b?hunter2",
+            "https://a/#hunter2",
+            "https://-a-/?hunter2",
+        ] {
             for read in [url, origin, endpoint, collector] {
                 assert!(!read(secret).unwrap_err().contains("hunter2"), "{secret}");
             }

@@ -3,26 +3,28 @@
 use std::path::Path;
 
 use super::header;
-use crate::config::Secret;
+use crate::config::{Secret, shown};
 
 /// A file with a PEM block of this label; a private key may say of which kind it is.
 pub(super) fn pem(path: &str, label: &str) -> Result<String, String> {
+    let shown = shown::path(Path::new(path));
     let text = std::fs::read(path)
-        .map_err(|error| format!("names the file {path}, which cannot be read: {error}"))?;
+        .map_err(|error| format!("names the file {shown}, which cannot be read: {error}"))?;
     if String::from_utf8_lossy(&text).contains(&format!("{label}-----")) {
         Ok(path.to_owned())
     } else {
-        Err(format!("names the file {path}, which has no {label} in PEM (-----BEGIN …)"))
+        Err(format!("names the file {shown}, which has no {label} in PEM (-----BEGIN …)"))
     }
 }
 
 /// A file that holds a secret.
 pub(super) fn secret(path: &str) -> Result<String, String> {
     let text = Secret::File(path.into()).reveal().map_err(|error| format!("fails to {error}"))?;
+    let shown = shown::path(Path::new(path));
     if text.trim().is_empty() {
-        return Err(format!("names the file {path}, which is empty"));
+        return Err(format!("names the file {shown}, which is empty"));
     }
-    header::sendable(&text).map_err(|why| format!("names the file {path}, which {why}"))?;
+    header::sendable(&text).map_err(|why| format!("names the file {shown}, which {why}"))?;
     Ok(path.to_owned())
 }
 
@@ -31,7 +33,7 @@ pub(super) fn directory(path: &str) -> Result<String, String> {
     if Path::new(path).is_dir() {
         Ok(path.to_owned())
     } else {
-        Err(format!("names {path}, which is no directory"))
+        Err(format!("names {}, which is no directory", shown::path(Path::new(path))))
     }
 }
 

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 use serde_yaml::{Mapping, Value};
 
-use super::Kind;
-use crate::config::{Header, nearest::nearest};
+use super::{Kind, Step, Wrong};
+use crate::config::{Header, nearest::nearest, shown};
 
 /// The parts of a list that has commas between them.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -20,27 +20,33 @@ pub(super) fn spelled(text: &str) -> Result<Value, String> {
 }
 
 /// `{name: …, value: …}`, where the value may be in a file.
-pub(super) fn listed(value: &Value) -> Result<Value, String> {
+pub(super) fn listed(value: &Value) -> Result<Value, Wrong> {
     let map = value.as_mapping().ok_or("is not {name: …, value: …}")?;
     keyed(map, &["name", "value"])?;
     let parts = map.get("name").and_then(Value::as_str).zip(map.get("value"));
     let (name, value) = parts.ok_or("is not {name: …, value: …}")?;
-    match Kind::Secret.check(value)? {
-        Value::String(text) => entry(name, &text),
-        file => with_name(name, file),
+    let value = Kind::Secret.check(value);
+    match value.map_err(|wrong| wrong.below(&Step::Key("value".to_owned())))? {
+        Value::String(text) => Ok(entry(name, &text)?),
+        file => Ok(with_name(name, file)?),
     }
 }
 
-/// Whether a mapping has no other keys than these. A key that is near none of them may be a
-/// secret in the wrong place, and is not shown.
-pub(super) fn keyed(map: &Mapping, known: &[&str]) -> Result<(), String> {
-    let wrong = map.keys().find(|key| !key.as_str().is_some_and(|key| known.contains(&key)));
-    let Some(wrong) = wrong else { return Ok(()) };
-    let wrong = wrong.as_str().unwrap_or_default();
-    match nearest(wrong, known.iter().map(|&known| (known, known))) {
-        Some(meant) => Err(format!("has the unknown key {wrong}, did you mean {meant}?")),
-        None => Err(format!("has an unknown key beside {}", known.join(" and "))),
-    }
+/// Whether a mapping has no other keys than these.
+pub(super) fn keyed(map: &Mapping, known: &[&str]) -> Result<(), Wrong> {
+    let keys = map.keys().map(|key| key.as_str().unwrap_or_default());
+    let wrong = keys.filter(|key| !known.contains(key)).map(|key| {
+        let named = match shown::key(key) {
+            Some(key) => format!("the unknown key {key}"),
+            None => "an unknown key".to_owned(),
+        };
+        let meant = match nearest(key, known.iter().map(|&known| (known, known))) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("known are: {}", known.join(", ")),
+        };
+        Wrong::from(format!("has {named}; {meant}")).below(&Step::Key(key.to_owned()))
+    });
+    Wrong::all(wrong).map_or(Ok(()), Err)
 }
 
 /// One header as the configuration has it.
@@ -103,7 +109,8 @@ mod tests {
     #[test]
     fn no_message_shows_a_value() {
         for wrong in ["X: hunter2\u{7f}", "bad name: hunter2", "hunter2"] {
-            assert!(!Kind::Headers.parse(wrong).unwrap_err().contains("hunter2"), "{wrong}");
+            let error = Kind::Headers.parse(wrong).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{wrong}");
         }
     }
 

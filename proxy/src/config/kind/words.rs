@@ -23,6 +23,23 @@ pub(super) fn split(text: &str, rules: Rules) -> Option<Vec<String>> {
     }
 }
 
+/// Whether a word can be a program: what only a shell understands may hold secrets, and starts
+/// nothing.
+pub(super) fn program(word: &str) -> Result<(), String> {
+    let name = word.split_once('=').map_or("", |(name, _)| name);
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err("begins with a variable, which takes a shell; write env before it".to_owned());
+    }
+    if word.contains("://") {
+        return Err(
+            "is a URL and no program; for a server behind a URL, write mcpulse-proxy http \
+                    --remote-url"
+                .to_owned(),
+        );
+    }
+    if word.is_empty() { Err("names no program".to_owned()) } else { Ok(()) }
+}
+
 fn in_double_quotes(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let (mut word, mut quoted) = (None::<String>, false);
@@ -43,6 +60,19 @@ fn in_double_quotes(text: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_no_program_is_told_apart() {
+        for (word, part) in
+            [("TOKEN=hunter2", "a variable"), ("https://hunter2@h", "a URL"), ("", "no program")]
+        {
+            let error = program(word).unwrap_err();
+            assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+        }
+        for word in ["python", "/opt/a=b/p", "./a=b", "a b"] {
+            assert_eq!(program(word), Ok(()));
+        }
+    }
 
     #[test]
     fn words_are_those_of_the_system() {

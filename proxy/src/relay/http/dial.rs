@@ -40,14 +40,14 @@ pub(super) enum Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// Not a URL at all.
-    #[error("read remote URL '{0}': {1}; write http://HOST[:PORT]/PATH or https://…")]
-    Malformed(String, http::uri::InvalidUri),
+    #[error("read the remote URL: {0}; write http://HOST[:PORT]/PATH or https://…")]
+    Malformed(#[from] http::uri::InvalidUri),
     /// Neither `http` nor `https`, or no host.
-    #[error("remote URL '{0}' has no scheme http or https, or no host; write http://HOST/PATH")]
-    NotHttp(String),
+    #[error("the remote URL has no scheme http or https, or no host; write http://HOST/PATH")]
+    NotHttp,
     /// No host that TLS could verify.
-    #[error("remote URL '{0}' has a host that no certificate can name")]
-    NoServerName(String),
+    #[error("the remote URL has a host that no certificate can name")]
+    NoServerName,
 }
 
 /// Why there is no connection.
@@ -109,7 +109,7 @@ impl Dialer {
         connect_timeout: Duration,
         tls: impl FnOnce() -> Result<ClientConfig, E>,
     ) -> Result<Self, E> {
-        let not_http = || UrlError::NotHttp(url.to_string());
+        let not_http = || UrlError::NotHttp;
         let secure = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -120,8 +120,7 @@ impl Dialer {
         let bare = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let tls = if secure {
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| UrlError::NoServerName(url.to_string()))?;
+            let name = ServerName::try_from(host.clone()).map_err(|_| UrlError::NoServerName)?;
             let mut config = tls()?;
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
             Some((TlsConnector::from(Arc::new(config)), name))

@@ -8,11 +8,8 @@ use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use ring::digest;
 use subtle::ConstantTimeEq;
 
-use super::{
-    origin::{Origin, split_host},
-    refusal::Refusal,
-};
-use crate::config::{Fresh, Listen, Secret};
+use super::{origin::Origin, refusal::Refusal};
+use crate::config::{Fresh, Listen, Secret, kind::split_host};
 
 /// Longest part of a client's header that is repeated in an answer, in characters.
 const QUOTED: usize = 100;
@@ -33,20 +30,9 @@ impl Guard {
     /// The rules for a listener that was bound to `bound` and demands `token` from clients.
     pub fn new(listen: &Listen, bound: SocketAddr, token: Option<Secret>) -> Self {
         let public = listen.public_url.as_deref().and_then(Origin::parse);
-        let hosts = listen.allowed_hosts.iter().filter_map(|name| {
-            let host = split_host(name);
-            if host.is_none() {
-                tracing::warn!("allowed host '{name}' can match nothing; write NAME or NAME:PORT");
-            }
-            host
-        });
-        let origins = listen.allowed_origins.iter().filter_map(|text| {
-            let origin = Origin::parse(text);
-            if origin.is_none() {
-                tracing::warn!("allowed origin '{text}' can match nothing; write https://NAME");
-            }
-            origin
-        });
+        // What can match nothing was refused with the settings.
+        let hosts = listen.allowed_hosts.iter().filter_map(|name| split_host(name));
+        let origins = listen.allowed_origins.iter().filter_map(|text| Origin::parse(text));
         let loopback = bound.ip().to_canonical().is_loopback();
         // A terminator of TLS in front may pass on the public name without its port.
         let public_host = public.iter().map(|public| (public.host().to_owned(), None));

@@ -3,6 +3,7 @@
 use http::Uri;
 
 use super::guard::is_loopback;
+use crate::config::kind::split_host;
 
 /// Where a URL leads, without its path. Names are compared in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,19 +86,6 @@ impl std::fmt::Display for Origin {
 
 fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
-}
-
-/// Splits `host[:port]`; the host in lower case and without the dot of a full name.
-pub fn split_host(authority: &str) -> Option<(String, Option<u16>)> {
-    let authority: http::uri::Authority = authority.parse().ok()?;
-    let (host, port) = (authority.host(), authority.port());
-    // What is left over is a user name, or a port that is no number.
-    let length = host.len() + port.as_ref().map_or(0, |port| 1 + port.as_str().len());
-    if host.is_empty() || length != authority.as_str().len() {
-        return None;
-    }
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    Some((host, port.map(|port| port.as_u16())))
 }
 
 /// A URI reference (RFC 3986, 4.1) in three parts.

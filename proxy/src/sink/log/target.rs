@@ -17,7 +17,10 @@ const STDERR: &str = "-";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be opened.
-    #[error("open the call log {}: {cause}; name a file that can be written", path.display())]
+    #[error(
+        "open the call log {}: {cause}; name a file that can be written",
+        crate::config::shown::path(path)
+    )]
     Open {
         /// The file.
         path: PathBuf,
