@@ -8,10 +8,14 @@ pub mod method {
     pub const TOOLS_LIST: &str = "tools/list";
     /// Opens a legacy session.
     pub const INITIALIZE: &str = "initialize";
+    /// Asks what the server is and can (2026-07-28).
+    pub const DISCOVER: &str = "server/discover";
     /// Withdraws a request of the sender.
     pub const CANCELLED: &str = "notifications/cancelled";
     /// Says that a request is still being worked on.
     pub const PROGRESS: &str = "notifications/progress";
+    /// Is a line of the server's log.
+    pub const LOG: &str = "notifications/message";
     /// Opens a stream of notifications that lasts until one side ends it (2026-07-28).
     pub const LISTEN: &str = "subscriptions/listen";
     /// Waits for the result of a task (2025-11-25).
@@ -48,6 +52,10 @@ pub enum Field {
     StatedVersion,
     /// `protocolVersion` of `initialize`, in `params` or in `result`.
     NegotiatedVersion,
+    /// `_meta["io.modelcontextprotocol/subscriptionId"]`, of a notification or of a result.
+    SubscriptionId,
+    /// `params._meta["io.modelcontextprotocol/logLevel"]`: the request wants to hear of its log.
+    LogLevel,
     /// `clientInfo.name`, of `initialize` or of the request's `_meta`.
     ClientName,
     /// `clientInfo.version`, likewise.
@@ -103,6 +111,8 @@ pub enum Place {
     ClientInfo,
     /// `result`.
     Result,
+    /// `result._meta`.
+    ResultMeta,
     /// The result of a task, told by `tasks/get` or a notification.
     TaskResult,
     /// `error`.
@@ -164,6 +174,11 @@ impl Place {
                 Enter(Self::ClientInfo, None)
             }
             (Self::Meta, b"io.modelcontextprotocol/protocolVersion") => Keep(Field::StatedVersion),
+            (Self::Meta, b"io.modelcontextprotocol/logLevel") => Keep(Field::LogLevel),
+            (Self::Meta | Self::ResultMeta, b"io.modelcontextprotocol/subscriptionId") => {
+                Keep(Field::SubscriptionId)
+            }
+            (Self::Result, b"_meta") => Enter(Self::ResultMeta, None),
             (Self::Params | Self::Result, b"protocolVersion") => Keep(Field::NegotiatedVersion),
             (Self::Meta, b"traceparent") => Keep(Field::TraceParent),
             (Self::Meta, b"tracestate") => Keep(Field::TraceState),

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::faults::{Ends, PATIENCE, assert_settled, by};
 
+mod modern;
 mod programs;
 mod real;
 mod sessions;

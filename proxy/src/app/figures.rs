@@ -77,6 +77,11 @@ const SESSIONS_ENDED: Family = Family::counter(
     &["reason"],
     "Sessions with a program of their own that ended, by reason.",
 );
+const SHARED: Family = Family::counter(
+    "mcpulse_bridge_shared_started_total",
+    &[],
+    "Programs started for clients without sessions, which share one at a time.",
+);
 const MESSAGES_DROPPED: Family = Family::counter(
     "mcpulse_bridge_dropped_total",
     &[],
@@ -148,8 +153,9 @@ pub(super) fn show_relay(metrics: &Metrics, counters: Arc<Counters>) -> Result<(
 
 /// Shows what a bridge counts.
 pub(super) fn show_bridge(metrics: &Metrics, counters: Arc<bridge::Counters>) -> Result<()> {
-    let single: [(Family, Read<bridge::Counters>); 3] = [
+    let single: [(Family, Read<bridge::Counters>); 4] = [
         (SESSIONS, bridge::Counters::open),
+        (SHARED, bridge::Counters::shared),
         (MESSAGES_DROPPED, bridge::Counters::dropped),
         (GARBAGE, bridge::Counters::garbage),
     ];

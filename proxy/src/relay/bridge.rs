@@ -36,13 +36,17 @@ mod accepts;
 mod cors;
 pub mod counters;
 mod exchange;
+mod mirrored;
+mod modern;
 mod objection;
 mod outbox;
+mod pool;
 mod program;
 mod reply;
 mod routing;
 mod session;
 mod sessions;
+mod shared;
 mod splice;
 
 pub use counters::Counters;
@@ -51,6 +55,7 @@ pub use program::STOPPING;
 use self::{
     counters::Ended,
     exchange::Exchanges,
+    pool::Pool,
     program::Launcher,
     reply::{First, first},
     sessions::Sessions,
@@ -118,8 +123,8 @@ impl Bridge {
         let Self { command, environment, listen, tls, server_id, http, counters } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
-        let limits = &command.sessions;
-        let sessions = Arc::new(Sessions::new(limits.limit, limits.idle_timeout));
+        let (limit, idle_timeout) = (command.sessions.limit, command.sessions.idle_timeout);
+        let sessions = Arc::new(Sessions::new(limit, idle_timeout));
         let tasks = TaskTracker::new();
         let launcher = Arc::new(Launcher {
             command,
@@ -132,6 +137,7 @@ impl Bridge {
         let health = Arc::new(Health::new(gate));
         let exchanges = Arc::new(Exchanges {
             guard: Guard::new(&listen, bound, token),
+            pool: Pool::new(Arc::clone(&launcher), Arc::clone(&health), idle_timeout),
             launcher: Arc::clone(&launcher),
             health: Arc::clone(&health),
             max_header: listen.max_header,
@@ -142,13 +148,16 @@ impl Bridge {
             counters: http,
             abandoned: AtomicBool::new(false),
         });
-        let listening = Listener::new(exchanges, &listen, tls, MAX_CONNECTIONS, shutdown);
+        let listening =
+            Listener::new(Arc::clone(&exchanges), &listen, tls, MAX_CONNECTIONS, shutdown);
         tokio::select! {
             () = listening.run(listener) => {}
             () = sessions.expire() => {}
+            () = exchanges.pool.expire() => {}
             () = watch(&launcher, &health) => {}
         }
         sessions.end_all();
+        exchanges.pool.end().await;
         tasks.close();
         if time::timeout(STOPPING, tasks.wait()).await.is_err() {
             tracing::debug!("not everything of the programs has ended in time");
@@ -195,7 +204,7 @@ async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
     let answered = async {
         let mut inbox = opening.session().ask(question, false).await.ok()?;
         match first(&mut inbox, None).await {
-            First::Answer(_) => Some(()),
+            First::Answer(..) => Some(()),
             First::Other(_) | First::Nothing => None,
         }
     };

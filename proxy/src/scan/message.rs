@@ -1,6 +1,6 @@
 //! What is kept of one JSON-RPC message. Its size has a bound, whatever the message is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use super::{Bounds, text};
 use crate::mcp::Field;
@@ -51,6 +51,8 @@ impl Form {
 struct Value {
     start: u32,
     len: u32,
+    /// Where it stands in the message, counted from the opening brace.
+    at: u32,
     form: Form,
     /// It was longer than what is kept.
     cut: bool,
@@ -108,6 +110,17 @@ impl Message {
         (self.slice(value), !value.cut && self.keeping != Some(field))
     }
 
+    /// Where the field stands in the message, quotes and brackets included, counted from the
+    /// opening brace; none of one that is not there or not kept whole.
+    pub fn span(&self, field: Field) -> Option<Range<usize>> {
+        let value = self.values[field as usize];
+        let (_, whole) = self.raw(field);
+        let quotes = if value.form == Form::Text { 2 } else { 0 };
+        let at = usize::try_from(value.at).ok()?;
+        let end = at + usize::try_from(value.len).ok()? + quotes;
+        (value.form != Form::Absent && whole && value.at != u32::MAX).then_some(at..end)
+    }
+
     /// The text of a field that is a string.
     pub fn text(&self, field: Field) -> Option<Cow<'_, str>> {
         let value = self.values[field as usize];
@@ -155,7 +168,8 @@ impl Message {
 
     /// The field is there; its value is read elsewhere.
     pub(super) fn note(&mut self, field: Field, byte: u8) {
-        self.values[field as usize] = Value { form: Form::of(byte), ..Value::default() };
+        let value = Value { form: Form::of(byte), at: u32::MAX, ..Value::default() };
+        self.values[field as usize] = value;
     }
 
     /// What comes is the value of the field; it begins with `byte`.
@@ -166,7 +180,8 @@ impl Message {
         }
         let start = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
         let value = &mut self.values[field as usize];
-        *value = Value { start, len: 0, form: Form::of(byte), cut: false };
+        let at = u32::try_from(self.size).unwrap_or(u32::MAX);
+        *value = Value { start, len: 0, at, form: Form::of(byte), cut: false };
         self.keeping = Some(field);
     }
 
@@ -176,7 +191,11 @@ impl Message {
         let limit = match field {
             Field::Arguments => self.bounds.arguments,
             Field::Text | Field::Message => self.bounds.text,
-            Field::Id | Field::RequestId | Field::ProgressToken | Field::TaskId => LONGEST_ID,
+            Field::Id
+            | Field::RequestId
+            | Field::ProgressToken
+            | Field::SubscriptionId
+            | Field::TaskId => LONGEST_ID,
             _ => LONGEST_NAME,
         };
         let most = self.bounds.arguments.saturating_add(self.bounds.text + SMALL).min(1 << 30);

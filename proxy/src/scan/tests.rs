@@ -89,6 +89,27 @@ fn keeps_what_decides() {
 }
 
 #[test]
+fn tells_where_a_value_stands() {
+    let frame =
+        r#" {"id": "a\"b" ,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":-12}}}"#;
+    for chunk in [1, 7, usize::MAX] {
+        let mut scanner = Scanner::new(BOUNDS);
+        for part in frame.as_bytes().chunks(chunk.min(frame.len())) {
+            scanner.feed(part);
+        }
+        let message = scanner.message();
+        let stands = |field| message.span(field).map(|span| &frame[1..][span]);
+        assert_eq!(stands(Field::Id), Some(r#""a\"b""#), "{chunk}");
+        assert_eq!(stands(Field::SubscriptionId), Some("-12"), "{chunk}");
+        assert_eq!((stands(Field::Result), stands(Field::Method)), (None, None));
+    }
+    let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(5000));
+    let mut scanner = Scanner::new(BOUNDS);
+    scanner.feed(long.as_bytes());
+    assert_eq!(scanner.message().span(Field::Id), None);
+}
+
+#[test]
 fn looks_only_where_it_counts() {
     assert_eq!(one(r#"{"x":{"id":1,"method":"m"},"result":"id"}"#), "result=");
     assert_eq!(one(r#"{"params":[{"name":"a"}],"result":{"content":{"text":"a"}}}"#), "result=");

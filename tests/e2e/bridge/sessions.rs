@@ -97,7 +97,7 @@ async fn what_is_not_to_be_passed_on_is_refused() {
         (Some(STRANGER), listing, (404, json!(1), -32600)),
         (Some("../etc"), listing, (404, json!(1), -32600)),
         (None, &discover, (404, json!(1), -32601)),
-        (None, &modern, (400, json!(1), -32022)),
+        (None, &modern, (400, json!(1), -32020)),
         (here, &format!("[{listing}]"), (400, json!(null), -32600)),
         (here, &format!("{listing}\n{listing}"), (400, json!(null), -32700)),
         (here, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\nb\"}", (400, json!(null), -32700)),

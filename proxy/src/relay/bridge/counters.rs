@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     begun: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
+    shared: AtomicU64,
     dropped: AtomicU64,
     garbage: AtomicU64,
 }
@@ -59,6 +60,11 @@ impl Counters {
         self.ended[why as usize].load(Ordering::Acquire)
     }
 
+    /// Programs that were started to be shared.
+    pub fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// Messages of programs that reached no client: nobody asked for them, nobody listened, or
     /// too many waited.
     pub fn dropped(&self) -> u64 {
@@ -76,6 +82,10 @@ impl Counters {
 
     pub(super) fn count_ended(&self, why: Ended) {
         self.ended[why as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn count_shared(&self) {
+        self.shared.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_dropped(&self, messages: u64) {

@@ -1,5 +1,5 @@
-//! The HTTP side of sessions: what each request of a client means (streamable HTTP, revisions
-//! 2025-03-26 to 2025-11-25), and the status that answers it.
+//! The HTTP side: what each request of a client means, and the status that answers it. Here that
+//! of sessions (streamable HTTP, revisions 2025-03-26 to 2025-11-25).
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, ORIGIN, RETRY_AFTER},
     request::Parts,
 };
@@ -24,16 +24,19 @@ use super::{
     accepts::{self, Accepts},
     cors,
     counters::Ended,
-    objection::{RETRY, REVISIONS, Stray, missing, refused, without_session},
+    modern::is_modern,
+    objection::{RETRY, missing, not_of_this_era, refused, stray},
     outbox::{Inbox, Piece, Weight},
-    program::Launcher,
+    pool::Pool,
+    program::{Audience as _, Launcher},
     reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
     session::Session,
-    splice::{self, BOUNDS, Said},
+    splice::{self, Said},
 };
 use crate::{
-    jsonrpc::{self, Id, Kind},
+    jsonrpc::{Id, Kind},
     mcp::method,
+    relay::child::StartError,
     relay::http::{
         counters::{Counters, Failed},
         download::Answer,
@@ -44,7 +47,6 @@ use crate::{
         refusal::Refusal,
         upload::{Interrupted, Upload},
     },
-    scan::Scanner,
     shutdown::Shutdown,
     tap::{Probe, Tap},
     traffic::{End, Exchange, HttpTransport, StreamKind},
@@ -52,14 +54,18 @@ use crate::{
 
 /// Where clients find the server.
 const PATH: &str = "/mcp";
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// A request names a session that is not, or no more.
+struct NoSuchSession;
 
 /// Everything that an exchange needs.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     pub(super) guard: Guard,
     pub(super) launcher: Arc<Launcher>,
+    pub(super) pool: Pool,
     pub(super) health: Arc<Health>,
     pub(super) max_header: u64,
     pub(super) max_body: u64,
@@ -114,11 +120,10 @@ impl Exchanges {
             Ok(text) => text,
             Err(why) => return self.interrupted(why, answer),
         };
-        let session = self.session(&parts);
         if parts.method == Method::POST {
-            return self.post(session, text, Accepts::of(&parts.headers), answer).await;
+            return self.post(&parts.headers, text, answer).await;
         }
-        match session {
+        match self.session(&parts.headers) {
             Ok(Some(session)) if parts.method == Method::GET => self.listen(&session, answer),
             Ok(Some(session)) => {
                 // Told first: with this the client withdraws what it waits for.
@@ -127,7 +132,7 @@ impl Exchanges {
                 response
             }
             Ok(None) => missing(None, answer),
-            Err(stray) => stray.response(None, answer),
+            Err(NoSuchSession) => stray(None, answer),
         }
     }
 
@@ -141,6 +146,10 @@ impl Exchanges {
         let accepts = Accepts::of(&parts.headers);
         let takes = match parts.method {
             Method::POST => accepts.json || accepts.events,
+            Method::GET | Method::DELETE if is_modern(&parts.headers) => {
+                let message = "this protocol revision has no sessions; use POST";
+                return refuse(StatusCode::METHOD_NOT_ALLOWED, "method", message);
+            }
             Method::GET => accepts.events,
             Method::DELETE => true,
             _ => {
@@ -177,26 +186,13 @@ impl Exchanges {
     }
 
     /// The session that the request names, if it names one.
-    fn session(&self, parts: &Parts) -> Result<Option<Arc<Session>>, Stray> {
-        let Some(id) = parts.headers.get(SESSION_ID) else { return Ok(None) };
+    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, NoSuchSession> {
+        let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
         let session = id.to_str().ok().and_then(|id| self.launcher.sessions.find(id));
-        let Some(session) = session else {
-            return Err(Stray::NoSuchSession);
-        };
-        let version = parts.headers.get(PROTOCOL_VERSION);
-        if version.is_none_or(|it| REVISIONS.iter().any(|known| it == known)) {
-            return Ok(Some(session));
-        }
-        Err(Stray::OtherRevision)
+        session.map(Some).ok_or(NoSuchSession)
     }
 
-    async fn post(
-        &self,
-        session: Result<Option<Arc<Session>>, Stray>,
-        text: BytesMut,
-        accepts: Accepts,
-        answer: Answer,
-    ) -> Response<Reply> {
+    async fn post(&self, headers: &HeaderMap, text: BytesMut, answer: Answer) -> Response<Reply> {
         let said = match splice::read(text) {
             Ok(said) => said,
             Err(fault) => {
@@ -204,24 +200,26 @@ impl Exchanges {
                 return reply::whole(StatusCode::BAD_REQUEST, body, None, answer);
             }
         };
+        let accepts = Accepts::of(headers);
+        if said.version.is_some() || is_modern(headers) {
+            return self.stateless(headers, said, accepts, answer).await;
+        }
         let id = match &said.gist.kind {
             Kind::Request(id) => Some(id.clone()),
             _ => None,
         };
-        let session = match session {
-            Ok(session) => session,
-            Err(stray) => return stray.response(id.as_ref(), answer),
-        };
-        match (session, id) {
-            (Some(session), Some(id)) => self.call(&session, said, id, accepts, answer).await,
-            (Some(session), None) => match session.tell(said).await {
+        match (self.session(headers), id) {
+            (Ok(Some(session)), Some(id)) => self.call(&session, said, id, accepts, answer).await,
+            (Ok(Some(session)), None) => match session.tell(said).await {
                 Ok(()) => reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer),
                 Err(unheard) => refused(unheard, None, answer),
             },
-            (None, Some(id)) if said.gist.is(method::INITIALIZE) && !said.modern => {
+            (Ok(None), Some(id)) if said.gist.is(method::INITIALIZE) => {
                 self.initialize(said, id, accepts, answer).await
             }
-            (None, id) => without_session(&said, id.as_ref(), answer),
+            (Ok(None), Some(id)) if said.gist.is(method::DISCOVER) => not_of_this_era(&id, answer),
+            (Ok(None), id) => missing(id.as_ref(), answer),
+            (Err(NoSuchSession), id) => stray(id.as_ref(), answer),
         }
     }
 
@@ -240,7 +238,9 @@ impl Exchanges {
         };
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
-            Some(First::Answer(text)) => given(text, inbox, id, accepts, None, answer),
+            Some(First::Answer(text, _)) => {
+                given(StatusCode::OK, text, inbox, id, accepts, None, answer)
+            }
             Some(First::Other(piece)) => {
                 Events::of_request(piece, inbox, id, answer).response(None)
             }
@@ -269,29 +269,21 @@ impl Exchanges {
         let opened = Arc::clone(&self.launcher).open(Some(room), Ended::Uninitialized).await;
         let opening = match opened {
             Ok(opening) => opening,
-            Err(error) => {
-                self.health.fall(&error);
-                self.counters.count_failed(Failed::Connect);
-                answer.end(End::Unreachable);
-                let message = "the server cannot be started; the proxy's log says why";
-                let body = reply::error(Some(&id.to_string()), INTERNAL, message);
-                return reply::unseen(StatusCode::BAD_GATEWAY, body);
-            }
+            Err(error) => return self.unstarted(&error, &id, answer),
         };
         let first = match opening.session().ask(said, false).await {
             Ok(mut inbox) => self.first(&mut inbox, None).await.map(|first| (first, inbox)),
             Err(_) => return self.died(&id, answer),
         };
         match first {
-            Some((First::Answer(text), inbox)) => {
+            Some((First::Answer(text, error), inbox)) => {
                 self.health.rise();
-                let accepted = is_accepted(&text);
-                let session = accepted.then(|| opening.keep());
+                let session = error.is_none().then(|| opening.keep());
                 if let Some(session) = &session {
                     self.launcher.sessions.insert(Arc::clone(session));
                 }
                 let name = session.as_ref().map(|session| session.id.as_str());
-                given(text, inbox, id, accepts, name, answer)
+                given(StatusCode::OK, text, inbox, id, accepts, name, answer)
             }
             Some(_) => self.died(&id, answer),
             None => shutting_down(&id, answer),
@@ -307,7 +299,11 @@ impl Exchanges {
     }
 
     /// See [`first`]; none when the drain was over before.
-    async fn first(&self, inbox: &mut Inbox, patience: Option<Duration>) -> Option<First> {
+    pub(super) async fn first(
+        &self,
+        inbox: &mut Inbox,
+        patience: Option<Duration>,
+    ) -> Option<First> {
         // Looks only when it is polled: the connection polls its exchange once more then.
         let abandoned = poll_fn(|_| {
             if self.abandoned.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
@@ -319,6 +315,21 @@ impl Exchanges {
         }
     }
 
+    /// There is no program to ask.
+    pub(super) fn unstarted(
+        &self,
+        error: &StartError,
+        id: &Id,
+        mut answer: Answer,
+    ) -> Response<Reply> {
+        self.health.fall(error);
+        self.counters.count_failed(Failed::Connect);
+        answer.end(End::Unreachable);
+        let message = "the server cannot be started; the proxy's log says why";
+        let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+        reply::unseen(StatusCode::BAD_GATEWAY, body)
+    }
+
     /// The program ended before it answered the first request.
     fn died(&self, id: &Id, answer: Answer) -> Response<Reply> {
         self.health.fall(&"the server ended before it answered initialize; see what it logged");
@@ -326,7 +337,7 @@ impl Exchanges {
     }
 
     /// The program ended before it answered.
-    fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+    pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
         answer.end(End::ServerGone);
         self.counters.count_failed(Failed::Broken);
         let body = reply::error(Some(&id.to_string()), INTERNAL, LOST);
@@ -367,7 +378,7 @@ impl Exchanges {
 }
 
 /// The drain is over, and the program has not answered.
-fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
+pub(super) fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
     answer.end(End::Refused);
     let message = "the proxy is shutting down and could wait no longer";
     let body = reply::error(Some(&id.to_string()), INTERNAL, message);
@@ -388,7 +399,8 @@ async fn collect(mut upload: Upload) -> Result<BytesMut, Interrupted> {
 }
 
 /// The answer of the program, in a form that the client takes.
-fn given(
+pub(super) fn given(
+    status: StatusCode,
     text: Bytes,
     inbox: Inbox,
     id: Id,
@@ -397,15 +409,8 @@ fn given(
     answer: Answer,
 ) -> Response<Reply> {
     if accepts.json {
-        return reply::whole(StatusCode::OK, text, session, answer);
+        return reply::whole(status, text, session, answer);
     }
-    let piece = Piece { text, weight: Weight::Answer };
+    let piece = Piece { text, weight: Weight::Answer(None) };
     Events::of_request(Some(piece), inbox, id, answer).response(session)
-}
-
-/// Whether the answer to `initialize` begins a session.
-fn is_accepted(text: &[u8]) -> bool {
-    let mut scanner = Scanner::new(BOUNDS);
-    scanner.feed(text);
-    !jsonrpc::is_error(scanner.message())
 }

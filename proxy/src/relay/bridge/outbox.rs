@@ -2,12 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    mem,
+    fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
+
+use super::splice::Gist;
+use crate::jsonrpc::Kind;
 
 /// Most bytes that wait for a stream; beyond it notifications go, then the stream.
 const LIMIT: usize = 4 << 20;
@@ -28,8 +31,21 @@ pub(super) enum Weight {
     Notification,
     /// The program waits for an answer.
     Request,
-    /// The client waits for this answer; the last message of its stream.
-    Answer,
+    /// The client waits for this answer; the last message of its stream. The code, if it is an
+    /// error.
+    Answer(Option<i64>),
+}
+
+impl Weight {
+    /// What a message weighs; none where it is no message.
+    pub(super) fn of(gist: &Gist) -> Option<Self> {
+        match gist.kind {
+            Kind::Unknown => None,
+            Kind::Notification => Some(Self::Notification),
+            Kind::Request(_) => Some(Self::Request),
+            Kind::Answer(_) | Kind::Refusal => Some(Self::Answer(gist.error)),
+        }
+    }
 }
 
 /// Messages in order. The oldest notifications give way to what comes later.
@@ -43,7 +59,7 @@ impl Queue {
     /// Returns how many notifications had to go, and whether everything else fits. A single
     /// message always does, and so does an answer: its client waits for it.
     pub(super) fn push(&mut self, piece: Piece) -> (u64, bool) {
-        let is_answer = piece.weight == Weight::Answer;
+        let is_answer = matches!(piece.weight, Weight::Answer(_));
         self.bytes += piece.text.len() + ENTRY;
         self.pieces.push_back(piece);
         let mut dropped = 0;
@@ -99,12 +115,19 @@ pub(super) struct Outbox(Arc<Mutex<Shared>>);
 
 /// The emptying end. Dropped, the client went away.
 #[derive(Debug)]
-pub(super) struct Inbox(Arc<Mutex<Shared>>);
+pub(super) struct Inbox {
+    shared: Arc<Mutex<Shared>>,
+    /// Dropped with it.
+    tied: Option<Box<dyn Tie>>,
+}
+
+/// What is to be done when a client leaves, by being dropped.
+pub(super) trait Tie: fmt::Debug + Send + Sync {}
 
 /// A stream on which nothing waits yet but `queue`.
 pub(super) fn stream(queue: Queue) -> (Outbox, Inbox) {
     let shared = Arc::new(Mutex::new(Shared { queue, ..Shared::default() }));
-    (Outbox(Arc::clone(&shared)), Inbox(shared))
+    (Outbox(Arc::clone(&shared)), Inbox { shared, tied: None })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -165,9 +188,15 @@ fn wake(mut shared: MutexGuard<'_, Shared>) {
 }
 
 impl Inbox {
+    /// The same, which drops `tie` when it is dropped.
+    pub(super) fn tied(mut self, tie: impl Tie + 'static) -> Self {
+        self.tied = Some(Box::new(tie));
+        self
+    }
+
     /// The next message, or why there is none.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Cut>> {
-        let mut shared = lock(&self.0);
+        let mut shared = lock(&self.shared);
         if let Some(piece) = shared.queue.pop() {
             return Poll::Ready(Ok(piece));
         }
@@ -183,7 +212,7 @@ impl Inbox {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        lock(&self.0).left = true;
+        lock(&self.shared).left = true;
     }
 }
 
@@ -253,7 +282,7 @@ mod tests {
     fn an_answer_of_any_size_fits_behind_a_question() {
         let (outbox, _inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Request, 5));
-        assert_eq!(outbox.push(piece(Weight::Answer, 2 * LIMIT)), 0);
+        assert_eq!(outbox.push(piece(Weight::Answer(None), 2 * LIMIT)), 0);
         assert!(outbox.is_open());
     }
 

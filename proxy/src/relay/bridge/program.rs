@@ -51,6 +51,19 @@ const LONGEST_LINE: usize = 256 << 20;
 /// Longest line of its standard error that the log takes as one.
 const LONGEST_ERROR: u64 = 8 << 10;
 
+/// Whoever a program talks with.
+pub(super) trait Audience: Send + Sync + 'static {
+    /// What the log knows it by.
+    fn tag(&self) -> &Arc<str>;
+    /// The program has said something. Returns whether it was a message.
+    fn hear(&self, text: Bytes, gist: &Gist) -> bool;
+    /// Nothing more is said, once: what waits for an answer is told at once that none will come,
+    /// the program that nothing more will.
+    fn end(&self, why: Ended);
+    /// Completes when it has ended.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
+}
+
 /// How to start programs.
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -99,30 +112,45 @@ impl Launcher {
         room: Option<OwnedSemaphorePermit>,
         otherwise: Ended,
     ) -> Result<Opening, StartError> {
-        let starting = async move {
-            let (tell, exited) = oneshot::channel();
-            let ended = move |code| {
-                // Nobody listens once the program was given up.
-                let _ = tell.send(code);
-            };
-            let environment = self.environment.iter().cloned();
-            let server = child::start(&self.command, environment, Bond::Own, ended).await?;
-            let session = self.attach(server, exited, room)?;
-            Ok(Opening { session, otherwise: Some(otherwise) })
+        let id = uuid::Uuid::new_v4().to_string();
+        let tag = observe::session_name(&self.server_id, id.as_bytes());
+        let gone = {
+            let (launcher, id) = (Arc::clone(&self), id.clone());
+            move || {
+                launcher.sessions.remove(&id);
+                drop(room);
+            }
+        };
+        let counters = Arc::clone(&self.counters);
+        let begin = move |lines| {
+            counters.count_begun();
+            Session::new(id, tag, lines, counters)
         };
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
+        let starting = async move {
+            let session = self.start(begin, gone).await?;
+            Ok(Opening { session, otherwise: Some(otherwise) })
+        };
         match tokio::spawn(starting).await {
             Ok(started) => started,
             Err(error) => Err(StartError::Thread(error.into())),
         }
     }
 
-    fn attach(
+    /// Starts a program for the audience that `begin` makes of the way to it; `gone` is called
+    /// when the program is no more.
+    pub(super) async fn start<A: Audience>(
         &self,
-        server: child::Server,
-        exited: oneshot::Receiver<u8>,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> Result<Arc<Session>, StartError> {
+        begin: impl FnOnce(mpsc::Sender<Bytes>) -> A,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> Result<Arc<A>, StartError> {
+        let (tell, exited) = oneshot::channel();
+        let ended = move |code| {
+            // Nobody listens once the program was given up.
+            let _ = tell.send(code);
+        };
+        let environment = self.environment.iter().cloned();
+        let server = child::start(&self.command, environment, Bond::Own, ended).await?;
         let child::Server { process, input, output, errors } = server;
         let pipes = (|| {
             let errors = errors.map(ChildStderr::from_std).transpose()?;
@@ -132,43 +160,33 @@ impl Launcher {
             let _ = process.kill();
             StartError::Thread(error)
         })?;
-        let id = uuid::Uuid::new_v4().to_string();
-        let tag = observe::session_name(&self.server_id, id.as_bytes());
         let (lines, to_program) = mpsc::channel(MOST_LINES);
-        let session = Session::new(id, tag, lines, Arc::clone(&self.counters));
-        let session = Arc::new(session);
-        self.counters.count_begun();
+        let audience = Arc::new(begin(lines));
         self.tasks.spawn(write(input, to_program));
         if let Some(errors) = errors {
-            self.tasks.spawn(log(errors, Arc::clone(&session.tag)));
+            self.tasks.spawn(log(errors, Arc::clone(audience.tag())));
         }
-        let reading =
-            self.tasks.spawn(read(output, Arc::clone(&session), Arc::clone(&self.counters)));
-        let running = Running {
-            session: Arc::clone(&session),
-            sessions: Arc::clone(&self.sessions),
-            process,
-            exited,
-            reading,
-            _room: room,
-        };
-        self.tasks.spawn(running.follow());
-        tracing::debug!(session = %session.tag, "started the program of a session");
-        Ok(session)
+        let counters = Arc::clone(&self.counters);
+        let reading = self.tasks.spawn(read(output, Arc::clone(&audience), counters));
+        let running = Running { audience: Arc::clone(&audience), process, exited, reading };
+        self.tasks.spawn(async move {
+            running.follow().await;
+            gone();
+        });
+        tracing::debug!(session = %audience.tag(), "started a program");
+        Ok(audience)
     }
 }
 
 /// A program that runs, and what ends with it.
-struct Running {
-    session: Arc<Session>,
-    sessions: Arc<Sessions>,
+struct Running<A> {
+    audience: Arc<A>,
     process: Process,
     exited: oneshot::Receiver<u8>,
     reading: JoinHandle<()>,
-    _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Running {
+impl<A: Audience> Running<A> {
     /// Ends the session with the program, or the program with the session.
     async fn follow(mut self) {
         let mut code = None;
@@ -182,10 +200,9 @@ impl Running {
                     code = Some(ended.unwrap_or(1));
                 }
             }
-            () = self.session.ended() => {}
+            () = self.audience.ended() => {}
         }
-        self.session.end(Ended::Exited);
-        self.sessions.remove(&self.session.id);
+        self.audience.end(Ended::Exited);
         let mut ending = Ending::default();
         ending.begin(GRACE);
         while code.is_none() {
@@ -198,11 +215,11 @@ impl Running {
             }
         }
         self.reading.abort();
-        let session = &self.session.tag;
+        let session = self.audience.tag();
         if let Some(code) = code {
-            tracing::debug!(%session, code, "the program of a session has ended");
+            tracing::debug!(%session, code, "a program has ended");
         } else {
-            tracing::warn!(%session, "the program of a session outlives SIGKILL");
+            tracing::warn!(%session, "a program outlives SIGKILL");
         }
     }
 }
@@ -219,7 +236,7 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
 }
 
 /// Reads lines until the program says its last word.
-async fn read(output: ChildStdout, session: Arc<Session>, counters: Arc<Counters>) {
+async fn read<A: Audience>(output: ChildStdout, audience: Arc<A>, counters: Arc<Counters>) {
     let mut lines = Lines { from: output, buffer: BytesMut::new(), looked: 0 };
     let mut scanner = Scanner::new(BOUNDS);
     let mut complained = false;
@@ -227,7 +244,7 @@ async fn read(output: ChildStdout, session: Arc<Session>, counters: Arc<Counters
         scanner.feed(&line);
         let gist = scanner.only().map(Gist::of);
         let is_message = match (scanner.end(), gist) {
-            (Frame::Whole, Some(gist)) => session.hear(line, &gist),
+            (Frame::Whole, Some(gist)) => audience.hear(line, &gist),
             (Frame::Blank, _) => true,
             _ => false,
         };
@@ -235,7 +252,7 @@ async fn read(output: ChildStdout, session: Arc<Session>, counters: Arc<Counters
             counters.count_garbage();
             if !std::mem::replace(&mut complained, true) {
                 tracing::warn!(
-                    session = %session.tag,
+                    session = %audience.tag(),
                     "the server writes to standard output what is no JSON-RPC message; such \
                      lines are left out: logs belong to standard error"
                 );

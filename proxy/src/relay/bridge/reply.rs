@@ -109,8 +109,8 @@ pub(super) fn error_with(id: Option<&str>, code: i64, message: &str, data: &Valu
 
 /// What the program did about a request first.
 pub(super) enum First {
-    /// It answered: there is nothing else to say.
-    Answer(Bytes),
+    /// It answered: there is nothing else to say. The code, if it is an error.
+    Answer(Bytes, Option<i64>),
     /// It did something else, or nothing for so long that the client should hear of it.
     Other(Option<Piece>),
     /// It will not answer.
@@ -128,7 +128,7 @@ pub(super) async fn first(inbox: &mut Inbox, patience: Option<Duration>) -> Firs
     poll_fn(|cx| {
         if let Poll::Ready(next) = inbox.poll_next(cx) {
             return Poll::Ready(match next {
-                Ok(Piece { text, weight: Weight::Answer }) => First::Answer(text),
+                Ok(Piece { text, weight: Weight::Answer(error) }) => First::Answer(text, error),
                 Ok(piece) => First::Other(Some(piece)),
                 Err(_) => First::Nothing,
             });
@@ -163,8 +163,13 @@ impl Events {
 
     /// A stream of the client's own, until the shutdown begins.
     pub(super) fn of_client(inbox: Inbox, answer: Answer, shutdown: Shutdown) -> Self {
-        let over = Box::pin(async move { shutdown.begun().await });
-        Self { over: Some(over), ..Self::new(None, inbox, answer) }
+        Self::new(None, inbox, answer).until(shutdown)
+    }
+
+    /// The same, no longer than until the shutdown begins.
+    pub(super) fn until(mut self, shutdown: Shutdown) -> Self {
+        self.over = Some(Box::pin(async move { shutdown.begun().await }));
+        self
     }
 
     fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
@@ -206,7 +211,7 @@ impl Events {
                 self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
                 let event = event(&piece.text);
                 self.answer.data(&event);
-                if piece.weight == Weight::Answer {
+                if matches!(piece.weight, Weight::Answer(_)) {
                     self.finish(End::Clean);
                 }
                 return Poll::Ready(Some(Ok(event)));
@@ -245,8 +250,8 @@ impl Events {
     }
 }
 
-/// What a client is told whose session ends while it waits.
-pub(super) const LOST: &str = "the session has ended before this was answered";
+/// What a client is told whose program, or session, ends while it waits.
+pub(super) const LOST: &str = "the server, or the session, has ended before this was answered";
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     counters::{Counters, Ended},
     outbox::{Cut, Inbox, Outbox, Piece, Queue, Weight, stream},
+    program::Audience,
     routing::{Place, Routing},
     splice::{Gist, Said},
 };
@@ -68,8 +69,11 @@ pub(super) enum Unheard {
     #[error("a request with this id is still being worked on; give each request its own id")]
     IdInUse,
     /// The client asks more than it waits for.
-    #[error("{MOST_WAITING} requests of this session wait already; wait for some answers")]
+    #[error("too many requests wait already; wait for some answers")]
     TooMany,
+    /// It could not be given back as it was written.
+    #[error("the id or the progress token is too long; a number will do")]
+    LongId,
 }
 
 impl Session {
@@ -136,14 +140,41 @@ impl Session {
         Ok(inbox)
     }
 
-    /// The program has said something. Returns whether it was a message.
-    pub(super) fn hear(&self, text: Bytes, gist: &Gist) -> bool {
-        let weight = match gist.kind {
-            Kind::Unknown => return false,
-            Kind::Notification => Weight::Notification,
-            Kind::Request(_) => Weight::Request,
-            Kind::Answer(_) | Kind::Refusal => Weight::Answer,
-        };
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// How long nobody has used it: nobody has a stream of it open or waits for an answer.
+    pub(super) fn idle(&self) -> Duration {
+        let mut state = self.lock();
+        let lost = state.tidy();
+        self.counters.count_dropped(lost);
+        let waits = state.waiting.values().any(|to| to.outbox.is_open());
+        if waits || !state.own.is_empty() {
+            state.used = Instant::now();
+        }
+        state.used.elapsed()
+    }
+
+    fn input(&self) -> Result<mpsc::Sender<Bytes>, Unheard> {
+        let mut state = self.lock();
+        state.used = Instant::now();
+        state.input.clone().ok_or(Unheard::Over)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Audience for Session {
+    fn tag(&self) -> &Arc<str> {
+        &self.tag
+    }
+
+    fn hear(&self, text: Bytes, gist: &Gist) -> bool {
+        let Some(weight) = Weight::of(gist) else { return false };
         let mut state = self.lock();
         if state.input.is_none() {
             // Whoever waited has been told that nothing comes.
@@ -176,9 +207,7 @@ impl Session {
         true
     }
 
-    /// Ends the session, once: what waits for an answer is told at once that none will come, the
-    /// program that nothing more will.
-    pub(super) fn end(&self, why: Ended) {
+    fn end(&self, why: Ended) {
         let mut state = self.lock();
         if state.input.take().is_none() {
             return;
@@ -194,36 +223,8 @@ impl Session {
         self.over.cancel();
     }
 
-    /// Completes when the session has ended.
-    pub(super) async fn ended(&self) {
+    async fn ended(&self) {
         self.over.cancelled().await;
-    }
-
-    /// Whether it has ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
-    }
-
-    /// How long nobody has used it: nobody has a stream of it open or waits for an answer.
-    pub(super) fn idle(&self) -> Duration {
-        let mut state = self.lock();
-        let lost = state.tidy();
-        self.counters.count_dropped(lost);
-        let waits = state.waiting.values().any(|to| to.outbox.is_open());
-        if waits || !state.own.is_empty() {
-            state.used = Instant::now();
-        }
-        state.used.elapsed()
-    }
-
-    fn input(&self) -> Result<mpsc::Sender<Bytes>, Unheard> {
-        let mut state = self.lock();
-        state.used = Instant::now();
-        state.input.clone().ok_or(Unheard::Over)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

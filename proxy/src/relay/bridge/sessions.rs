@@ -7,14 +7,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{self, Interval},
+};
 
-use super::{counters::Ended, session::Session};
+use super::{counters::Ended, program::Audience as _, session::Session};
 
 /// How often sessions are looked at that nobody may use, at most.
 const LOOK: Duration = Duration::from_secs(30);
 /// And at least.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
+/// How often to look for what was not used for so long.
+pub(super) fn looks(idle_timeout: Duration) -> Interval {
+    time::interval(LOOK.min(idle_timeout / 4).max(SHORTEST_LOOK))
+}
 
 /// All sessions of one bridge.
 #[derive(Debug)]
@@ -36,9 +44,9 @@ impl Sessions {
         Arc::clone(&self.room).try_acquire_owned().ok()
     }
 
-    /// The session of this id.
+    /// The session of this id; none once it has ended.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
-        self.lock().get(id).cloned()
+        self.lock().get(id).filter(|session| !session.is_over()).cloned()
     }
 
     /// From now on the session can be found, unless it has ended meanwhile.
@@ -50,14 +58,14 @@ impl Sessions {
         }
     }
 
-    /// The session has ended.
+    /// The session has ended, and its program with it.
     pub(super) fn remove(&self, id: &str) {
         self.lock().remove(id);
     }
 
     /// Ends sessions that nobody uses, for ever.
     pub(super) async fn expire(&self) {
-        let mut looks = tokio::time::interval(LOOK.min(self.idle_timeout / 4).max(SHORTEST_LOOK));
+        let mut looks = looks(self.idle_timeout);
         loop {
             looks.tick().await;
             for session in self.all() {

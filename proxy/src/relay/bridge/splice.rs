@@ -1,12 +1,16 @@
 //! What may cross into a program: one JSON-RPC message on one line, and nothing else. A body with
 //! a raw line break would otherwise be two messages there, of which nobody checked the second.
+//! And the ids of a message: where it shares its program with others, they are replaced, and
+//! every other byte stays as it was written.
+
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
 use crate::{
-    jsonrpc::{Id, Kind},
+    jsonrpc::{self, Id, Kind},
     mcp::Field,
     scan::{Bounds, Message, Scanner},
 };
@@ -20,8 +24,8 @@ pub(super) struct Said {
     /// As the client wrote it, but for line breaks between its tokens; ends with the only one.
     pub(super) line: Bytes,
     pub(super) gist: Gist,
-    /// It belongs to the era without sessions (2026-07-28 and later).
-    pub(super) modern: bool,
+    /// The revision that it says it belongs to: it is of the era without sessions (2026-07-28).
+    pub(super) version: Option<Box<str>>,
 }
 
 /// What a message of either side is about.
@@ -32,6 +36,33 @@ pub(super) struct Gist {
     pub(super) method: Option<Box<str>>,
     /// The token of the progress that a request wants, or that a notification tells.
     pub(super) token: Option<Id>,
+    /// The request that a cancellation is about.
+    pub(super) cancelled: Option<Id>,
+    /// The request that opened the subscription which this belongs to.
+    pub(super) subscription: Option<Id>,
+    /// A request that wants to hear of the log.
+    pub(super) wants_log: bool,
+    /// The code of an answer that is an error; 0 where it has none.
+    pub(super) error: Option<i64>,
+    spans: Spans,
+}
+
+/// Where the ids of a message stand, from its opening brace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Spans {
+    id: Option<Range<usize>>,
+    token: Option<Range<usize>>,
+    cancelled: Option<Range<usize>>,
+    subscription: Option<Range<usize>>,
+}
+
+/// Other ids for a message; what is none stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Names<'a> {
+    pub(super) id: Option<&'a [u8]>,
+    pub(super) token: Option<&'a [u8]>,
+    pub(super) cancelled: Option<&'a [u8]>,
+    pub(super) subscription: Option<&'a [u8]>,
 }
 
 impl Gist {
@@ -40,7 +71,59 @@ impl Gist {
             kind: Kind::of(message),
             method: message.text(Field::Method).map(Into::into),
             token: Id::of(message, Field::ProgressToken),
+            cancelled: Id::of(message, Field::RequestId),
+            subscription: Id::of(message, Field::SubscriptionId),
+            wants_log: message.has(Field::LogLevel),
+            error: jsonrpc::is_error(message).then(|| match Id::of(message, Field::Code) {
+                Some(Id::Number(code)) => code,
+                _ => 0,
+            }),
+            spans: Spans {
+                id: message.span(Field::Id),
+                token: message.span(Field::ProgressToken),
+                cancelled: message.span(Field::RequestId),
+                subscription: message.span(Field::SubscriptionId),
+            },
         }
+    }
+
+    /// The id as it stands in the `text` of this message, and the token of its progress; none
+    /// where one is too long to be kept.
+    pub(super) fn names<'a>(&self, text: &'a [u8]) -> Option<Names<'a>> {
+        let from = memchr(b'{', text)?;
+        let written = |known: bool, span: &Option<Range<usize>>| match span {
+            Some(span) => text.get(from + span.start..from + span.end).map(Some),
+            None => (!known).then_some(None),
+        };
+        let id = written(true, &self.spans.id)?;
+        let token = written(self.token.is_some(), &self.spans.token)?;
+        Some(Names { id, token, ..Names::default() })
+    }
+
+    /// The `text` of this message with other ids.
+    pub(super) fn renamed(&self, text: &[u8], names: Names<'_>) -> Bytes {
+        let Spans { id, token, cancelled, subscription } = &self.spans;
+        let mut changes: Vec<_> = [
+            (id, names.id),
+            (token, names.token),
+            (cancelled, names.cancelled),
+            (subscription, names.subscription),
+        ]
+        .into_iter()
+        .filter_map(|(span, name)| Some((span.clone()?, name?)))
+        .collect();
+        changes.sort_by_key(|(span, _)| span.start);
+        let from = memchr(b'{', text).unwrap_or_default();
+        let added: usize = changes.iter().map(|(_, name)| name.len()).sum();
+        let mut renamed = BytesMut::with_capacity(text.len() + added);
+        let mut done = 0;
+        for (span, name) in changes {
+            renamed.extend_from_slice(&text[done..from + span.start]);
+            renamed.extend_from_slice(name);
+            done = from + span.end;
+        }
+        renamed.extend_from_slice(&text[done..]);
+        renamed.freeze()
     }
 
     /// Whether it is a request or notification of this method.
@@ -83,8 +166,8 @@ pub(super) fn read(body: BytesMut) -> Result<Said, Fault> {
     if gist.kind == Kind::Unknown {
         return Err(Fault::NotAMessage);
     }
-    let modern = message.has(Field::StatedVersion);
-    Ok(Said { line, gist, modern })
+    let version = message.text(Field::StatedVersion).map(Into::into);
+    Ok(Said { line, gist, version })
 }
 
 /// The same value on one line. Line breaks within strings are escaped in JSON, so that every raw
@@ -122,9 +205,35 @@ mod tests {
         )
         .unwrap();
         assert_eq!(said.gist.kind, Kind::Request(Id::Json("\"a\"".into())));
-        assert!(said.gist.is("tools/call") && !said.modern);
+        assert!(said.gist.is("tools/call") && said.version.is_none());
         assert_eq!(said.gist.token, Some(Id::Number(7)));
         assert!(said.line.ends_with(b"\"a\\nb\"}}}\n"), "{:?}", said.line);
+    }
+
+    #[test]
+    fn ids_are_replaced_and_nothing_else() {
+        let text =
+            r#" {"params":{"_meta":{ "progressToken" :"7","x":1e400}}, "id" : 7,"method":"m"}"#;
+        let said = read_text(text).unwrap();
+        let names = said.gist.names(&said.line).unwrap();
+        assert_eq!((names.id, names.token), (Some(&b"7"[..]), Some(&b"\"7\""[..])));
+        let other = Names { id: Some(b"12"), token: Some(b"345"), ..Names::default() };
+        let renamed = said.gist.renamed(&said.line, other);
+        let wanted = text.replace(": 7", ": 12").replace(r#""7""#, "345");
+        assert_eq!(renamed, format!("{wanted}\n"));
+
+        let text = r#"{"method":"m","params":{"requestId":1,"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#;
+        let said = read_text(text).unwrap();
+        let other =
+            Names { cancelled: Some(b"\"a\""), subscription: Some(b"9"), ..Names::default() };
+        let renamed = said.gist.renamed(&said.line, other);
+        let wanted = text.replace("Id\":1}", "Id\":9}").replace("Id\":1,", "Id\":\"a\",");
+        assert_eq!(renamed, format!("{wanted}\n"));
+        assert_eq!(said.gist.renamed(&said.line, Names::default()), said.line);
+
+        let long = format!(r#"{{"id":"{}","method":"m"}}"#, "x".repeat(2000));
+        let said = read_text(&long).unwrap();
+        assert!(said.gist.names(&said.line).is_none());
     }
 
     #[test]
