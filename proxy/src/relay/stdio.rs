@@ -85,10 +85,9 @@ impl Client {
 /// What the threads of a session report.
 #[derive(Debug)]
 enum Event {
-    /// The client said its last word; some of what it said may still wait for the server.
+    /// The client said its last word; some of what it said may still wait for the server. A
+    /// file ends with its last byte: until the server has taken that, nobody has left.
     InputEnded,
-    /// The server takes no more input.
-    InputRefused,
     /// The server said its last word.
     OutputEnded,
     /// The client takes no more output.
@@ -150,7 +149,6 @@ impl Session<'_> {
             let begin = tokio::select! {
                 Some(event) = events.recv() => match event {
                     Event::InputEnded => Some(INPUT_ENDED),
-                    Event::InputRefused => None,
                     Event::OutputEnded => {
                         complete = true;
                         None
@@ -212,22 +210,25 @@ fn forward_input(
         };
         let progress = Progress::default();
         let pumped = pump(&mut client, &mut server, &mut probe, &progress, blocked);
-        let (end, event) = match pumped {
-            Ok(()) => (End::Clean, Event::InputEnded),
+        // Closed before anything else, for the server's end may depend on it.
+        drop(server);
+        let end = match pumped {
+            Ok(()) => End::Clean,
             Err(Broken::Read(error)) => {
                 tracing::debug!(%error, "the client can no longer be read");
-                (End::ClientGone, Event::InputEnded)
+                End::ClientGone
             }
             Err(Broken::Write(error)) => {
                 tracing::debug!(%error, "the server takes no more input");
-                (if left { End::ClientGone } else { End::ServerGone }, Event::InputRefused)
+                // The end of a client that speaks to nobody is the end all the same.
+                let heard =
+                    pump(&mut client, &mut io::sink(), &mut probe, &progress, |_, _| Ok(()));
+                if left || heard.is_err() { End::ClientGone } else { End::ServerGone }
             }
         };
         probe.end(end);
-        // Closed before anything else, for the server's end may depend on it.
-        drop(server);
         // Nobody listens any more once the session is over.
-        let _ = report.blocking_send(event);
+        let _ = report.blocking_send(Event::InputEnded);
     })
 }
 

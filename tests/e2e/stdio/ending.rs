@@ -6,6 +6,7 @@ use mcpulse_tests::{Collector, Mood, Receiver};
 use rustix::process::getpgid;
 
 use super::*;
+use crate::faults::call;
 
 /// Clients lose patience 2 s after they closed, and 1 s after a signal.
 const AFTER_CLOSE: Duration = Duration::from_millis(1900);
@@ -139,6 +140,15 @@ fn all_that_a_server_said_arrives_although_a_descendant_lives_on() {
 }
 
 #[test]
+fn a_descendant_that_never_stops_talking_does_not_hold_up_the_end() {
+    let mut session = Session::piped(in_front_of(&["sh", "-c", "echo first; yes & exit 5"]));
+    assert_eq!(session.line(), "first");
+    let mut stdout = session.0.stdout.take().expect("standard output is a pipe");
+    std::io::copy(&mut stdout, &mut std::io::sink()).expect("the proxy writes to its end");
+    assert_eq!(session.end(Instant::now()).0.code(), Some(5));
+}
+
+#[test]
 fn a_client_that_listens_no_more_ends_a_server_that_speaks() {
     let mut session = Session::piped(in_front_of(&["yes"]));
     assert_eq!(session.line(), "y");
@@ -156,6 +166,23 @@ fn a_server_that_closes_its_output_closes_the_clients() {
     assert_eq!(stdout.read(&mut [0]).expect("the end"), 0);
     session.say(b"go\n");
     assert_eq!(session.end(Instant::now()).0.code(), Some(6));
+}
+
+#[test]
+fn what_is_said_to_a_server_that_takes_no_input_fails_and_the_end_is_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("calls");
+    let flags = ["--mcpulse-url", "none", "--call-log", log.to_str().expect("a path of text")];
+    let script = "exec <&-; echo ready; exec sleep 20";
+    let mut session = Session::piped(with_flags(&flags, &["sh", "-c", script]));
+    assert_eq!(session.line(), "ready");
+    for id in ["1", "2"] {
+        session.say(format!("{}\n", call(id)).as_bytes());
+    }
+    session.close();
+    assert_within(session.end(Instant::now()), 128 + 15, AFTER_CLOSE);
+    let log = fs::read_to_string(log).expect("the log");
+    assert_eq!(log.matches(r#""outcome":"transport""#).count(), 2, "{log}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::{platform::Wait, tap::Probe};
 const BUFFER: usize = 64 << 10;
 /// Bytes below which the rest of a buffer is not worth a read.
 const LEAST: usize = 16 << 10;
+/// Reads that empty the largest pipe (1 MiB), for none takes less than the least unless it
+/// takes all.
+const EMPTIED: u64 = 64;
 
 /// Why a direction ended before its sender said so.
 #[derive(Debug)]
@@ -99,12 +102,17 @@ impl Progress {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Completes once the direction has waited for its sender for as long as `silence`.
+    /// Completes once the direction has waited for its sender for as long as `silence`, or after
+    /// that time has written all that it can hold of a sender that has gone: what still comes
+    /// is another's.
     pub(super) async fn silent(&self, silence: Duration) {
+        let begun = self.0.load(Ordering::Relaxed);
         loop {
             let before = self.0.load(Ordering::Relaxed);
             tokio::time::sleep(silence).await;
-            if before.is_multiple_of(2) && before == self.0.load(Ordering::Relaxed) {
+            let now = self.0.load(Ordering::Relaxed);
+            let waits = before.is_multiple_of(2) && before == now;
+            if waits || now - begun > 2 * (EMPTIED + 1) {
                 return;
             }
         }

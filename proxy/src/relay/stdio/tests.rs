@@ -176,6 +176,31 @@ async fn a_server_that_never_reads_does_not_hide_the_end_of_the_input() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_input_does_not_hide_its_end() {
+    for length in [10, TOO_MUCH] {
+        let mut talk = Talk::begin(shell("exec <&-; echo; sleep 20"));
+        let mut line = [0];
+        talk.from_proxy.as_mut().expect("open").read_exact(&mut line).expect("it says so");
+        talk.say(vec![0; length]);
+        let (code, took) = talk.code().await;
+        assert_eq!(code, 128 + 15);
+        assert!(took < Duration::from_millis(1900), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_ends_when_the_server_has_taken_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("input");
+    std::fs::write(&path, vec![0; TOO_MUCH]).expect("it is written");
+    let input = File::open(path).expect("it opens");
+    // Longer than a client that has left would wait.
+    let mut talk = Talk::over((input, pipe().1), shell("sleep 2; wc -c"));
+    assert_eq!(String::from_utf8_lossy(&talk.hear().await).trim(), TOO_MUCH.to_string());
+    assert_eq!(talk.code().await.0, 0);
+}
+
 #[tokio::test]
 async fn a_server_that_reads_late_still_gets_what_came_before_the_end() {
     let mut talk = Talk::begin(shell("sleep 0.5; wc -c"));
