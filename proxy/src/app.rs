@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::{
     bind::bind,
     config::{Command, Config, Listen, Remote, Upstream},
-    platform::{self, Hangup},
+    platform::{self, Hangup, Stop},
     ready::Ready,
     relay::{
         bridge::{Bridge, STOPPING},
@@ -98,11 +98,11 @@ impl Running<'_> {
             gate: self.ready.gate("server"),
             shutdown: &self.shutdown,
         };
-        let (stop, mut hangup) = signals()?;
+        let (mut stop, mut hangup) = signals()?;
         // The terminal at which this was started is gone, and with it the client.
         let stop = async {
             tokio::select! {
-                () = stop => {}
+                () = stop.next() => {}
                 () = hangup.next() => {}
             }
         };
@@ -126,7 +126,7 @@ impl Running<'_> {
         let gate = self.ready.gate("upstream");
         let serving =
             relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
-        self.until_stopped(serving, listen.drain_timeout + FLUSH).await
+        self.until_stopped(serving, listen.drain_timeout, FLUSH).await
     }
 
     async fn bridge(
@@ -144,29 +144,32 @@ impl Running<'_> {
         let gate = self.ready.gate("server");
         let serving =
             bridge.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
-        self.until_stopped(serving, listen.drain_timeout + STOPPING + FLUSH).await
+        self.until_stopped(serving, listen.drain_timeout, STOPPING + FLUSH).await
     }
 
-    /// Serves until a signal asks the process to end, and then for as long as that takes, at
-    /// most for `grace`.
+    /// Serves until a signal asks the process to end, and then for as long as that takes: at
+    /// most for `drain`, which another signal cuts short, and then for `rest`.
     async fn until_stopped(
         &self,
         serving: impl Future<Output = io::Result<()>>,
-        grace: Duration,
+        drain: Duration,
+        rest: Duration,
     ) -> anyhow::Result<ExitCode> {
-        let (stop, mut hangup) = signals()?;
-        let (mut serving, mut stop) = (pin!(serving), pin!(stop));
+        let (mut stop, mut hangup) = signals()?;
+        let mut serving = pin!(serving);
         loop {
             tokio::select! {
                 result = &mut serving => {
                     result?;
                     break;
                 }
-                () = &mut stop => {
-                    tracing::info!("draining");
-                    self.shutdown.begin(grace);
-                    serving.await?;
-                    break;
+                () = stop.next() => {
+                    if self.shutdown.has_begun() {
+                        self.shutdown.hasten(rest);
+                    } else {
+                        tracing::info!("draining; another signal cuts that short");
+                        self.shutdown.begin(drain + rest);
+                    }
                 }
                 () = hangup.next() => tracing::info!(
                     "SIGHUP changes nothing: keys, certificates and a rotated call log are \
@@ -187,7 +190,7 @@ async fn bound(listen: &Listen) -> anyhow::Result<TcpListener> {
 }
 
 /// What asks the process to end, and what asks nothing of a server. Both are caught from now on.
-fn signals() -> anyhow::Result<(impl Future<Output = ()>, Hangup)> {
-    let signals = platform::stop_signal().and_then(|stop| Ok((stop, Hangup::catch()?)));
+fn signals() -> anyhow::Result<(Stop, Hangup)> {
+    let signals = Stop::catch().and_then(|stop| Ok((stop, Hangup::catch()?)));
     signals.context("listen for signals")
 }

@@ -12,13 +12,13 @@ mod windows;
 
 #[cfg(unix)]
 pub use unix::{
-    Hangup, Process, Wait, append_to, exit_code, identity, never_block, pipe, raise_file_limit,
-    spawn, spawn_apart, stop_signal, take_stdio, writable_or_closed,
+    Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
+    raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
 };
 #[cfg(windows)]
 pub use windows::{
-    Hangup, Process, Wait, append_to, exit_code, identity, never_block, pipe, raise_file_limit,
-    spawn, spawn_apart, stop_signal, take_stdio, writable_or_closed,
+    Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
+    raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
 };
 
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many

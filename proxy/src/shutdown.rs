@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
 
 /// Tells every part that the process is ending and by when it must have ended.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     deadline: watch::Sender<Option<Instant>>,
+    hastened: CancellationToken,
 }
 
 impl Shutdown {
@@ -22,6 +24,21 @@ impl Shutdown {
             }
             closer
         });
+    }
+
+    /// Begins the end, or goes on with it, and waits for no client any more: parts must be done
+    /// within `grace`.
+    pub fn hasten(&self, grace: Duration) {
+        self.begin(grace);
+        self.hastened.cancel();
+    }
+
+    /// Completes once no client is to be waited for, at the latest at the deadline.
+    pub async fn hastened(&self) {
+        tokio::select! {
+            () = self.hastened.cancelled() => {}
+            () = self.expired() => {}
+        }
     }
 
     /// Completes once the end has begun.
@@ -94,6 +111,21 @@ mod tests {
         assert_eq!(shutdown.remaining(), Some(Duration::from_secs(2)));
         shutdown.begin(Duration::from_secs(1));
         assert_eq!(shutdown.remaining(), Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_are_waited_for_until_the_deadline_or_a_second_thought() {
+        let begun = time::Instant::now();
+        let shutdown = Shutdown::default();
+        shutdown.begin(Duration::from_secs(9));
+        shutdown.hastened().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(9));
+        let shutdown = Shutdown::default();
+        shutdown.begin(Duration::from_secs(9));
+        shutdown.hasten(Duration::from_secs(3));
+        shutdown.hastened().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(9));
+        assert_eq!(shutdown.remaining(), Some(Duration::from_secs(3)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,8 @@
 //! HTTP byte by byte: clients and servers made by hand at both ends of the real proxy.
 
+use mcpulse_tests::Proxy;
+use tokio::process::Command;
+
 use super::faults::upstream::Front;
 use wire::{Server, Wire};
 
@@ -40,6 +43,21 @@ impl Scene {
         drop(server);
         (heard, client.rest().await.0)
     }
+}
+
+/// Starts it in front of the server with this URL, showing its figures and reporting to nobody.
+fn before(kind: &str, url: &str) -> Command {
+    let own = ["--server-id", "x", "--mcpulse-url", "none", "--metrics-listen", "127.0.0.1:0"];
+    Proxy::command([&[kind, "--remote-url", url, "--listen", "127.0.0.1:0"], &own[..]].concat())
+}
+
+/// A request that posts this message.
+fn post(message: &str) -> String {
+    format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{message}",
+        message.len()
+    )
 }
 
 /// The lines of a head, sorted but for the first, without those that every hop has of its own.

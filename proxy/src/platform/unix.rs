@@ -97,32 +97,55 @@ fn wait(fd: &impl AsFd, events: PollFlags) -> io::Result<()> {
     }
 }
 
-/// Catches SIGTERM and SIGINT from now on. Completes at the first of them.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT: the process is asked to end.
+#[derive(Debug)]
+pub struct Stop {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+}
+
+impl Stop {
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Completes when one of them has come.
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }
 
 /// SIGHUP: the terminal is gone, or an operator wants what is configured to be read again.
 #[derive(Debug)]
-pub struct Hangup(unix::Signal);
+pub struct Hangup(Option<unix::Signal>);
 
 impl Hangup {
-    /// Catches it from now on.
+    /// Catches it from now on, unless whoever started the process had it ignored (`nohup`).
     pub fn catch() -> io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
+        let caught = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup()));
+        Ok(Self(caught.transpose()?))
     }
 
     /// Completes when it has come.
     pub async fn next(&mut self) {
-        self.0.recv().await;
+        match &mut self.0 {
+            Some(caught) => drop(caught.recv().await),
+            None => std::future::pending().await,
+        }
     }
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use super::linux::hangup_is_ignored;
+/// It cannot be asked without unsafe code.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn hangup_is_ignored() -> bool {
+    false
 }
 
 /// Lets the process have as many files open as the system allows it: every client of a

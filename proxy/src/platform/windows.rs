@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
 
 /// How long a child may have ended without being noticed.
 const LOOK: Duration = Duration::from_millis(10);
@@ -57,20 +57,31 @@ pub fn writable_or_closed<T, F>(to: &T, _from: &F) -> io::Result<bool> {
     to.writable().map(|()| false)
 }
 
-/// Catches Ctrl-C, Ctrl-Break and the closing of the console from now on. Completes at the
-/// first of them.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut stop, mut close) = (ctrl_c()?, ctrl_break()?, ctrl_close()?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = stop.recv() => {}
-            _ = close.recv() => {}
-        }
-    })
+/// Ctrl-C, Ctrl-Break and the closing of the console: the process is asked to end.
+#[derive(Debug)]
+pub struct Stop {
+    interrupt: CtrlC,
+    stop: CtrlBreak,
+    close: CtrlClose,
 }
 
-/// What Windows has no signal for; a console that closes is among the [`stop_signal`]s.
+impl Stop {
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { interrupt: ctrl_c()?, stop: ctrl_break()?, close: ctrl_close()? })
+    }
+
+    /// Completes when one of them has come.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.stop.recv() => {}
+            _ = self.close.recv() => {}
+        }
+    }
+}
+
+/// What Windows has no signal for; a console that closes is part of [`Stop`].
 #[derive(Debug)]
 pub struct Hangup;
 

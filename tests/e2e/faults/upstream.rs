@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use mcpulse_tests::Proxy;
+use mcpulse_tests::{Proxy, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -171,6 +171,15 @@ impl Front {
     pub(crate) async fn assert_settled(&self, calls: &[(&str, u64)], oddities: &[(&str, u64)]) {
         assert_settled(&self.proxy, calls, oddities).await;
         self.ends.assert_delivered(calls.iter().map(|(_, count)| count).sum()).await;
+    }
+
+    /// Waits until a call waits for its answer.
+    pub(crate) async fn assert_in_flight(&self) {
+        let flying = async || {
+            let scrape = super::balanced(&self.proxy).await;
+            (scrape.sum("mcpulse_calls_in_flight", &[]) > 0.5).then_some(())
+        };
+        eventually("a call is in flight", PATIENCE, flying).await;
     }
 
     /// One counter of the relay.

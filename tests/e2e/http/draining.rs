@@ -1,15 +1,19 @@
-//! SIGTERM in front of a legacy SSE server: streams on which nothing is awaited end at once,
-//! calls whose answers come on them finish.
+//! SIGTERM. In front of a legacy SSE server streams on which nothing is awaited end at once, and
+//! calls whose answers come on them finish; a second signal ends the wait for them.
 
 use std::time::{Duration, Instant};
 
 use mcpulse_tests::{
-    Proxy, Tools,
+    Proxy, Tools, eventually,
     remote::{Kind, Remote},
 };
 use rustix::process::Signal;
 
-use super::wire::Wire;
+use super::{Wire, before, post};
+use crate::faults::{
+    call,
+    upstream::{Front, Upstream},
+};
 
 /// What the end may take when nothing is awaited: it is at once, but for a machine that has
 /// much else to do, and far from the 25 s of the drain.
@@ -65,20 +69,7 @@ impl Scene {
         let tools = Tools::with(&[Kind::EverythingSse.part()])?;
         let server = Remote::start(tools, Kind::EverythingSse).await;
         let url = server.url_at(server.address());
-        let proxy = Proxy::start([
-            "sse",
-            "--server-id",
-            "sse",
-            "--mcpulse-url",
-            "none",
-            "--remote-url",
-            &url,
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics-listen",
-            "127.0.0.1:0",
-        ]);
-        Some(Self { _server: server, proxy })
+        Some(Self { _server: server, proxy: Proxy::run(before("sse", &url)) })
     }
 }
 
@@ -118,4 +109,46 @@ async fn a_call_whose_answer_comes_on_the_stream_finishes() {
     assert!(clean && rest.ends_with(b"0\r\n\r\n"), "{}", rest.escape_ascii());
     assert!(scene.proxy.wait(Duration::from_secs(10)).await.success());
     assert!(answered.elapsed() < SOON, "{:?}", answered.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_the_drain_short() {
+    let silent = Upstream::silent().await;
+    let mut front = Front::of(silent.address(), &[]).await;
+    let mut client = Wire::to(front.address()).await;
+    client.say(post(&call("7"))).await;
+    front.assert_in_flight().await;
+    front.proxy.signal(Signal::TERM);
+    front.proxy.wait_for_stderr("draining").await;
+    front.proxy.signal(Signal::INT);
+    let begun = Instant::now();
+    let answer = String::from_utf8(client.message().await).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(r#""id":7,"#), "{answer}");
+    assert!(front.proxy.wait(Duration::from_secs(10)).await.success());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_no_program_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pids = directory.path().join("pids");
+    let script = r#"trap '' TERM; echo $$ >> "$0"; cat >/dev/null; sleep 60"#;
+    let bridge = ["stdio", "--server-id", "x", "--mcpulse-url", "none", "--listen", "127.0.0.1:0"];
+    let program = ["--", "sh", "-c", script, pids.to_str().expect("a path that is text")];
+    let mut proxy = Proxy::start([&bridge[..], &program].concat());
+    let mut client = Wire::to(proxy.address().await).await;
+    client.say(post(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#)).await;
+    let pids = || std::fs::read_to_string(&pids).unwrap_or_default();
+    // One for the client, and one by which the proxy sees whether it can be used.
+    let both = async || (pids().lines().count() == 2).then_some(());
+    eventually("both run", Duration::from_mins(1), both).await;
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_stderr("draining").await;
+    proxy.signal(Signal::TERM);
+    let begun = Instant::now();
+    assert!(proxy.wait(Duration::from_mins(1)).await.success());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    for pid in pids().lines() {
+        assert!(!std::path::Path::new("/proc").join(pid).exists(), "{pid} lives on");
+    }
 }

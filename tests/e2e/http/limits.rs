@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcpulse_tests::{Proxy, Scrape, eventually};
 
-use super::{Server, Wire, body};
+use super::{Server, Wire, before, body, post};
 use crate::faults::{
     call, result,
     upstream::{Front, answer},
@@ -23,15 +23,9 @@ async fn nowhere() -> std::net::SocketAddr {
     Server::start().await.address()
 }
 
-async fn post(proxy: std::net::SocketAddr, message: &str) -> (String, serde_json::Value) {
+async fn posted(proxy: std::net::SocketAddr, message: &str) -> (String, serde_json::Value) {
     let mut client = Wire::to(proxy).await;
-    client
-        .say(format!(
-            "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{message}",
-            message.len()
-        ))
-        .await;
+    client.say(post(message)).await;
     let answer = client.message().await;
     let json = serde_json::from_slice(body(&answer)).expect("JSON");
     (String::from_utf8_lossy(&answer[..12]).into_owned(), json)
@@ -40,7 +34,7 @@ async fn post(proxy: std::net::SocketAddr, message: &str) -> (String, serde_json
 #[tokio::test]
 async fn the_id_is_echoed_wherever_it_stands() {
     let front = Front::of(nowhere().await, &[]).await;
-    let (status, answer) = post(front.address(), &long_call()).await;
+    let (status, answer) = posted(front.address(), &long_call()).await;
     assert_eq!((&*status, &answer["id"]), ("HTTP/1.1 502", &"last".into()));
     front.assert_settled(&[("transport", 1)], &[]).await;
 }
@@ -50,7 +44,7 @@ async fn each_request_of_a_batch_gets_its_error() {
     let front = Front::of(nowhere().await, &[]).await;
     let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     let batch = format!("[{},{note},{}]", call("1"), long_call());
-    let (status, answers) = post(front.address(), &batch).await;
+    let (status, answers) = posted(front.address(), &batch).await;
     let answers = answers.as_array().expect("an answer each");
     let ids: Vec<_> = answers.iter().map(|answer| answer["id"].to_string()).collect();
     assert_eq!((&*status, &*ids.join(" ")), ("HTTP/1.1 502", "1 \"last\""));
@@ -88,19 +82,7 @@ async fn a_listener_may_have_as_many_files_as_the_system_allows() {
 async fn a_listener_without_files_goes_on_and_says_so_once() {
     let mut server = Server::start().await;
     let url = format!("http://{}/mcp", server.address());
-    let mut command = Proxy::command([
-        "http",
-        "--server-id",
-        "x",
-        "--mcpulse-url",
-        "none",
-        "--remote-url",
-        &url,
-        "--listen",
-        "127.0.0.1:0",
-        "--metrics-listen",
-        "127.0.0.1:0",
-    ]);
+    let mut command = before("http", &url);
     lower_file_limits(&mut command, 64, 64);
     let proxy = Proxy::run(command);
     let address = proxy.address().await;
@@ -119,13 +101,7 @@ async fn a_listener_without_files_goes_on_and_says_so_once() {
     };
     eventually("it is counted", Duration::from_mins(1), refused).await;
     let mut client = Wire::to(address).await;
-    let call = call("1");
-    client
-        .say(format!(
-            "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n\r\n{call}",
-            call.len()
-        ))
-        .await;
+    client.say(post(&call("1"))).await;
     let mut served = server.accept().await;
     served.message().await;
     served.say(answer("application/json", &result("1"))).await;

@@ -86,6 +86,21 @@ fn a_stubborn_server_is_ended_after_a_signal() {
 }
 
 #[test]
+fn a_session_that_shall_outlive_its_terminal_does() {
+    let script = ["sh", "-c", "echo ready; cat; exit 3"];
+    let mut command = Command::new("nohup");
+    let inner = in_front_of(&script);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let mut session = Session::piped(command);
+    assert_eq!(session.line(), "ready");
+    session.signal(Signal::HUP);
+    session.say(b"there\n");
+    assert_eq!(session.line(), "there");
+    session.close();
+    assert_within(session.end(Instant::now()), 3, AFTER_CLOSE);
+}
+
+#[test]
 fn a_signal_after_the_end_of_the_input_hastens_the_end() {
     let script = format!("cat; {}", STUBBORN[2]);
     let mut session = Session::piped(in_front_of(&["sh", "-c", &script]));

@@ -32,7 +32,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 use tokio_util::task::TaskTracker;
 
@@ -59,7 +59,8 @@ const SEND_BUFFER: usize = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// The pause after the system had no room for another connection.
 const BREATH: Duration = Duration::from_millis(100);
-/// The time for answering, at the end of the drain, those who wait for a response.
+/// The time for saying goodbye to who asked nothing, and for answering, at the end of the drain,
+/// those who wait for a response.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The first bytes of HTTP/2 without TLS (RFC 9113, 3.3).
@@ -267,12 +268,21 @@ impl<A: Answering> Listener<A> {
             return self.note(result, asked);
         }
         connection.as_mut().graceful_shutdown();
-        let own = Instant::now() + self.drain_timeout;
-        let until = self.shutdown.deadline().map_or(own, |all| own.min(all.into()));
-        if let Ok(result) = timeout_at(until, connection.as_mut()).await {
-            return self.note(result, asked);
+        // To who has asked nothing, or only begun to, nothing is owed but the goodbye.
+        if !asked.load(Ordering::Relaxed) {
+            if let Ok(result) = timeout(LAST_WORDS, connection.as_mut()).await {
+                return self.note(result, asked);
+            }
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
         }
-        self.answering.abandon();
+        let drained = timeout(self.drain_timeout, self.shutdown.hastened());
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return self.note(result, asked),
+            _ = drained => self.answering.abandon(),
+        }
         if let Ok(result) = timeout(LAST_WORDS, connection).await {
             return self.note(result, asked);
         }

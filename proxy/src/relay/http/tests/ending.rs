@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{Mutex, oneshot},
     time::timeout,
@@ -106,6 +106,52 @@ async fn who_has_asked_nothing_does_not_hold_the_end() {
         eventually("the relay ended", || relay.task.is_finished()).await;
         assert_eq!(relay.counters.turned_away(away), 1, "it did nothing wrong");
     }
+}
+
+#[tokio::test]
+async fn half_a_head_and_a_greeting_do_not_hold_the_end() {
+    let server = Server::start(|_| async { Response::new(whole("done")) }).await;
+    let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let half: &[u8] = b"POST /mcp HTTP/1.1\r\nhost: 127";
+    let get: &[u8] = b"GET /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    for (asked, begun) in [(&[][..], preface), (&[], half), (get, half)] {
+        let mut listen = Listen::new("127.0.0.1:0");
+        listen.read_timeout = Duration::from_hours(1);
+        listen.drain_timeout = Duration::from_hours(1);
+        let remote = Remote::new(server.url());
+        let relay = Relay::start(remote, listen, HttpTransport::Streamable).await;
+        let mut client = TcpStream::connect(relay.address).await.unwrap();
+        client.write_all(asked).await.unwrap();
+        let mut heard = Vec::new();
+        while !asked.is_empty() && !heard.ends_with(b"done") {
+            assert!(client.read_buf(&mut heard).await.unwrap() > 0);
+        }
+        client.write_all(begun).await.unwrap();
+        relay.shutdown.begin(Duration::from_hours(1));
+        let ended = timeout(DEADLINE, client.read_to_end(&mut heard)).await;
+        assert!(ended.is_ok(), "still served after {:?}", begun.escape_ascii().to_string());
+        eventually("the relay ended", || relay.task.is_finished()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_is_cut_short_waits_for_nobody() {
+    let server = Server::start(|request: Request<Incoming>| async move {
+        let _ = request.into_body().collect().await;
+        std::future::pending::<Response<_>>().await
+    })
+    .await;
+    let relay = Relay::to(server.url()).await;
+    let call = whole(r#"{"jsonrpc":"2.0","id":5,"method":"tools/call"}"#);
+    let request = relay.request("POST", "/mcp").body(call).unwrap();
+    let mut client = relay.client().await;
+    let calling = tokio::spawn(async move { client.send_request(request).await.unwrap() });
+    eventually("the call went upstream", || server.requests() == 1).await;
+    relay.shutdown.begin(Duration::from_hours(1));
+    relay.shutdown.hasten(Duration::from_hours(1));
+    let answer = timeout(DEADLINE, calling).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 503);
+    eventually("the relay ended", || relay.task.is_finished()).await;
 }
 
 #[tokio::test]
