@@ -147,14 +147,6 @@ impl Wire {
         heard
     }
 
-    /// Hears more, and how much.
-    pub(super) async fn some(&mut self) -> usize {
-        if self.ahead.is_empty() {
-            self.more("more").await;
-        }
-        std::mem::take(&mut self.ahead).len()
-    }
-
     /// Hears everything up to the end of the connection, and whether it ended cleanly.
     pub(super) async fn rest(&mut self) -> (Vec<u8>, bool) {
         let clean = timeout(PATIENCE, self.socket.read_to_end(&mut self.ahead)).await;

@@ -1,6 +1,8 @@
 //! What is said: of any size, in any encoding, faster than anybody listens.
 
-use std::path::PathBuf;
+use std::{os::fd::AsRawFd as _, path::PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 
@@ -77,17 +79,31 @@ fn a_server_may_flood_standard_error() {
     assert_eq!(zeros, 10_000_000);
 }
 
-/// Waits until a figure of `/proc/PID/io` stands still: every buffer is full then.
-fn standstill(session: &Session, name: &str) -> u64 {
-    let mut before = 0;
-    loop {
-        thread::sleep(Duration::from_millis(100));
-        let now = figure(session, "io", name);
-        if now > 0 && now == before {
-            return now;
-        }
-        before = now;
+/// Waits until this thread of the proxy sleeps between two pipes that are full: it waits for
+/// nothing but to write, and has to as long as nobody reads.
+fn wait_until_held_back(session: &Session, thread: &str, near: &str, far: &str) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !(is_full(far) && is_full(near) && sleeps(session, thread)) {
+        assert!(Instant::now() < deadline, "{thread} still moves");
+        thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether a write to the pipe with this end would block.
+fn is_full(end: &str) -> bool {
+    let end = File::options().write(true).open(end).expect("a pipe with a reader");
+    let mut write = [PollFd::new(&end, PollFlags::OUT)];
+    poll(&mut write, Some(&Timespec::default())).expect("a poll") == 0
+}
+
+fn sleeps(session: &Session, thread: &str) -> bool {
+    let tasks = format!("/proc/{}/task", session.0.id());
+    let tasks = std::fs::read_dir(tasks).expect("the proxy runs");
+    let stats =
+        tasks.map(|task| std::fs::read_to_string(task.expect("a thread").path().join("stat")));
+    let named = format!("({thread}) ");
+    let stat = stats.flatten().find(|stat| stat.contains(&named)).expect("the thread runs");
+    stat.contains(&format!("{named}S"))
 }
 
 fn assert_small(session: &Session) {
@@ -98,8 +114,12 @@ fn assert_small(session: &Session) {
 #[test]
 fn a_client_that_does_not_listen_stops_the_server_and_misses_nothing() {
     const SIZE: usize = 200_000_000;
-    let mut session = Session::piped(in_front_of(&["sh", "-c", "yes | head -c 200000000"]));
-    let written = standstill(&session, "wchar");
+    let mut session =
+        Session::piped(in_front_of(&["sh", "-c", "echo $$; yes | head -c 200000000"]));
+    let near = format!("/proc/{}/fd/1", session.line());
+    let far = session.0.stdout.as_ref().expect("standard output is a pipe").as_raw_fd();
+    wait_until_held_back(&session, "to-client", &near, &format!("/proc/self/fd/{far}"));
+    let written = figure(&session, "io", "wchar");
     assert!(written < 1_000_000, "{written} bytes went somewhere");
     assert_small(&session);
 
@@ -114,15 +134,18 @@ fn a_client_that_does_not_listen_stops_the_server_and_misses_nothing() {
 fn a_server_that_does_not_listen_stops_the_client_and_misses_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let go = directory.path().join("go");
-    let script = "until [ -e \"$0\" ]; do sleep 0.01; done; head -c 50000000 | wc -c; cat";
+    let script = "echo $$; until [ -e \"$0\" ]; do sleep 0.01; done; head -c 50000000 | wc -c; cat";
     let path = go.to_str().expect("a path that is text");
     let mut session = Session::piped(in_front_of(&["sh", "-c", script, path]));
+    let far = format!("/proc/{}/fd/0", session.line());
     let mut stdin = session.0.stdin.take().expect("standard input is a pipe");
+    let near = format!("/proc/self/fd/{}", stdin.as_raw_fd());
     let saying = thread::spawn(move || {
         stdin.write_all(&vec![b'x'; 50_000_000]).expect("the proxy reads");
         stdin
     });
-    let read = standstill(&session, "rchar");
+    wait_until_held_back(&session, "to-server", &near, &far);
+    let read = figure(&session, "io", "rchar");
     assert!(read < 1_000_000, "{read} bytes went somewhere");
     assert!(!saying.is_finished());
     File::create(go).expect("the server may go on");
