@@ -81,6 +81,26 @@ async fn only_servers_of_known_authorities_are_trusted() {
     }
 }
 
+#[tokio::test]
+async fn an_authority_that_is_a_server_as_well_is_told_apart() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["mcp.test".to_owned()]).unwrap();
+    for (is_ca, trouble) in [
+        (IsCa::Ca(BasicConstraints::Unconstrained), Some(Trouble::Authority)),
+        (IsCa::ExplicitNoCa, None),
+    ] {
+        params.is_ca = is_ca;
+        let cert = params.self_signed(&key).unwrap();
+        fs::write(authority.path("cert.pem"), cert.pem()).unwrap();
+        fs::write(authority.path("key.pem"), key.serialize_pem()).unwrap();
+        let acceptor = Acceptor::new(&authority.files()).unwrap();
+        let config = client_config(Some(&authority.path("cert.pem"))).unwrap();
+        let error = handshake(config, &acceptor).await.err();
+        assert_eq!(error.as_ref().and_then(|error| crate::tls::Trouble::of(error)), trouble);
+    }
+}
+
 #[test]
 fn a_file_of_authorities_adds_to_the_compiled_in_ones() {
     let authority = Authority::new();

@@ -9,6 +9,9 @@ use rustls::CertificateError;
 pub enum Trouble {
     /// Nobody whom we trust has signed the certificate.
     Untrusted,
+    /// The certificate is one of an authority (CA:TRUE), as `openssl req -x509` makes them:
+    /// servers may not show it, whoever trusts it.
+    Authority,
     /// The certificate is of no use here: expired, or of another host.
     Useless,
     /// What answers does not speak TLS.
@@ -28,6 +31,11 @@ impl Trouble {
             rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             ) => Self::Untrusted,
+            rustls::Error::InvalidCertificate(CertificateError::Other(other))
+                if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+            {
+                Self::Authority
+            }
             rustls::Error::InvalidCertificate(_) => Self::Useless,
             rustls::Error::InvalidMessage(_) => Self::Unspoken,
             _ => Self::Failed,

@@ -94,6 +94,9 @@ pub(super) enum DialError {
 fn remedy(error: &io::Error) -> &'static str {
     match Trouble::of(error) {
         Some(Trouble::Untrusted) => "; name the authority of its certificate: --ca-file",
+        Some(Trouble::Authority) => {
+            "; it shows an authority's certificate: make it one with CA:FALSE, and name that: --ca-file"
+        }
         Some(Trouble::Useless) => {
             "; it needs a server's certificate, for this name and not expired"
         }

@@ -2,45 +2,53 @@
 
 use std::{
     fmt::Display,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
 
-use crate::ready::Gate;
+use crate::{ready::Gate, trouble::Trouble};
 
 /// Keeps the gate of `/readyz` true and says in the log what changed.
 #[derive(Debug)]
 pub(in crate::relay) struct Health {
     gate: Gate,
-    /// None before the first try.
-    up: Mutex<Option<bool>>,
+    found: Mutex<Found>,
     fell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// None before the first try.
+    up: Option<bool>,
+    trouble: Trouble,
 }
 
 impl Health {
     pub(in crate::relay) fn new(gate: Gate) -> Self {
-        Self { gate, up: Mutex::new(None), fell: Notify::new() }
+        Self { gate, found: Mutex::default(), fell: Notify::new() }
     }
 
     /// A try succeeded.
     pub(in crate::relay) fn rise(&self) {
-        let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
-        if *up != Some(true) {
-            if *up == Some(false) {
+        let mut found = self.found();
+        if found.up != Some(true) {
+            if found.trouble.ends().is_some() {
                 tracing::info!("the upstream can be reached again");
             }
             self.gate.open();
-            *up = Some(true);
+            found.up = Some(true);
         }
     }
 
     /// A try failed.
     pub(in crate::relay) fn fall(&self, error: &impl Display) {
-        let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
-        if *up != Some(false) {
+        let mut found = self.found();
+        if found.trouble.begins_or_lasts() {
             tracing::warn!("{error}");
-            *up = Some(false);
+        }
+        if found.up != Some(false) {
+            found.up = Some(false);
             self.fell.notify_one();
         }
         self.gate.close(error.to_string());
@@ -48,11 +56,58 @@ impl Health {
 
     /// Whether the last try succeeded.
     pub(in crate::relay) fn is_up(&self) -> bool {
-        *self.up.lock().unwrap_or_else(PoisonError::into_inner) == Some(true)
+        self.found().up == Some(true)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes when the upstream could not be reached.
     pub(in crate::relay) async fn fallen(&self) {
         self.fell.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc, time::Duration};
+
+    use tokio::time;
+
+    use super::*;
+    use crate::ready::Ready;
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_comes_and_goes_is_spoken_of_once_a_minute() {
+        let said = Said::default();
+        let writer = said.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _speaking = tracing::subscriber::set_default(log);
+        let ready = Ready::default();
+        let health = Health::new(ready.gate("upstream"));
+        for _ in 0..180 {
+            health.fall(&"it is away");
+            assert_eq!(ready.closed()[0].1, "it is away");
+            health.rise();
+            assert!(ready.closed().is_empty());
+            time::advance(Duration::from_secs(1)).await;
+        }
+        let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let lines = |words| said.matches(words).count();
+        assert_eq!((lines("it is away"), lines("can be reached again")), (3, 3), "{said}");
     }
 }

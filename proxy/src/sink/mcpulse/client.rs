@@ -223,6 +223,9 @@ fn failure(status: &Status) -> Failure {
         _ if let Some(trouble) = tls(status) => {
             let remedy = match trouble {
                 Trouble::Untrusted => "; name the authority of its certificate: --mcpulse-ca-file",
+                Trouble::Authority => {
+                    "; it shows an authority's certificate: make it one with CA:FALSE, and name that: --mcpulse-ca-file"
+                }
                 Trouble::Useless => {
                     "; it needs a server's certificate, for this name and not expired"
                 }

@@ -222,7 +222,10 @@ fn failure(status: &Status, mut text: String) -> Failure {
     let unreached = status.source().is_some();
     text.push_str(match tls(status) {
         Some(Trouble::Untrusted) => "; name the authority of its certificate: --otel-ca-file",
-        Some(Trouble::Useless) => {
+        Some(Trouble::Authority) => {
+"; it shows an authority's certificate: make it one with CA:FALSE, and name that: --otel-ca-file"
+}
+Some(Trouble::Useless) => {
             "; it needs a server's certificate, for this name and not expired"
         }
         Some(Trouble::Unspoken) => "; does it speak TLS? if not: http:// in --otel-endpoint",
