@@ -11,7 +11,7 @@ use serde_json::Value;
 
 fuzz_target!(|input: (u8, u16, &[u8])| {
     let (chunk, inspect, frame) = input;
-    let bounds = Bounds { inspect: u64::from(inspect), arguments: 100, text: 30 };
+    let bounds = Bounds { inspect: u64::from(inspect), id: 1 << 10, arguments: 100, text: 30 };
     let whole = scan(frame, frame.len().max(1), bounds);
     let chunked = scan(frame, usize::from(chunk).max(1), bounds);
     assert_eq!(whole, chunked);

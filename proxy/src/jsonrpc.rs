@@ -122,7 +122,8 @@ mod tests {
     use crate::scan::{Bounds, Scanner};
 
     fn kind(message: &str) -> Kind {
-        let mut scanner = Scanner::new(Bounds { inspect: 100, arguments: 10, text: 10 });
+        let mut scanner =
+            Scanner::new(Bounds { inspect: 100, id: 1 << 10, arguments: 10, text: 10 });
         assert_eq!(scanner.feed(message.as_bytes()), Some(message.len()));
         Kind::of(scanner.message())
     }

@@ -44,6 +44,8 @@ use self::{
 
 /// Most bytes that messages which are not complete take together, beside what decides.
 const MOST_PARTIAL: usize = 8 << 20;
+/// Longest id or token by which anything is matched.
+const LONGEST_ID: usize = 1 << 10;
 /// How often streams are looked for whose end the tap lost.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long there is nothing to do while nothing is open.
@@ -78,6 +80,7 @@ impl Observer {
     pub fn new(sinks: Sinks, limits: Limits) -> Self {
         let bounds = Bounds {
             inspect: limits.inspect,
+            id: LONGEST_ID,
             arguments: usize::try_from(limits.arguments).unwrap_or(usize::MAX / 2),
             text: ERROR_TEXT_LIMIT,
         };

@@ -20,6 +20,8 @@ pub use text::cut;
 pub struct Bounds {
     /// Beyond so many bytes of a message nothing but what decides is kept.
     pub inspect: u64,
+    /// Longest id or token.
+    pub id: usize,
     /// Longest `params.arguments`.
     pub arguments: usize,
     /// Longest text of an error.

@@ -5,10 +5,8 @@ use std::{borrow::Cow, ops::Range};
 use super::{Bounds, text};
 use crate::mcp::Field;
 
-/// Most bytes that names, ids and the like of one message may take together.
+/// Most bytes that names and the like of one message may take together.
 const SMALL: usize = 64 << 10;
-/// Longest id or token.
-const LONGEST_ID: usize = 1 << 10;
 /// Longest name of any kind.
 const LONGEST_NAME: usize = 256;
 /// Most tools of one page.
@@ -195,10 +193,11 @@ impl Message {
             | Field::RequestId
             | Field::ProgressToken
             | Field::SubscriptionId
-            | Field::TaskId => LONGEST_ID,
+            | Field::TaskId => self.bounds.id,
             _ => LONGEST_NAME,
         };
-        let most = self.bounds.arguments.saturating_add(self.bounds.text + SMALL).min(1 << 30);
+        let Bounds { id, arguments, text, .. } = self.bounds;
+        let most = arguments.saturating_add(id + text + SMALL).min(1 << 30);
         let value = &mut self.values[field as usize];
         let room = (limit - value.len as usize).min(most.saturating_sub(self.buffer.len()));
         let taken = &part[..part.len().min(room)];

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { inspect: 1 << 20, arguments: 64, text: 16 };
+const BOUNDS: Bounds = Bounds { inspect: 1 << 20, id: 1 << 10, arguments: 64, text: 16 };
 
 /// What a scanner hands out, in words.
 fn scan(frame: &[u8], chunk: usize, bounds: Bounds) -> (Vec<String>, Frame) {

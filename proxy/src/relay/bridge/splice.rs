@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Everything that decides is kept, however far behind it stands, and nothing else.
-pub(super) const BOUNDS: Bounds = Bounds { inspect: u64::MAX, arguments: 0, text: 0 };
+pub(super) const BOUNDS: Bounds = Bounds { inspect: u64::MAX, id: 1 << 10, arguments: 0, text: 0 };
 
 /// A message of a client, ready for the program.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ const MOST: usize = 100;
 /// Bytes of a body that are kept as they came, for it is hardly ever asked for. What comes
 /// beyond is read at once instead: the id may be the last member.
 const KEPT: usize = 64 << 10;
+/// Longest id that is echoed.
+const LONGEST_ID: usize = KEPT;
 
 /// A request body, as far as it came and its answers depend on it.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub(super) struct Reader {
 
 impl Reader {
     fn of(chunks: &[Bytes]) -> Self {
-        let bounds = Bounds { inspect: u64::MAX, arguments: 0, text: 0 };
+        let bounds = Bounds { inspect: u64::MAX, id: LONGEST_ID, arguments: 0, text: 0 };
         let scanner = Scanner::new(bounds);
         let mut reader = Self { scanner, batch: false, ids: Vec::new(), unclear: false };
         for chunk in chunks {
@@ -107,13 +109,19 @@ impl Reader {
         let asks = message.form(Field::Method) == Form::Text;
         match (id(message), complete) {
             (Some(id), _) if asks || !complete => {
-                if self.ids.len() < MOST {
-                    self.ids.push(id);
-                }
+                self.push(id);
             }
             (Some(_), _) => {}
             (None, true) if asks && !message.has(Field::Id) => {}
+            // In a batch the others are told apart by their ids, so that one more can be told.
+            (None, true) if self.batch => self.push(RawValue::NULL.to_owned()),
             (None, _) => self.unclear = true,
+        }
+    }
+
+    fn push(&mut self, id: Box<RawValue>) {
+        if self.ids.len() < MOST {
+            self.ids.push(id);
         }
     }
 
@@ -136,8 +144,7 @@ impl Reader {
 }
 
 /// The id of a message if it is there in full, and a string or a number: there are no others.
-/// One that is longer than the scanner keeps (1 KiB) is not: its request is answered under
-/// `null`.
+/// Of one that is longer than [`LONGEST_ID`] only a part is: its request is answered under `null`.
 fn id(message: &Message) -> Option<Box<RawValue>> {
     let (raw, whole) = message.raw(Field::Id);
     let text = str::from_utf8(raw).ok().filter(|_| whole)?;
@@ -189,14 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn an_id_comes_back_up_to_a_kibibyte() {
-        let request = |length: usize| {
+    fn an_id_comes_back_whatever_its_length_up_to_a_bound() {
+        for length in [1000, 5000, LONGEST_ID, LONGEST_ID + 1] {
             let id = format!("\"{}\"", "x".repeat(length));
-            (asked(&format!(r#"{{"id":{id},"method":"ping"}}"#)), id)
-        };
-        let (found, id) = request(1000);
-        assert_eq!(found, id);
-        assert_eq!(request(5000).0, "unclear");
+            let request = format!(r#"{{"method":"ping","id":{id}}}"#);
+            let fits = length <= LONGEST_ID;
+            assert_eq!(asked(&request), if fits { &id } else { "unclear" });
+            let batch = format!(r#"[{request},{{"id":2,"method":"ping"}},{request}]"#);
+            let id = if fits { &id } else { "null" };
+            assert_eq!(asked(&batch), format!("[{id},2,{id}]"));
+        }
     }
 
     #[test]
@@ -216,6 +225,10 @@ mod tests {
         let cut = r#"[{"id":1,"method":"a"},{"id":2,"method":"c","para"#;
         assert_eq!(asked(cut), "[1,2]");
         assert_eq!(asked(r#"[{"id":1,"method":"a"}garbage"#), "[1]");
+        assert_eq!(
+            asked(r#"[{"id":1,"method":"a"},{"id":[2],"method":"b"},{"a":1}]"#),
+            "[1,null,null]"
+        );
         assert_eq!(asked(r#"[{"method":"a"},{"id":1,"result":1}]"#), "nothing");
         let many = vec![r#"{"id":1,"method":"a"}"#; MOST + 1].join(",");
         assert_eq!(asked(&format!("[{many}]")).split(',').count(), MOST);

@@ -59,8 +59,8 @@ async fn an_upstream_that_is_away_is_answered_for_under_the_requests_id() {
 #[tokio::test]
 async fn an_id_without_a_value_is_answered_as_it_was_written() {
     let relay = Relay::to(nowhere().await).await;
-    let digits = "9".repeat(400);
-    for id in [r#""\ud800""#, "1e999", "-0", &digits] {
+    let (digits, text) = ("9".repeat(400), format!("\"{}\"", "x".repeat(5000)));
+    for id in [r#""\ud800""#, "1e999", "-0", &digits, &text] {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
         for body in [format!("[{call}]"), call] {
             let request = relay.request("POST", "/mcp").body(whole(body)).unwrap();
