@@ -39,7 +39,7 @@ bench:
 # Each target for TIME seconds; needs the nightly compiler and `cargo install cargo-fuzz`.
 TIME ?= 600
 fuzz:
-	for target in envelope events lines observer; do \
+	for target in envelope events failure lines observer; do \
 	cargo +nightly fuzz run $$target -- -max_total_time=$(TIME) -max_len=4096 || exit 1; done
 
 # One file without libc; the explicit target keeps build scripts and macros dynamic.

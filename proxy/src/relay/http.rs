@@ -28,7 +28,7 @@ mod dial;
 pub(in crate::relay) mod download;
 pub mod endpoint;
 mod endpoints;
-mod failure;
+pub mod failure;
 mod forward;
 pub mod guard;
 pub(in crate::relay) mod head;

@@ -7,11 +7,23 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{asked::Asked, counters::Failed, upstream::SendError};
+use super::{
+    asked::{Asked, Beginning},
+    counters::Failed,
+    upstream::SendError,
+};
 use crate::{config::ErrorStatus, traffic::End};
 
 /// "Internal error": no code of the range that MCP keeps for itself.
 const CODE: i64 = -32603;
+
+/// What the body says of an answer in place of an upstream that took too long, when the body of
+/// the request came in these chunks.
+pub fn timed_out(chunks: impl IntoIterator<Item = Bytes>) -> Vec<u8> {
+    let mut beginning = Beginning::default();
+    chunks.into_iter().for_each(|chunk| beginning.push(&chunk));
+    Failure::timed_out().body(&beginning.asked())
+}
 
 /// Why the proxy answers in place of the upstream.
 #[derive(Debug)]
@@ -68,19 +80,22 @@ impl Failure {
             (ErrorStatus::Ok, Asked::Request(_) | Asked::Batch(_)) => StatusCode::OK,
             _ => self.status,
         };
-        let body = match asked {
+        let mut response = Response::new(Full::from(self.body(asked)));
+        *response.status_mut() = status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+
+    fn body(&self, asked: &Asked) -> Vec<u8> {
+        match asked {
             Asked::Request(id) => json(&self.error(Some(id))),
             Asked::Batch(ids) => {
                 json(&ids.iter().map(|id| self.error(Some(id))).collect::<Vec<_>>())
             }
             Asked::Unclear => json(&self.error(Some(RawValue::NULL))),
             Asked::Nothing => json(&self.error(None)),
-        };
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        response
+        }
     }
 
     fn error<'a>(&'a self, id: Option<&'a RawValue>) -> Answer<'a> {
