@@ -85,9 +85,8 @@ impl Matcher {
             self.tell_version(route);
         } else if let Some(session) = route.session.filter(|_| !open.modern) {
             identity.session = Some(session::name(session));
-            if self.sessions.insert(session, identity.clone()) {
-                self.counters.count(Oddity::SessionEvicted);
-            }
+            let identity = identity.clone();
+            self.remember(session, identity);
         }
     }
 

@@ -204,11 +204,15 @@ impl Matcher {
                 // The client may go on without waiting for the answer.
                 known.client.clone_from(&client);
             }
-            return Identity {
-                session: route.identity.session.clone(),
-                client,
-                protocol_version: self.name_in(message, Field::NegotiatedVersion),
-            };
+            let protocol_version = self.name_in(message, Field::NegotiatedVersion);
+            let session = route.identity.session.clone();
+            // Here as well; elsewhere only the answer tells which session it is.
+            if let Some(known) = route.session.filter(|_| route.is_legacy_sse()) {
+                let (session, client) = (Some(session::name(known)), client.clone());
+                let identity = Identity { session, client, protocol_version: None };
+                self.remember(known, identity);
+            }
+            return Identity { session, client, protocol_version };
         }
         let Some(exchange) = route.exchange() else { return route.identity.clone() };
         let known = route.session.and_then(|session| self.sessions.identity(session));
@@ -221,6 +225,13 @@ impl Matcher {
             identity.protocol_version = stated.map(|version| self.names.intern(version));
         }
         identity
+    }
+
+    /// A session was initialized, or is about to be.
+    pub(super) fn remember(&mut self, session: u64, identity: Identity) {
+        if self.sessions.insert(session, identity) {
+            self.counters.count(Oddity::SessionEvicted);
+        }
     }
 
     fn name_in(&mut self, message: &Message, field: Field) -> Option<Arc<str>> {

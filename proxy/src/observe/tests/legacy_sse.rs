@@ -44,6 +44,18 @@ fn answers_come_on_the_stream_of_the_session() {
 }
 
 #[test]
+fn a_client_that_does_not_wait_for_the_handshake_is_known() {
+    let mut script = Script::new();
+    let talk = stream(&mut script, TARGET);
+    post(&mut script, TARGET, &initialize("0"));
+    post(&mut script, TARGET, &call("1"));
+    script.event(&talk, None, &ok("1"));
+    let record = script.record();
+    assert_eq!(record.client.as_ref().map(|client| &*client.name), Some("desk"));
+    assert_eq!(record.session.as_ref().map(|session| session.len()), Some(16));
+}
+
+#[test]
 fn a_stream_owes_the_answers_of_its_session() {
     let mut script = Script::new();
     let first = stream(&mut script, TARGET);
