@@ -28,6 +28,7 @@ mod modern;
 mod programs;
 mod real;
 mod sessions;
+mod streams;
 
 /// What `initialize` says, under the id 0.
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
@@ -159,6 +160,8 @@ struct Stream {
     status: u16,
     body: Incoming,
     text: String,
+    /// The id of the last event.
+    last: Option<String>,
 }
 
 impl Stream {
@@ -166,7 +169,7 @@ impl Stream {
         let kind = response.headers().get("content-type").map(|kind| kind.as_bytes().to_vec());
         assert_eq!(kind.as_deref(), Some(&b"text/event-stream"[..]), "{response:?}");
         let status = response.status().as_u16();
-        Self { status, body: response.into_body(), text: String::new() }
+        Self { status, body: response.into_body(), text: String::new(), last: None }
     }
 
     /// The data of the next event; none at the end.
@@ -174,8 +177,14 @@ impl Stream {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let event: String = self.text.drain(..end + 2).collect();
-                let data = event[..end].strip_prefix("event: message\ndata: ");
-                if let Some(data) = data {
+                let mut message = &event[..end];
+                if let Some((id, rest)) =
+                    message.strip_prefix("id: ").and_then(|it| it.split_once('\n'))
+                {
+                    self.last = Some(id.to_owned());
+                    message = rest;
+                }
+                if let Some(data) = message.strip_prefix("event: message\ndata: ") {
                     return Some(data.to_owned());
                 }
                 continue;

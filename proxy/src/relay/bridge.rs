@@ -42,6 +42,7 @@ mod objection;
 mod outbox;
 mod pool;
 mod program;
+mod replay;
 mod reply;
 mod routing;
 mod session;
@@ -202,7 +203,7 @@ async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
     let question = BytesMut::from(&*question.to_string());
     let question = splice::read(question).map_err(|fault| fault.to_string())?;
     let answered = async {
-        let mut inbox = opening.session().ask(question, false).await.ok()?;
+        let (mut inbox, _) = opening.session().ask(question, false).await.ok()?;
         match first(&mut inbox, None).await {
             First::Answer(..) => Some(()),
             First::Other(_) | First::Nothing => None,

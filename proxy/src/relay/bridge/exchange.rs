@@ -55,6 +55,7 @@ use crate::{
 /// Where clients find the server.
 const PATH: &str = "/mcp";
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// A request names a session that is not, or no more.
@@ -124,7 +125,9 @@ impl Exchanges {
             return self.post(&parts.headers, text, answer).await;
         }
         match self.session(&parts.headers) {
-            Ok(Some(session)) if parts.method == Method::GET => self.listen(&session, answer),
+            Ok(Some(session)) if parts.method == Method::GET => {
+                self.listen(&session, &parts.headers, answer)
+            }
             Ok(Some(session)) => {
                 // Told first: with this the client withdraws what it waits for.
                 let response = reply::aside(StatusCode::NO_CONTENT, Bytes::new(), answer);
@@ -209,7 +212,7 @@ impl Exchanges {
             _ => None,
         };
         match (self.session(headers), id) {
-            (Ok(Some(session)), Some(id)) => self.call(&session, said, id, accepts, answer).await,
+            (Ok(Some(session)), Some(id)) => self.call(&session, said, id, headers, answer).await,
             (Ok(Some(session)), None) => match session.tell(said).await {
                 Ok(()) => reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer),
                 Err(unheard) => refused(unheard, None, answer),
@@ -229,11 +232,12 @@ impl Exchanges {
         session: &Session,
         said: Said,
         id: Id,
-        accepts: Accepts,
+        headers: &HeaderMap,
         answer: Answer,
     ) -> Response<Reply> {
-        let mut inbox = match session.ask(said, accepts.events).await {
-            Ok(inbox) => inbox,
+        let accepts = Accepts::of(headers);
+        let (mut inbox, begin) = match session.ask(said, accepts.events).await {
+            Ok(asked) => asked,
             Err(unheard) => return refused(unheard, Some(&id), answer),
         };
         let patience = accepts.events.then_some(PATIENCE);
@@ -242,7 +246,8 @@ impl Exchanges {
                 given(StatusCode::OK, text, inbox, id, accepts, None, answer)
             }
             Some(First::Other(piece)) => {
-                Events::of_request(piece, inbox, id, answer).response(None)
+                let begin = knows_beginnings(headers).then_some(begin);
+                Events::of_request(piece, inbox, id, answer).begin_with(begin).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
             None => shutting_down(&id, answer),
@@ -272,7 +277,7 @@ impl Exchanges {
             Err(error) => return self.unstarted(&error, &id, answer),
         };
         let first = match opening.session().ask(said, false).await {
-            Ok(mut inbox) => self.first(&mut inbox, None).await.map(|first| (first, inbox)),
+            Ok((mut inbox, _)) => self.first(&mut inbox, None).await.map(|first| (first, inbox)),
             Err(_) => return self.died(&id, answer),
         };
         match first {
@@ -290,12 +295,23 @@ impl Exchanges {
         }
     }
 
-    /// A stream of the client's own.
-    fn listen(&self, session: &Session, answer: Answer) -> Response<Reply> {
-        match session.listen() {
-            Ok(inbox) => Events::of_client(inbox, answer, self.shutdown.clone()).response(None),
-            Err(unheard) => refused(unheard, None, answer),
-        }
+    /// A stream of the client's own, or one that it lost and goes on with.
+    fn listen(&self, session: &Session, headers: &HeaderMap, answer: Answer) -> Response<Reply> {
+        let last = headers.get(LAST_EVENT_ID).and_then(|it| it.to_str().ok()?.parse().ok());
+        let listened = match last {
+            Some(last) => session.resume(last),
+            None => session.listen().map(|(inbox, begin)| (inbox, begin, None)),
+        };
+        let (inbox, begin, id) = match listened {
+            Ok(listened) => listened,
+            Err(unheard) => return refused(unheard, None, answer),
+        };
+        let events = match id {
+            Some(id) => Events::of_request(None, inbox, id, answer),
+            None => Events::of_client(inbox, answer, self.shutdown.clone()),
+        };
+        let begin = knows_beginnings(headers).then_some(begin);
+        events.begin_with(begin).response(None)
     }
 
     /// See [`first`]; none when the drain was over before.
@@ -377,6 +393,11 @@ impl Exchanges {
     }
 }
 
+/// Whether the client takes an event without data for what it is: the beginning of a stream.
+fn knows_beginnings(headers: &HeaderMap) -> bool {
+    headers.get(PROTOCOL_VERSION).is_some_and(|version| version == "2025-11-25")
+}
+
 /// The drain is over, and the program has not answered.
 pub(super) fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
     answer.end(End::Refused);
@@ -411,6 +432,6 @@ pub(super) fn given(
     if accepts.json {
         return reply::whole(status, text, session, answer);
     }
-    let piece = Piece { text, weight: Weight::Answer(None) };
+    let piece = Piece { text, weight: Weight::Answer(None), event: None };
     Events::of_request(Some(piece), inbox, id, answer).response(session)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::splice::Gist;
+use super::{replay::EventId, splice::Gist};
 use crate::jsonrpc::Kind;
 
 /// Most bytes that wait for a stream; beyond it notifications go, then the stream.
@@ -22,6 +22,9 @@ const ENTRY: usize = 64;
 pub(super) struct Piece {
     pub(super) text: Bytes,
     pub(super) weight: Weight,
+    /// Under which a client that loses the stream can say that it had this; none where it cannot
+    /// go on with it.
+    pub(super) event: Option<EventId>,
 }
 
 /// What it means when a message does not arrive.
@@ -56,6 +59,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// These, whatever their size.
+    pub(super) fn of(pieces: Vec<Piece>) -> Self {
+        let bytes = pieces.iter().map(|piece| piece.text.len() + ENTRY).sum();
+        Self { pieces: pieces.into(), bytes }
+    }
+
     /// Returns how many notifications had to go, and whether everything else fits. A single
     /// message always does, and so does an answer: its client waits for it.
     pub(super) fn push(&mut self, piece: Piece) -> (u64, bool) {
@@ -106,6 +115,8 @@ struct Shared {
     cut: Option<Cut>,
     /// The inbox is gone.
     left: bool,
+    /// The client gets a stream of events, and not just the answer.
+    streams: bool,
     waker: Option<Waker>,
 }
 
@@ -158,6 +169,11 @@ impl Outbox {
         lost
     }
 
+    /// Whether the client gets, or got, a stream of events.
+    pub(super) fn streams(&self) -> bool {
+        lock(&self.0).streams
+    }
+
     /// Nothing more comes.
     pub(super) fn cut(&self, why: Cut) {
         let mut shared = lock(&self.0);
@@ -165,10 +181,9 @@ impl Outbox {
         wake(shared);
     }
 
-    /// What the client left behind; none while it is there.
-    pub(super) fn rest(&self) -> Option<Queue> {
-        let mut shared = lock(&self.0);
-        shared.left.then(|| mem::take(&mut shared.queue))
+    /// What the client did not take, which it gets here no more.
+    pub(super) fn rest(&self) -> Queue {
+        mem::take(&mut lock(&self.0).queue)
     }
 }
 
@@ -191,6 +206,12 @@ impl Inbox {
     /// The same, which drops `tie` when it is dropped.
     pub(super) fn tied(mut self, tie: impl Tie + 'static) -> Self {
         self.tied = Some(Box::new(tie));
+        self
+    }
+
+    /// From now on a stream of events takes what comes.
+    pub(super) fn streams(self) -> Self {
+        lock(&self.shared).streams = true;
         self
     }
 
@@ -223,7 +244,7 @@ mod tests {
     use super::*;
 
     fn piece(weight: Weight, length: usize) -> Piece {
-        Piece { text: Bytes::from(vec![b'x'; length]), weight }
+        Piece { text: Bytes::from(vec![b'x'; length]), weight, event: None }
     }
 
     async fn next(inbox: &mut Inbox) -> Result<Piece, Cut> {
@@ -290,11 +311,10 @@ mod tests {
     fn what_a_client_left_behind_is_had_once() {
         let (outbox, inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Request, 5));
-        assert!(outbox.rest().is_none());
         drop(inbox);
         assert!(!outbox.is_open());
         assert_eq!(outbox.push(piece(Weight::Request, 6)), 1);
-        let mut rest = outbox.rest().unwrap();
+        let mut rest = outbox.rest();
         assert_eq!(rest.pop().unwrap().text.len(), 5);
         assert_eq!(rest.pop(), None);
         assert_eq!(rest.bytes, 0);

@@ -19,7 +19,10 @@ use http_body_util::Full;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::outbox::{Cut, Inbox, Piece, Weight};
+use super::{
+    outbox::{Cut, Inbox, Piece, Weight},
+    replay::EventId,
+};
 use crate::{
     jsonrpc::Id,
     relay::http::download::Answer,
@@ -30,6 +33,8 @@ use crate::{
 /// How often an event stream says that it is alive, and how long an answer may take before it
 /// becomes one, so that nobody between takes the silence for an end.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// How many milliseconds a client should wait until it goes on with a stream that it lost.
+const RETRY: u32 = 1000;
 /// "Internal error": no code of the range that MCP keeps for itself.
 pub(super) const INTERNAL: i64 = -32603;
 
@@ -128,7 +133,7 @@ pub(super) async fn first(inbox: &mut Inbox, patience: Option<Duration>) -> Firs
     poll_fn(|cx| {
         if let Poll::Ready(next) = inbox.poll_next(cx) {
             return Poll::Ready(match next {
-                Ok(Piece { text, weight: Weight::Answer(error) }) => First::Answer(text, error),
+                Ok(Piece { text, weight: Weight::Answer(error), .. }) => First::Answer(text, error),
                 Ok(piece) => First::Other(Some(piece)),
                 Err(_) => First::Nothing,
             });
@@ -143,6 +148,8 @@ pub(super) const PATIENCE: Duration = SIGN_OF_LIFE;
 
 /// A stream of events: the messages of an inbox, and signs of life.
 pub(super) struct Events {
+    /// The event with which it begins, so that it can be gone on with before anything was said.
+    begin: Option<EventId>,
     /// What was taken out of the inbox already.
     first: Option<Piece>,
     inbox: Inbox,
@@ -166,6 +173,11 @@ impl Events {
         Self::new(None, inbox, answer).until(shutdown)
     }
 
+    /// The same, beginning with this event.
+    pub(super) fn begin_with(self, begin: Option<EventId>) -> Self {
+        Self { begin, ..self }
+    }
+
     /// The same, no longer than until the shutdown begins.
     pub(super) fn until(mut self, shutdown: Shutdown) -> Self {
         self.over = Some(Box::pin(async move { shutdown.begun().await }));
@@ -173,8 +185,8 @@ impl Events {
     }
 
     fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
-        let silence = Box::pin(sleep(SIGN_OF_LIFE));
-        Self { first, inbox, answer, id: None, silence, over: None, done: false }
+        let (silence, inbox) = (Box::pin(sleep(SIGN_OF_LIFE)), inbox.streams());
+        Self { begin: None, first, inbox, answer, id: None, silence, over: None, done: false }
     }
 
     /// The response with this body.
@@ -202,6 +214,11 @@ impl Events {
         if self.done {
             return Poll::Ready(None);
         }
+        if let Some(id) = self.begin.take() {
+            let begin = Bytes::from(format!("id: {id}\nretry: {RETRY}\ndata:\n\n"));
+            self.answer.data(&begin);
+            return Poll::Ready(Some(Ok(begin)));
+        }
         let next = match self.first.take() {
             Some(piece) => Poll::Ready(Ok(piece)),
             None => self.inbox.poll_next(cx),
@@ -209,7 +226,7 @@ impl Events {
         match next {
             Poll::Ready(Ok(piece)) => {
                 self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
-                let event = event(&piece.text);
+                let event = event(&piece.text, piece.event);
                 self.answer.data(&event);
                 if matches!(piece.weight, Weight::Answer(_)) {
                     self.finish(End::Clean);
@@ -221,10 +238,13 @@ impl Events {
                 return Poll::Ready(None);
             }
             Poll::Ready(Err(Cut::Lost)) => {
-                self.finish(End::ServerGone);
+                // Nobody can go on with it, though its events may have ids.
+                self.finish(End::Unreachable);
                 // Some clients wait for ever on a stream that ends without their answer.
-                let told =
-                    self.id.as_ref().map(|id| event(&error(Some(&id.to_string()), INTERNAL, LOST)));
+                let told = self
+                    .id
+                    .as_ref()
+                    .map(|id| event(&error(Some(&id.to_string()), INTERNAL, LOST), None));
                 return Poll::Ready(told.map(Ok));
             }
             Poll::Ready(Err(Cut::Overflown)) => {
@@ -259,10 +279,13 @@ impl std::fmt::Debug for Events {
     }
 }
 
-fn event(text: &[u8]) -> Bytes {
+fn event(text: &[u8], id: Option<EventId>) -> Bytes {
     const BEFORE: &[u8] = b"event: message\ndata: ";
     const BEHIND: &[u8] = b"\n\n";
-    let mut event = BytesMut::with_capacity(BEFORE.len() + text.len() + BEHIND.len());
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let length = id.len() + BEFORE.len() + text.len() + BEHIND.len();
+    let mut event = BytesMut::with_capacity(length);
+    event.put_slice(id.as_bytes());
     event.put_slice(BEFORE);
     event.put_slice(text);
     event.put_slice(BEHIND);

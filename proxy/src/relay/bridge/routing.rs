@@ -99,6 +99,11 @@ impl Routing {
         }
     }
 
+    /// The id of a request that waits.
+    pub(super) fn id(&self, number: u64) -> Option<&Id> {
+        self.asked.get(&number).map(|asked| &asked.id)
+    }
+
     /// How many requests wait.
     pub(super) fn waiting(&self) -> usize {
         self.asked.len()

@@ -16,10 +16,11 @@ use super::{
     counters::{Counters, Ended},
     outbox::{Cut, Inbox, Outbox, Piece, Queue, Weight, stream},
     program::Audience,
+    replay::{EventId, Replay},
     routing::{Place, Routing},
     splice::{Gist, Said},
 };
-use crate::jsonrpc::Kind;
+use crate::jsonrpc::{Id, Kind};
 
 /// Most requests of one client that may wait for its program.
 const MOST_WAITING: usize = 1024;
@@ -44,9 +45,12 @@ struct State {
     /// The streams of the requests that wait, by their number.
     waiting: HashMap<u64, Waiting>,
     /// The streams that belong to no request, oldest first.
-    own: Vec<Outbox>,
+    own: Vec<Numbered>,
     /// What waits for the next of these.
     backlog: Queue,
+    /// How many streams there were.
+    streams: u64,
+    replay: Replay,
     /// Lines for the program; none once the session is over.
     input: Option<mpsc::Sender<Bytes>>,
     used: Instant,
@@ -54,9 +58,16 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    outbox: Outbox,
+    to: Numbered,
     /// The client takes other messages beside the answer.
     takes_events: bool,
+}
+
+/// A stream whose events have ids.
+#[derive(Debug)]
+struct Numbered {
+    outbox: Outbox,
+    last: EventId,
 }
 
 /// Why a message does not reach the program.
@@ -89,6 +100,8 @@ impl Session {
             waiting: HashMap::new(),
             own: Vec::new(),
             backlog: Queue::default(),
+            streams: 0,
+            replay: Replay::default(),
             input: Some(input),
             used: Instant::now(),
         };
@@ -103,7 +116,11 @@ impl Session {
 
     /// Passes on a request. Its answer comes to the inbox, as the last message there; before it,
     /// if the client `takes_events`, what belongs to it.
-    pub(super) async fn ask(&self, said: Said, takes_events: bool) -> Result<Inbox, Unheard> {
+    pub(super) async fn ask(
+        &self,
+        said: Said,
+        takes_events: bool,
+    ) -> Result<(Inbox, EventId), Unheard> {
         let input = self.input()?;
         // From here on nothing waits: the answer may come as soon as the line is sent.
         let room = input.reserve().await.map_err(|_| Unheard::Over)?;
@@ -117,27 +134,45 @@ impl Session {
         }
         let number = state.routing.ask(id, said.gist.token).ok_or(Unheard::IdInUse)?;
         let (outbox, inbox) = stream(Queue::default());
-        state.waiting.insert(number, Waiting { outbox, takes_events });
+        let first = state.begin_stream();
+        let to = Numbered { outbox, last: first };
+        state.waiting.insert(number, Waiting { to, takes_events });
         drop(state);
         room.send(said.line);
-        Ok(inbox)
+        Ok((inbox, first))
     }
 
     /// Opens a stream for what belongs to no request; what waited for one comes first.
-    pub(super) fn listen(&self) -> Result<Inbox, Unheard> {
-        let mut state = self.lock();
-        if state.input.is_none() {
-            return Err(Unheard::Over);
+    pub(super) fn listen(&self) -> Result<(Inbox, EventId), Unheard> {
+        Ok(self.lock_used()?.listen(Vec::new(), &self.counters))
+    }
+
+    /// Goes on with the stream of this event, behind it. Where that was the stream of a request
+    /// which is not answered yet, says which.
+    pub(super) fn resume(&self, last: EventId) -> Result<(Inbox, EventId, Option<Id>), Unheard> {
+        let mut state = self.lock_used()?;
+        let missed: Vec<_> = state.replay.after(last).cloned().collect();
+        let State { routing, waiting, .. } = &mut *state;
+        let asked = waiting.iter_mut().find(|(_, it)| it.to.last.stream == last.stream);
+        if let Some((number, Waiting { to, .. })) = asked {
+            let (outbox, inbox) = stream(Queue::of(missed));
+            let inbox = inbox.streams();
+            // Whoever had it before, if anybody, has it no more.
+            to.outbox = outbox;
+            return Ok((inbox, last, routing.id(*number).cloned()));
         }
-        state.used = Instant::now();
-        let lost = state.tidy();
-        self.counters.count_dropped(lost);
-        let (outbox, inbox) = stream(mem::take(&mut state.backlog));
-        if state.own.len() >= MOST_STREAMS {
-            state.own.remove(0);
+        if missed.iter().any(|piece| matches!(piece.weight, Weight::Answer(_))) {
+            // Dropped at once: with the answer all was said.
+            let (_, inbox) = stream(Queue::of(missed));
+            return Ok((inbox, last, None));
         }
-        state.own.push(outbox);
-        Ok(inbox)
+        // A stream that nobody has noticed to be left by its client.
+        if let Some(at) = state.own.iter().position(|to| to.last.stream == last.stream) {
+            let lost = state.leave(at);
+            self.counters.count_dropped(lost);
+        }
+        let (inbox, first) = state.listen(missed, &self.counters);
+        Ok((inbox, first, None))
     }
 
     /// Whether it has ended.
@@ -150,7 +185,7 @@ impl Session {
         let mut state = self.lock();
         let lost = state.tidy();
         self.counters.count_dropped(lost);
-        let waits = state.waiting.values().any(|to| to.outbox.is_open());
+        let waits = state.waiting.values().any(|it| it.to.outbox.is_open());
         if waits || !state.own.is_empty() {
             state.used = Instant::now();
         }
@@ -158,9 +193,17 @@ impl Session {
     }
 
     fn input(&self) -> Result<mpsc::Sender<Bytes>, Unheard> {
+        self.lock_used()?.input.clone().ok_or(Unheard::Over)
+    }
+
+    /// The state of a session that goes on, and is used.
+    fn lock_used(&self) -> Result<MutexGuard<'_, State>, Unheard> {
         let mut state = self.lock();
+        if state.input.is_none() {
+            return Err(Unheard::Over);
+        }
         state.used = Instant::now();
-        state.input.clone().ok_or(Unheard::Over)
+        Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,24 +224,28 @@ impl Audience for Session {
             return true;
         }
         let mut lost = state.tidy();
-        let State { routing, waiting, own, .. } = &mut *state;
+        let State { routing, waiting, own, replay, .. } = &mut *state;
         let takes = |number| {
-            waiting.get(&number).is_some_and(|to: &Waiting| to.takes_events && to.outbox.is_open())
+            waiting
+                .get(&number)
+                .is_some_and(|it: &Waiting| it.takes_events && it.to.outbox.is_open())
         };
         // An answer goes out at once. What else is kept must not keep the buffer in which it
         // was read, which may be many times its size.
-        let piece = |text: Bytes| Piece { text: Bytes::copy_from_slice(&text), weight };
+        let own_copy =
+            |text: Bytes| Piece { text: Bytes::copy_from_slice(&text), weight, event: None };
         lost += match routing.route(gist, takes, !own.is_empty()) {
             Place::Answer(number) => match waiting.remove(&number) {
-                Some(to) => to.outbox.push(Piece { text, weight }),
+                Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
+                Some(it) => it.to.outbox.push(Piece { text, weight, event: None }),
                 None => 1,
             },
             Place::Beside(number) => {
-                waiting.get(&number).map_or(1, |to| to.outbox.push(piece(text)))
+                waiting.get_mut(&number).map_or(1, |it| it.to.say(own_copy(text), replay))
             }
-            Place::Own => match own.last() {
-                Some(outbox) => outbox.push(piece(text)),
-                None => state.keep(piece(text)),
+            Place::Own => match own.last_mut() {
+                Some(to) => to.say(own_copy(text), replay),
+                None => state.keep(own_copy(text)),
             },
             Place::Nowhere => 1,
         };
@@ -212,11 +259,12 @@ impl Audience for Session {
         if state.input.take().is_none() {
             return;
         }
-        for (_, to) in state.waiting.drain() {
-            to.outbox.cut(Cut::Lost);
+        for (_, it) in state.waiting.drain() {
+            it.to.outbox.cut(Cut::Lost);
         }
         state.own.clear();
         state.backlog = Queue::default();
+        state.replay = Replay::default();
         state.routing = Routing::default();
         drop(state);
         self.counters.count_ended(why);
@@ -228,21 +276,74 @@ impl Audience for Session {
     }
 }
 
+impl Numbered {
+    /// Whether its client gets, or got, a stream of events.
+    fn streams(&self) -> bool {
+        self.last.place > 0 || self.outbox.streams()
+    }
+
+    /// Says something on it. Returns how many messages will not arrive; those that are kept to
+    /// be said again may.
+    fn say(&mut self, piece: Piece, replay: &mut Replay) -> u64 {
+        self.last.place += 1;
+        let piece = Piece { event: Some(self.last), ..piece };
+        replay.keep(piece.clone());
+        if self.outbox.is_open() { self.outbox.push(piece) } else { 0 }
+    }
+}
+
 impl State {
+    /// The event with which another stream begins.
+    fn begin_stream(&mut self) -> EventId {
+        self.streams += 1;
+        EventId { stream: self.streams, place: 0 }
+    }
+
+    /// Opens a stream that begins with what was `missed`, and goes on with what waits for one.
+    fn listen(&mut self, missed: Vec<Piece>, counters: &Counters) -> (Inbox, EventId) {
+        let mut lost = self.tidy();
+        let first = self.begin_stream();
+        let mut backlog = mem::take(&mut self.backlog);
+        let known: Vec<_> = missed.iter().filter_map(|piece| piece.event).collect();
+        let (outbox, inbox) = stream(Queue::of(missed));
+        let mut to = Numbered { outbox, last: first };
+        while let Some(piece) = backlog.pop() {
+            match piece.event {
+                Some(id) if known.contains(&id) => continue,
+                Some(id) => self.replay.forget(id),
+                None => {}
+            }
+            lost += to.say(piece, &mut self.replay);
+        }
+        counters.count_dropped(lost);
+        if self.own.len() >= MOST_STREAMS {
+            self.own.remove(0);
+        }
+        self.own.push(to);
+        (inbox.streams(), first)
+    }
+
     /// Forgets streams that their clients have left, and keeps what they left behind. Returns
     /// how many messages could not be kept.
     fn tidy(&mut self) -> u64 {
         let mut lost = 0;
         let mut at = 0;
         while at < self.own.len() {
-            if self.own[at].is_open() {
+            if self.own[at].outbox.is_open() {
                 at += 1;
-                continue;
+            } else {
+                lost += self.leave(at);
             }
-            let mut rest = self.own.remove(at).rest().unwrap_or_default();
-            while let Some(piece) = rest.pop() {
-                lost += self.keep(piece);
-            }
+        }
+        lost
+    }
+
+    /// Forgets one of them.
+    fn leave(&mut self, at: usize) -> u64 {
+        let mut lost = 0;
+        let mut rest = self.own.remove(at).outbox.rest();
+        while let Some(piece) = rest.pop() {
+            lost += self.keep(piece);
         }
         lost
     }

@@ -261,7 +261,8 @@ impl Audience for Shared {
         let lost = match concerned(asked, gist).map(|number| (number, asked.entry(number))) {
             Some((number, Entry::Occupied(entry))) => {
                 let text = entry.get().renamed(&text, gist, number);
-                let lost = entry.get().outbox.push(Piece { text: text.clone(), weight });
+                let lost =
+                    entry.get().outbox.push(Piece { text: text.clone(), weight, event: None });
                 if let Weight::Answer(error) = weight {
                     *has_answered |= error.is_none();
                     if entry.remove().is == Asks::Tools {

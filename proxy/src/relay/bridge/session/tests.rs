@@ -25,7 +25,11 @@ impl Talk {
     }
 
     async fn ask(&self, text: &str) -> Result<Inbox, Unheard> {
-        self.session.ask(said(text), true).await
+        self.session.ask(said(text), true).await.map(|(inbox, _)| inbox)
+    }
+
+    fn listen(&self) -> Result<Inbox, Unheard> {
+        self.session.listen().map(|(inbox, _)| inbox)
     }
 
     /// The program says this.
@@ -79,14 +83,14 @@ async fn what_belongs_to_no_request_waits_for_a_stream_and_is_said_once() {
     let talk = Talk::begin();
     talk.says(CHANGED);
     talk.says(QUESTION);
-    let mut first = talk.session.listen().unwrap();
+    let mut first = talk.listen().unwrap();
     assert_eq!(next(&mut first).await.as_deref(), Ok(CHANGED));
     // The client leaves with one message unread: it is for the next stream.
     drop(first);
     talk.says(CHANGED);
-    let mut second = talk.session.listen().unwrap();
+    let mut second = talk.listen().unwrap();
     assert_eq!(next(&mut second).await.as_deref(), Ok(QUESTION));
-    let mut third = talk.session.listen().unwrap();
+    let mut third = talk.listen().unwrap();
     assert_eq!(next(&mut second).await.as_deref(), Ok(CHANGED));
     talk.says(CHANGED);
     assert_eq!(next(&mut third).await.as_deref(), Ok(CHANGED));
@@ -95,11 +99,85 @@ async fn what_belongs_to_no_request_waits_for_a_stream_and_is_said_once() {
     assert_eq!(talk.counters.dropped(), 0);
 }
 
+/// The next message, and the id of its event.
+async fn next_event(inbox: &mut Inbox) -> (String, EventId) {
+    let piece = poll_fn(|cx| inbox.poll_next(cx)).await.unwrap();
+    (String::from_utf8(piece.text.to_vec()).unwrap(), piece.event.unwrap())
+}
+
+#[tokio::test]
+async fn a_lost_stream_goes_on_behind_what_its_client_had() {
+    let talk = Talk::begin();
+    let other = CALL.replace('1', "2");
+    let (mut first, begin) = talk.session.ask(said(CALL), true).await.unwrap();
+    let second = talk.ask(&other).await.unwrap();
+    let progress = |token, n| {
+        let params = format!(r#"{{"progressToken":{token},"progress":{n}}}"#);
+        format!(r#"{{"method":"notifications/progress","params":{params}}}"#)
+    };
+    drop(second);
+    talk.says(QUESTION);
+    let (text, had) = next_event(&mut first).await;
+    assert_eq!((text.as_str(), had.place, begin.place), (QUESTION, 1, 0));
+    talk.says(QUESTION);
+    drop(first);
+    talk.says(ANSWER);
+    // The answer came while nobody was there; it can be had as often as it is asked for.
+    for last in [had, begin] {
+        let (mut again, _, id) = talk.session.resume(last).unwrap();
+        assert_eq!(id, None);
+        let missed = 2 - usize::try_from(last.place).unwrap();
+        for _ in 0..missed {
+            assert_eq!(next(&mut again).await.as_deref(), Ok(QUESTION));
+        }
+        assert_eq!(next(&mut again).await.as_deref(), Ok(ANSWER));
+        assert_eq!(next(&mut again).await, Err(Cut::Over));
+    }
+
+    // What was not read, and what comes, is said on the stream that goes on, once.
+    let mut own = talk.listen().unwrap();
+    talk.says(CHANGED);
+    let (_, had) = next_event(&mut own).await;
+    talk.says(&progress(8, 1));
+    talk.says(&progress(8, 2));
+    let (mut again, ..) = talk.session.resume(had).unwrap();
+    assert_eq!(next(&mut own).await, Err(Cut::Over));
+    talk.says(&progress(8, 3));
+    for n in 1..=3 {
+        assert_eq!(next(&mut again).await, Ok(progress(8, n)));
+    }
+    drop(again);
+    let mut fresh = talk.listen().unwrap();
+    let (mut late, ..) = talk.session.resume(had).unwrap();
+    talk.says(CHANGED);
+    assert_eq!(next(&mut late).await.as_deref(), Ok(progress(8, 1).as_str()));
+    drop(late);
+    talk.session.end(Ended::Deleted);
+    assert_eq!(next(&mut fresh).await, Err(Cut::Over));
+}
+
+#[tokio::test]
+async fn a_lost_request_goes_on_where_it_waits() {
+    let talk = Talk::begin();
+    let (first, begin) = talk.session.ask(said(CALL), true).await.unwrap();
+    let mut first = first.streams();
+    let (mut again, _, id) = talk.session.resume(begin).unwrap();
+    assert_eq!(id, Some(Id::Number(1)));
+    assert_eq!(next(&mut first).await, Err(Cut::Over), "one of them is enough");
+    talk.says(QUESTION);
+    assert_eq!(next(&mut again).await.as_deref(), Ok(QUESTION));
+    talk.says(ANSWER);
+    let (text, id) = next_event(&mut again).await;
+    assert_eq!((text.as_str(), id), (ANSWER, EventId { place: 2, ..begin }));
+    assert_eq!(next(&mut again).await, Err(Cut::Over));
+    assert_eq!(talk.counters.dropped(), 0);
+}
+
 #[tokio::test]
 async fn the_oldest_stream_ends_for_one_too_many() {
     let talk = Talk::begin();
-    let mut first = talk.session.listen().unwrap();
-    let others: Vec<_> = (0..MOST_STREAMS).map(|_| talk.session.listen().unwrap()).collect();
+    let mut first = talk.listen().unwrap();
+    let others: Vec<_> = (0..MOST_STREAMS).map(|_| talk.listen().unwrap()).collect();
     assert_eq!(next(&mut first).await, Err(Cut::Over));
     assert_eq!(others.len(), MOST_STREAMS);
 }
@@ -125,7 +203,7 @@ async fn a_backlog_that_nobody_fetches_keeps_the_newest() {
     talk.says(&question(1));
     talk.says(&question(2));
     assert_eq!(talk.counters.dropped(), 1);
-    let mut stream = talk.session.listen().unwrap();
+    let mut stream = talk.listen().unwrap();
     assert!(next(&mut stream).await.unwrap().starts_with(r#"{"id":2,"#));
 }
 
@@ -140,7 +218,7 @@ async fn the_end_fails_what_waits_and_refuses_what_comes() {
     assert_eq!(next(&mut inbox).await, Err(Cut::Lost));
     assert_eq!(talk.ask(CALL).await.unwrap_err(), Unheard::Over);
     assert_eq!(talk.session.tell(said(ANSWER)).await, Err(Unheard::Over));
-    assert_eq!(talk.session.listen().unwrap_err(), Unheard::Over);
+    assert_eq!(talk.listen().unwrap_err(), Unheard::Over);
     assert_eq!(talk.lines.recv().await.unwrap(), format!("{CALL}\n"));
     assert_eq!(talk.lines.recv().await, None, "the program is told that nothing more comes");
     assert_eq!((talk.counters.ended(Ended::Exited), talk.counters.open()), (1, 0));
@@ -157,7 +235,7 @@ async fn only_what_nobody_holds_open_is_idle() {
     tokio::time::advance(minute).await;
     assert_eq!(talk.session.idle(), Duration::ZERO);
     drop(call);
-    let stream = talk.session.listen().unwrap();
+    let stream = talk.listen().unwrap();
     tokio::time::advance(minute).await;
     assert_eq!(talk.session.idle(), Duration::ZERO);
     drop(stream);

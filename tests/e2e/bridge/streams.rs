@@ -1,0 +1,114 @@
+//! Streams of events that their clients lose, and go on with.
+
+use http::Method;
+
+use super::{Bridge, Stage, Stream};
+use crate::faults::{call, result};
+
+const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
+const CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+impl Bridge {
+    /// Goes on with a stream behind this event.
+    async fn resume(&self, session: &str, last: &str) -> Stream {
+        let request = self.request(Method::GET, Some(session)).header("last-event-id", last);
+        Stream::of(self.send(request, "").await)
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_on_the_stream_that_goes_on() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let (stream, ()) =
+        tokio::join!(bridge.send(bridge.request(Method::POST, Some(&session)), call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(QUESTION).await;
+        });
+    let mut stream = Stream::of(stream);
+    assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+    let last = stream.last.take().expect("an id");
+    drop(stream);
+    // The client is gone, the call is not: neither is it withdrawn nor over.
+    let mut stream = bridge.resume(&session, &last).await;
+    program.say(&result("1")).await;
+    assert_eq!(stream.next().await, Some(result("1")));
+    assert_eq!(stream.next().await, None);
+    // What was said may have been lost on the way as well.
+    let mut again = bridge.resume(&session, &last).await;
+    assert_eq!(again.next().await, Some(result("1")));
+    assert_eq!(again.next().await, None);
+    bridge.assert_settled(&[("ok", 1)], &[("unmatched_answer", 1)]).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_the_clients_own_goes_on_without_a_gap() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let mut own = bridge.listen(&session).await;
+    program.say(CHANGED).await;
+    assert_eq!(own.next().await.as_deref(), Some(CHANGED));
+    let last = own.last.take().expect("an id");
+    drop(own);
+    let told = |n| {
+        let params = format!(r#"{{"progressToken":"x","progress":{n}}}"#);
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#)
+    };
+    for n in 1..=3 {
+        program.say(&told(n)).await;
+    }
+    let mut own = bridge.resume(&session, &last).await;
+    program.say(&told(4)).await;
+    for n in 1..=4 {
+        assert_eq!(own.next().await, Some(told(n)));
+    }
+    for stranger in ["999-1", "no id"] {
+        drop(own);
+        own = bridge.resume(&session, stranger).await;
+        program.say(CHANGED).await;
+        assert_eq!(own.next().await.as_deref(), Some(CHANGED));
+    }
+}
+
+#[tokio::test]
+async fn streams_begin_with_an_id_for_clients_that_know_it() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    for (version, begins) in [("2025-06-18", false), ("2025-11-25", true)] {
+        let request = bridge.request(Method::GET, Some(&session));
+        let request = request.header("mcp-protocol-version", version);
+        let mut own = Stream::of(bridge.send(request, "").await);
+        program.say(CHANGED).await;
+        let mut text = String::new();
+        while !text.contains(CHANGED) {
+            let frame = http_body_util::BodyExt::frame(&mut own.body).await.expect("more");
+            let data = frame.expect("a stream").into_data().expect("data");
+            text.push_str(str::from_utf8(&data).expect("UTF-8"));
+        }
+        let first = text.split("\n\n").next().expect("an event");
+        assert_eq!(first.ends_with("-0\nretry: 1000\ndata:"), begins, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_with_ids_that_nobody_can_go_on_with_ends_its_call() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let (stream, ()) =
+        tokio::join!(bridge.send(bridge.request(Method::POST, Some(&session)), call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(QUESTION).await;
+        });
+    let mut stream = Stream::of(stream);
+    assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+    drop(program);
+    let told: serde_json::Value =
+        serde_json::from_str(&stream.next().await.expect("an error")).expect("JSON");
+    assert_eq!((&told["id"], &told["error"]["code"]), (&1.into(), &(-32603).into()));
+    assert_eq!(stream.next().await, None);
+    bridge.assert_settled(&[("transport", 1)], &[]).await;
+}
