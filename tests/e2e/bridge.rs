@@ -238,10 +238,16 @@ impl Stage {
 
     /// A session that was initialized.
     async fn open(&self) -> (String, Actor) {
+        self.open_as("2025-11-25").await
+    }
+
+    /// A session of this revision.
+    async fn open_as(&self, revision: &str) -> (String, Actor) {
         let program = async {
             let mut actor = self.enter().await;
             assert_eq!(actor.hear().await.as_deref(), Some(INITIALIZE));
-            let result = r#"{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}"#;
+            let rest = r#""capabilities":{},"serverInfo":{"name":"s","version":"1"}"#;
+            let result = format!(r#"{{"protocolVersion":"{revision}",{rest}}}"#);
             actor.say(&format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#)).await;
             actor
         };

@@ -33,6 +33,7 @@ use crate::{
 };
 
 mod accepts;
+mod batch;
 mod cors;
 pub mod counters;
 mod exchange;
@@ -201,7 +202,7 @@ async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
         },
     });
     let question = BytesMut::from(&*question.to_string());
-    let question = splice::read(question).map_err(|fault| fault.to_string())?;
+    let question = splice::read_one(question).map_err(|fault| fault.to_string())?;
     let answered = async {
         let (mut inbox, _) = opening.session().ask(question, false).await.ok()?;
         match first(&mut inbox, None).await {

@@ -221,3 +221,46 @@ async fn a_page_of_an_allowed_origin_may_ask_and_read() {
     let exposed = header(&refused, "access-control-expose-headers");
     assert!(exposed.is_some_and(|names| names.contains("Mcp-Session-Id")));
 }
+
+#[tokio::test]
+async fn a_batch_is_answered_together_where_the_revision_has_batches() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open_as("2025-03-26").await;
+    let batch = format!("[{INITIALIZED},\n{},{}]", call("1"), call("\"a\""));
+    let (answer, ()) = tokio::join!(bridge.post(Some(&session), batch), async {
+        for said in [INITIALIZED, &call("1"), &call("\"a\"")] {
+            assert_eq!(program.hear().await.as_deref(), Some(said));
+        }
+        // Programs may do likewise, and say something else before.
+        program.say(&format!("[{CHANGED}, {}]", result("\"a\""))).await;
+        program.say(&result("1")).await;
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, format!("[{},{}]", result("1"), result("\"a\"")));
+    let mut own = bridge.listen(&session).await;
+    assert_eq!(own.next().await.as_deref(), Some(CHANGED));
+    let told = bridge.post(Some(&session), format!("[{INITIALIZED}]")).await;
+    assert_eq!((told.status, &*told.body), (202, ""));
+    assert_eq!(program.hear().await.as_deref(), Some(INITIALIZED));
+
+    // One that uses an id twice, and a program that ends before it has answered all.
+    let batch = format!("[{},{},{}]", call("1"), call("1"), call("2"));
+    let (answer, ()) = tokio::join!(bridge.post(Some(&session), batch), async {
+        program.hear().await.expect("a call");
+        program.hear().await.expect("a call");
+        program.say(&result("1")).await;
+        drop(program);
+    });
+    let answers = answer.json();
+    assert_eq!(answers[0], serde_json::from_str::<Value>(&result("1")).expect("JSON"));
+    assert_eq!((&answers[1]["id"], &answers[1]["error"]["code"]), (&json!(1), &json!(-32600)));
+    assert_eq!((&answers[2]["id"], &answers[2]["error"]["code"]), (&json!(2), &json!(-32603)));
+    assert_eq!(answers[3], json!(null));
+
+    let (other, _program) = stage.open().await;
+    for (session, body) in [(&session, "[]".to_owned()), (&other, format!("[{}]", call("1")))] {
+        let answer = bridge.post(Some(session), body).await;
+        assert_eq!(answer.error(), (400, json!(null), -32600));
+    }
+}

@@ -25,13 +25,13 @@ use super::{
     cors,
     counters::Ended,
     modern::is_modern,
-    objection::{RETRY, missing, not_of_this_era, refused, stray},
-    outbox::{Inbox, Piece, Weight},
+    objection::{RETRY, faulty, missing, not_of_this_era, refused, stray},
+    outbox::Inbox,
     pool::Pool,
     program::{Audience as _, Launcher},
     reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
     session::Session,
-    splice::{self, Said},
+    splice::{self, Body, Said},
 };
 use crate::{
     jsonrpc::{Id, Kind},
@@ -59,7 +59,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// A request names a session that is not, or no more.
-struct NoSuchSession;
+pub(super) struct NoSuchSession;
 
 /// Everything that an exchange needs.
 #[derive(Debug)]
@@ -189,7 +189,10 @@ impl Exchanges {
     }
 
     /// The session that the request names, if it names one.
-    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<Session>>, NoSuchSession> {
+    pub(super) fn session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Session>>, NoSuchSession> {
         let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
         let session = id.to_str().ok().and_then(|id| self.launcher.sessions.find(id));
         session.map(Some).ok_or(NoSuchSession)
@@ -197,11 +200,9 @@ impl Exchanges {
 
     async fn post(&self, headers: &HeaderMap, text: BytesMut, answer: Answer) -> Response<Reply> {
         let said = match splice::read(text) {
-            Ok(said) => said,
-            Err(fault) => {
-                let body = reply::error(None, fault.code(), &fault.to_string());
-                return reply::whole(StatusCode::BAD_REQUEST, body, None, answer);
-            }
+            Ok(Body::One(said)) => said,
+            Ok(Body::Batch(batch)) => return self.batch(headers, batch, answer).await,
+            Err(fault) => return faulty(&fault, answer),
         };
         let accepts = Accepts::of(headers);
         if said.version.is_some() || is_modern(headers) {
@@ -242,9 +243,7 @@ impl Exchanges {
         };
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
-            Some(First::Answer(text, _)) => {
-                given(StatusCode::OK, text, inbox, id, accepts, None, answer)
-            }
+            Some(First::Answer(text, _)) => given(StatusCode::OK, text, accepts, None, answer),
             Some(First::Other(piece)) => {
                 let begin = knows_beginnings(headers).then_some(begin);
                 Events::of_request(piece, inbox, id, answer).begin_with(begin).response(None)
@@ -277,18 +276,18 @@ impl Exchanges {
             Err(error) => return self.unstarted(&error, &id, answer),
         };
         let first = match opening.session().ask(said, false).await {
-            Ok((mut inbox, _)) => self.first(&mut inbox, None).await.map(|first| (first, inbox)),
+            Ok((mut inbox, _)) => self.first(&mut inbox, None).await,
             Err(_) => return self.died(&id, answer),
         };
         match first {
-            Some((First::Answer(text, error), inbox)) => {
+            Some(First::Answer(text, error)) => {
                 self.health.rise();
-                let session = error.is_none().then(|| opening.keep());
+                let session = error.is_none().then(|| opening.keep(&text));
                 if let Some(session) = &session {
                     self.launcher.sessions.insert(Arc::clone(session));
                 }
                 let name = session.as_ref().map(|session| session.id.as_str());
-                given(StatusCode::OK, text, inbox, id, accepts, name, answer)
+                given(StatusCode::OK, text, accepts, name, answer)
             }
             Some(_) => self.died(&id, answer),
             None => shutting_down(&id, answer),
@@ -423,8 +422,6 @@ async fn collect(mut upload: Upload) -> Result<BytesMut, Interrupted> {
 pub(super) fn given(
     status: StatusCode,
     text: Bytes,
-    inbox: Inbox,
-    id: Id,
     accepts: Accepts,
     session: Option<&str>,
     answer: Answer,
@@ -432,6 +429,5 @@ pub(super) fn given(
     if accepts.json {
         return reply::whole(status, text, session, answer);
     }
-    let piece = Piece { text, weight: Weight::Answer(None), event: None };
-    Events::of_request(Some(piece), inbox, id, answer).response(session)
+    Events::of_answer(text, answer).response(session)
 }

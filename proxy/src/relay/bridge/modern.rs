@@ -101,9 +101,7 @@ impl Exchanges {
         };
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
-            Some(First::Answer(text, error)) => {
-                given(status(error), text, inbox, id, accepts, None, answer)
-            }
+            Some(First::Answer(text, error)) => given(status(error), text, accepts, None, answer),
             Some(First::Other(piece)) => {
                 let events = Events::of_request(piece, inbox, id, answer);
                 // Nobody knows when a subscription is answered.

@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 use super::{
     reply::{self, INTERNAL, Reply},
     session::Unheard,
+    splice::Fault,
 };
 use crate::{jsonrpc::Id, relay::http::download::Answer};
 
@@ -35,13 +36,25 @@ pub(super) fn error(
     }
 }
 
+/// What to say to a body that does not cross.
+pub(super) fn faulty(fault: &Fault, answer: Answer) -> Response<Reply> {
+    let body = reply::error(None, fault.code(), &fault.to_string());
+    reply::whole(StatusCode::BAD_REQUEST, body, None, answer)
+}
+
+/// The JSON-RPC code for a message that does not reach a program.
+pub(super) fn code(unheard: Unheard) -> i64 {
+    if unheard == Unheard::TooMany { INTERNAL } else { INVALID }
+}
+
 /// A message that did not reach the program of its session.
 pub(super) fn refused(unheard: Unheard, id: Option<&Id>, answer: Answer) -> Response<Reply> {
-    let (status, code) = match unheard {
-        Unheard::Over => (StatusCode::NOT_FOUND, INVALID),
-        Unheard::IdInUse | Unheard::LongId => (StatusCode::BAD_REQUEST, INVALID),
-        Unheard::TooMany => (StatusCode::SERVICE_UNAVAILABLE, INTERNAL),
+    let status = match unheard {
+        Unheard::Over => StatusCode::NOT_FOUND,
+        Unheard::IdInUse | Unheard::LongId => StatusCode::BAD_REQUEST,
+        Unheard::TooMany => StatusCode::SERVICE_UNAVAILABLE,
     };
+    let code = code(unheard);
     let mut response = error(status, id, code, &unheard.to_string(), answer);
     if unheard == Unheard::TooMany {
         response.headers_mut().insert(RETRY_AFTER, RETRY);

@@ -1,7 +1,7 @@
 //! The program of a session: its pipes, and its end. What it says is read as fast as it says it,
 //! whether or not anybody takes it.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{convert::Infallible, ffi::OsString, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -18,10 +18,11 @@ use super::{
     counters::{Counters, Ended},
     session::Session,
     sessions::Sessions,
-    splice::{BOUNDS, Gist},
+    splice::{BOUNDS, Gist, items},
 };
 use crate::{
     config::Command,
+    jsonrpc::Kind,
     observe,
     platform::Process,
     relay::{
@@ -89,9 +90,10 @@ impl Opening {
         &self.session
     }
 
-    /// It was initialized and goes on.
-    pub(super) fn keep(mut self) -> Arc<Session> {
+    /// It was initialized, with this answer, and goes on.
+    pub(super) fn keep(mut self, answer: &[u8]) -> Arc<Session> {
         self.otherwise = None;
+        self.session.initialized(answer);
         Arc::clone(&self.session)
     }
 }
@@ -246,7 +248,7 @@ async fn read<A: Audience>(output: ChildStdout, audience: Arc<A>, counters: Arc<
         let is_message = match (scanner.end(), gist) {
             (Frame::Whole, Some(gist)) => audience.hear(line, &gist),
             (Frame::Blank, _) => true,
-            _ => false,
+            _ => hear_each(&*audience, &line),
         };
         if !is_message {
             counters.count_garbage();
@@ -259,6 +261,23 @@ async fn read<A: Audience>(output: ChildStdout, audience: Arc<A>, counters: Arc<
             }
         }
     }
+}
+
+/// A program has said several messages at once (2025-03-26). Returns whether it has.
+fn hear_each<A: Audience>(audience: &A, line: &Bytes) -> bool {
+    let mut said = Vec::new();
+    let broken = items(line, |message, text| {
+        said.push((line.slice_ref(text), Gist::of(message)));
+        Ok::<_, Infallible>(())
+    });
+    let are_messages = said.iter().all(|(_, gist)| gist.kind != Kind::Unknown);
+    let is_batch = broken == Ok(false) && are_messages;
+    if is_batch {
+        for (text, gist) in said {
+            audience.hear(text, &gist);
+        }
+    }
+    is_batch
 }
 
 /// Lines of a stream, in memory that is shared with the buffer.

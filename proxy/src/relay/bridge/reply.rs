@@ -20,7 +20,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    outbox::{Cut, Inbox, Piece, Weight},
+    outbox::{Cut, Inbox, Piece, Queue, Weight, stream},
     replay::EventId,
 };
 use crate::{
@@ -166,6 +166,13 @@ impl Events {
     /// The rest of what a request brings about, after `first`.
     pub(super) fn of_request(first: Option<Piece>, inbox: Inbox, id: Id, answer: Answer) -> Self {
         Self { id: Some(id), ..Self::new(first, inbox, answer) }
+    }
+
+    /// Nothing but an answer.
+    pub(super) fn of_answer(text: Bytes, answer: Answer) -> Self {
+        let piece = Piece { text, weight: Weight::Answer(None), event: None };
+        let (_, inbox) = stream(Queue::default());
+        Self::new(Some(piece), inbox, answer)
     }
 
     /// A stream of the client's own, until the shutdown begins.

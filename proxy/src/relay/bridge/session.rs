@@ -18,9 +18,13 @@ use super::{
     program::Audience,
     replay::{EventId, Replay},
     routing::{Place, Routing},
-    splice::{Gist, Said},
+    splice::{BOUNDS, Gist, Said},
 };
-use crate::jsonrpc::{Id, Kind};
+use crate::{
+    jsonrpc::{Id, Kind},
+    mcp::Field,
+    scan::Scanner,
+};
 
 /// Most requests of one client that may wait for its program.
 const MOST_WAITING: usize = 1024;
@@ -51,6 +55,8 @@ struct State {
     /// How many streams there were.
     streams: u64,
     replay: Replay,
+    /// Its revision has batches.
+    batches: bool,
     /// Lines for the program; none once the session is over.
     input: Option<mpsc::Sender<Bytes>>,
     used: Instant,
@@ -102,6 +108,7 @@ impl Session {
             backlog: Queue::default(),
             streams: 0,
             replay: Replay::default(),
+            batches: false,
             input: Some(input),
             used: Instant::now(),
         };
@@ -173,6 +180,19 @@ impl Session {
         }
         let (inbox, first) = state.listen(missed, &self.counters);
         Ok((inbox, first, None))
+    }
+
+    /// The program has taken the client, with this answer.
+    pub(super) fn initialized(&self, answer: &[u8]) {
+        let mut scanner = Scanner::new(BOUNDS);
+        scanner.feed(answer);
+        let revision = scanner.message().text(Field::NegotiatedVersion);
+        self.lock().batches = revision.is_some_and(|revision| revision == "2025-03-26");
+    }
+
+    /// Whether its revision has batches.
+    pub(super) fn has_batches(&self) -> bool {
+        self.lock().batches
     }
 
     /// Whether it has ended.

@@ -12,11 +12,14 @@ use serde::de::IgnoredAny;
 use crate::{
     jsonrpc::{self, Id, Kind},
     mcp::Field,
-    scan::{Bounds, Message, Scanner},
+    scan::{Bounds, Frame, Message, Scanner},
 };
 
 /// Everything that decides is kept, however far behind it stands, and nothing else.
 pub(super) const BOUNDS: Bounds = Bounds { inspect: u64::MAX, id: 1 << 10, arguments: 0, text: 0 };
+
+/// Most messages of a batch (the TypeScript SDK takes no more).
+const MOST_ITEMS: usize = 100;
 
 /// A message of a client, ready for the program.
 #[derive(Debug)]
@@ -137,8 +140,10 @@ impl Gist {
 pub(super) enum Fault {
     #[error("the body is not one JSON value in UTF-8: {0}")]
     NotJson(String),
-    #[error("batches are not passed on; send each message in a request of its own")]
+    #[error("only sessions of 2025-03-26 have batches; send each message in a request of its own")]
     Batch,
+    #[error("a batch has at most {MOST_ITEMS} messages; send more of them")]
+    LongBatch,
     #[error("the body is no JSON-RPC request, notification or response")]
     NotAMessage,
 }
@@ -148,26 +153,78 @@ impl Fault {
     pub(super) fn code(&self) -> i64 {
         match self {
             Self::NotJson(_) => -32700,
-            Self::Batch | Self::NotAMessage => -32600,
+            Self::Batch | Self::LongBatch | Self::NotAMessage => -32600,
         }
     }
 }
 
-/// Reads a body to its end and makes a line of it.
-pub(super) fn read(body: BytesMut) -> Result<Said, Fault> {
+/// What a body holds.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once; the common one needs no allocation")]
+pub(super) enum Body {
+    One(Said),
+    /// Several messages at once (2025-03-26), each on a line of its own.
+    Batch(Vec<Said>),
+}
+
+/// Reads a body to its end and makes lines of it.
+pub(super) fn read(body: BytesMut) -> Result<Body, Fault> {
     let line = one_line(body)?;
     let mut scanner = Scanner::new(BOUNDS);
     scanner.feed(&line);
-    let Some(message) = scanner.only() else {
-        let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
-        return Err(if first == Some(&b'[') { Fault::Batch } else { Fault::NotAMessage });
-    };
-    let gist = Gist::of(message);
-    if gist.kind == Kind::Unknown {
-        return Err(Fault::NotAMessage);
+    if let Some(message) = scanner.only() {
+        let (gist, version) = (Gist::of(message), version(message));
+        return if gist.kind == Kind::Unknown {
+            Err(Fault::NotAMessage)
+        } else {
+            Ok(Body::One(Said { line, gist, version }))
+        };
     }
-    let version = message.text(Field::StatedVersion).map(Into::into);
-    Ok(Said { line, gist, version })
+    let mut batch = Vec::new();
+    let broken = items(&line, |message, text| {
+        let (gist, version) = (Gist::of(message), version(message));
+        let line = Bytes::from([text, b"\n"].concat());
+        if gist.kind == Kind::Unknown {
+            return Err(Fault::NotAMessage);
+        }
+        if batch.len() == MOST_ITEMS {
+            return Err(Fault::LongBatch);
+        }
+        batch.push(Said { line, gist, version });
+        Ok(())
+    })?;
+    if broken { Err(Fault::NotAMessage) } else { Ok(Body::Batch(batch)) }
+}
+
+/// Reads a body that holds one message.
+pub(super) fn read_one(body: BytesMut) -> Result<Said, Fault> {
+    match read(body)? {
+        Body::One(said) => Ok(said),
+        Body::Batch(_) => Err(Fault::Batch),
+    }
+}
+
+fn version(message: &Message) -> Option<Box<str>> {
+    message.text(Field::StatedVersion).map(Into::into)
+}
+
+/// Hands out the messages of a batch, each with its text. Returns whether it is none, or broken.
+pub(super) fn items<E>(
+    line: &[u8],
+    mut each: impl FnMut(&Message, &[u8]) -> Result<(), E>,
+) -> Result<bool, E> {
+    let mut scanner = Scanner::new(BOUNDS);
+    let mut at = 0;
+    while let Some(read) = scanner.feed(&line[at..]) {
+        at += read;
+        let message = scanner.message();
+        if !message.in_batch() {
+            return Ok(true);
+        }
+        let size = usize::try_from(message.size()).unwrap_or(at);
+        each(message, &line[at - size..at])?;
+    }
+    Ok(scanner.end() != Frame::Whole)
 }
 
 /// The same value on one line. Line breaks within strings are escaped in JSON, so that every raw
@@ -194,7 +251,25 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Said, Fault> {
-        read(BytesMut::from(text))
+        read_one(BytesMut::from(text))
+    }
+
+    #[test]
+    fn a_batch_is_a_line_for_each() {
+        let (first, second) = (r#"{"id":1,"method":"m","params":[1, 2]}"#, r#"{"method":"n"}"#);
+        let Body::Batch(batch) =
+            read(BytesMut::from(&*format!(" [{first} ,\r\n{second}] "))).unwrap()
+        else {
+            panic!("a batch");
+        };
+        let lines: Vec<_> = batch.iter().map(|said| &*said.line).collect();
+        assert_eq!(lines, [format!("{first}\n").as_bytes(), format!("{second}\n").as_bytes()]);
+        assert_eq!(batch[0].gist.kind, Kind::Request(Id::Number(1)));
+        for broken in ["[]", "[1]", &format!("[{first},1]"), &format!("[[{first}]]"), "[{}]"] {
+            assert_eq!(read_text(broken).unwrap_err(), Fault::NotAMessage, "{broken}");
+        }
+        let long = vec![second; MOST_ITEMS + 1].join(",");
+        assert_eq!(read_text(&format!("[{long}]")).unwrap_err(), Fault::LongBatch);
     }
 
     #[test]
@@ -253,7 +328,10 @@ line break"}"#,
         ] {
             assert!(matches!(read_text(text), Err(Fault::NotJson(_))), "{text}");
         }
-        assert!(matches!(read(BytesMut::from(&b"{\"a\":\"\xff\"}"[..])), Err(Fault::NotJson(_))));
+        assert!(matches!(
+            read_one(BytesMut::from(&b"{\"a\":\"\xff\"}"[..])),
+            Err(Fault::NotJson(_))
+        ));
         assert_eq!(read_text(&format!(" [{second},\n{second}]")).unwrap_err(), Fault::Batch);
         for text in ["1", "null", "\"{}\"", "{}", r#"{"id":1}"#] {
             assert_eq!(read_text(text).unwrap_err(), Fault::NotAMessage, "{text}");

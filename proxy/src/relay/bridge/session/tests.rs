@@ -42,7 +42,7 @@ impl Talk {
 }
 
 fn said(text: &str) -> Said {
-    splice::read(BytesMut::from(text)).unwrap()
+    splice::read_one(BytesMut::from(text)).unwrap()
 }
 
 async fn next(inbox: &mut Inbox) -> Result<String, Cut> {

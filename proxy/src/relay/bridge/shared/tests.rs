@@ -28,7 +28,7 @@ impl Talk {
     }
 
     async fn ask(&self, text: &str) -> Inbox {
-        let said = splice::read(BytesMut::from(text)).unwrap();
+        let said = splice::read_one(BytesMut::from(text)).unwrap();
         self.shared.ask(&said, true).await.unwrap()
     }
 
@@ -36,7 +36,7 @@ impl Talk {
     async fn heard(&mut self) -> (String, i64) {
         let line = self.lines.recv().await.unwrap();
         let text = String::from_utf8(line.to_vec()).unwrap();
-        let id = splice::read(BytesMut::from(&*line)).unwrap().gist.kind;
+        let id = splice::read_one(BytesMut::from(&*line)).unwrap().gist.kind;
         let Kind::Request(Id::Number(id)) = id else { panic!("{text}") };
         (text, id)
     }
@@ -166,7 +166,7 @@ async fn an_id_that_cannot_be_given_back_is_refused() {
         format!(r#"{{"id":"{long}","method":"m"}}"#),
         format!(r#"{{"id":1,"method":"m","params":{{"_meta":{{"progressToken":"{long}"}}}}}}"#),
     ] {
-        let said = splice::read(BytesMut::from(&*text)).unwrap();
+        let said = splice::read_one(BytesMut::from(&*text)).unwrap();
         assert_eq!(talk.shared.ask(&said, true).await.unwrap_err(), Unheard::LongId);
     }
 }
