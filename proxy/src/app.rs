@@ -115,9 +115,6 @@ impl Running<'_> {
         listen: &Listen,
         transport: HttpTransport,
     ) -> anyhow::Result<ExitCode> {
-        if let Err(error) = platform::raise_file_limit() {
-            tracing::debug!("raise the limit of open files: {error}");
-        }
         let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, self.server_id())?;
         self.reporting.show_relay(relay.counters())?;
         let listener = bound(listen).await?;
@@ -186,6 +183,9 @@ impl Running<'_> {
 }
 
 async fn bound(listen: &Listen) -> anyhow::Result<TcpListener> {
+    if let Err(error) = platform::raise_file_limit() {
+        tracing::debug!("raise the limit of open files: {error}");
+    }
     bind(&listen.address).await.with_context(|| format!("listen on {}", listen.address))
 }
 

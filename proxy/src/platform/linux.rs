@@ -5,21 +5,32 @@ use std::{fs, io, os::unix::process::CommandExt as _, process::Command};
 
 use rustix::{
     event::PollFlags,
-    process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal},
+    process::{
+        Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
+    },
 };
 
 /// What `poll` says of a socket whose peer sends no more.
 pub(super) const HALF_CLOSED: PollFlags = PollFlags::RDHUP;
 
 /// Has the kernel send SIGTERM to the child when the thread that spawns it ends, by SIGKILL
-/// of the whole process included. That thread must therefore outlive the child.
-pub(super) fn end_with_spawner(command: &mut Command) {
+/// of the whole process included. That thread must therefore outlive the child. And lets it have
+/// as many `files` open as are given.
+pub(super) fn prepare(command: &mut Command, files: Option<Rlimit>) {
     let parent = getpid();
-    // SAFETY: `bind_to` makes two system calls and neither allocates nor locks.
+    // SAFETY: `limit` and `bind_to` make system calls and neither allocate nor lock.
     #[expect(unsafe_code, reason = "only between fork and exec can the child ask for this")]
     unsafe {
-        command.pre_exec(move || bind_to(parent))
+        command.pre_exec(move || limit(files).and_then(|()| bind_to(parent)))
     };
+}
+
+/// Runs in the child between fork and exec.
+fn limit(files: Option<Rlimit>) -> io::Result<()> {
+    match files {
+        Some(files) => Ok(setrlimit(Resource::Nofile, files)?),
+        None => Ok(()),
+    }
 }
 
 /// Runs in the child between fork and exec.

@@ -13,7 +13,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitStatus},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustix::{
@@ -148,10 +148,15 @@ fn hangup_is_ignored() -> bool {
     false
 }
 
+/// How many files the process might have open before [`raise_file_limit`].
+static FILES: OnceLock<Rlimit> = OnceLock::new();
+
 /// Lets the process have as many files open as the system allows it: every client of a
-/// listener and every connection upstream is one.
+/// listener, every connection upstream and every pipe of a child is one. On Linux children get
+/// the limit that was there before: some that have more go through all of them, or cannot use
+/// those above 1,024.
 pub fn raise_file_limit() -> io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
+    let limit = *FILES.get_or_init(|| getrlimit(Resource::Nofile));
     let raise = |current| setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     match raise(limit.maximum) {
         // macOS says "unlimited" and takes no more than this.
@@ -185,7 +190,7 @@ pub fn append_to(path: &Path) -> io::Result<Option<File>> {
 /// was killed only notices that its standard input ends.
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    super::linux::end_with_spawner(command);
+    super::linux::prepare(command, FILES.get().copied());
     command.spawn()
 }
 
@@ -265,4 +270,25 @@ impl Process {
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn children_get_the_limit_of_files_that_was_there_before() {
+        let limit = getrlimit(Resource::Nofile);
+        let before = limit.maximum.map(|most| most - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: before, ..limit }).unwrap();
+        raise_file_limit().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        let mut command = Command::new("sh");
+        let child = spawn(command.args(["-c", "ulimit -Sn"]).stdout(Stdio::piped())).unwrap();
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!(said.trim().parse().ok(), before, "{said}");
+    }
 }

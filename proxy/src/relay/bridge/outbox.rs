@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt, mem,
+    ops::AddAssign,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -48,6 +49,36 @@ impl Weight {
             Kind::Request(_) => Some(Self::Request),
             Kind::Answer(_) | Kind::Refusal => Some(Self::Answer(gist.error)),
         }
+    }
+}
+
+/// Messages that do not arrive.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) count: u64,
+    /// Those of them that wait for an answer.
+    pub(super) requests: Vec<Bytes>,
+}
+
+impl Lost {
+    /// So many notifications.
+    pub(super) fn notifications(count: u64) -> Self {
+        Self { count, requests: Vec::new() }
+    }
+
+    /// This one as well.
+    pub(super) fn add(&mut self, piece: Piece) {
+        self.count += 1;
+        if piece.weight == Weight::Request {
+            self.requests.push(piece.text);
+        }
+    }
+}
+
+impl AddAssign for Lost {
+    fn add_assign(&mut self, mut other: Self) {
+        self.count += other.count;
+        self.requests.append(&mut other.requests);
     }
 }
 
@@ -152,17 +183,19 @@ impl Outbox {
         !shared.left && shared.cut.is_none()
     }
 
-    /// Queues a message, or cuts the stream where it does not fit. Returns how many messages
-    /// will not arrive, those included that nobody takes any more.
-    pub(super) fn push(&self, piece: Piece) -> u64 {
+    /// Queues a message, or cuts the stream where it does not fit. Returns what will not arrive,
+    /// that included which nobody takes any more.
+    pub(super) fn push(&self, piece: Piece) -> Lost {
+        let mut lost = Lost::default();
         let mut shared = lock(&self.0);
         if shared.left || shared.cut.is_some() {
-            return 1;
+            lost.add(piece);
+            return lost;
         }
-        let (mut lost, fits) = shared.queue.push(piece);
+        let (notifications, fits) = shared.queue.push(piece);
+        lost.count += notifications;
         if !fits {
-            lost += shared.queue.pieces.len() as u64;
-            shared.queue = Queue::default();
+            mem::take(&mut shared.queue).pieces.into_iter().for_each(|piece| lost.add(piece));
             shared.cut = Some(Cut::Overflown);
         }
         wake(shared);
@@ -264,7 +297,7 @@ mod tests {
             }
         });
         for length in 1..=3 {
-            assert_eq!(outbox.push(piece(Weight::Notification, length)), 0);
+            assert_eq!(outbox.push(piece(Weight::Notification, length)).count, 0);
             tokio::task::yield_now().await;
         }
         drop(outbox);
@@ -276,10 +309,10 @@ mod tests {
         let (outbox, mut inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Request, 1));
         let half = LIMIT / 2;
-        assert_eq!(outbox.push(piece(Weight::Notification, half)), 0);
-        assert_eq!(outbox.push(piece(Weight::Notification, half - 300)), 0);
-        assert_eq!(outbox.push(piece(Weight::Notification, 3)), 0);
-        assert_eq!(outbox.push(piece(Weight::Notification, 400)), 1);
+        assert_eq!(outbox.push(piece(Weight::Notification, half)).count, 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, half - 300)).count, 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 3)).count, 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 400)).count, 1);
         let mut lengths = Vec::new();
         for _ in 0..4 {
             lengths.push(next(&mut inbox).await.unwrap().text.len());
@@ -292,9 +325,9 @@ mod tests {
     async fn a_stream_that_nobody_reads_is_cut_when_only_requests_are_left() {
         let (outbox, mut inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Notification, 5));
-        assert_eq!(outbox.push(piece(Weight::Request, LIMIT)), 1);
+        assert_eq!(outbox.push(piece(Weight::Request, LIMIT)).count, 1);
         assert!(outbox.is_open());
-        assert_eq!(outbox.push(piece(Weight::Request, 1)), 2);
+        assert_eq!(outbox.push(piece(Weight::Request, 1)).count, 2);
         assert!(!outbox.is_open());
         assert_eq!(next(&mut inbox).await, Err(Cut::Overflown));
     }
@@ -303,7 +336,7 @@ mod tests {
     fn an_answer_of_any_size_fits_behind_a_question() {
         let (outbox, _inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Request, 5));
-        assert_eq!(outbox.push(piece(Weight::Answer(None), 2 * LIMIT)), 0);
+        assert_eq!(outbox.push(piece(Weight::Answer(None), 2 * LIMIT)).count, 0);
         assert!(outbox.is_open());
     }
 
@@ -313,7 +346,7 @@ mod tests {
         outbox.push(piece(Weight::Request, 5));
         drop(inbox);
         assert!(!outbox.is_open());
-        assert_eq!(outbox.push(piece(Weight::Request, 6)), 1);
+        assert_eq!(outbox.push(piece(Weight::Request, 6)).count, 1);
         let mut rest = outbox.rest();
         assert_eq!(rest.pop().unwrap().text.len(), 5);
         assert_eq!(rest.pop(), None);

@@ -8,7 +8,8 @@ use memchr::memchr;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStderr, ChildStdin, ChildStdout},
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, mpsc, mpsc::error::TrySendError, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -223,6 +224,20 @@ impl<A: Audience> Running<A> {
         } else {
             tracing::warn!(%session, "a program outlives SIGKILL");
         }
+    }
+}
+
+/// Says something to a program without waiting until it reads: nobody could wait here.
+pub(super) fn say(input: &mpsc::Sender<Bytes>, message: &[u8]) {
+    let line = Bytes::from([message, b"\n"].concat());
+    if let Err(TrySendError::Full(line)) = input.try_send(line)
+        && let Ok(runtime) = Handle::try_current()
+    {
+        let input = input.clone();
+        runtime.spawn(async move {
+            // Nobody reads it any more once the program has ended.
+            let _ = input.send(line).await;
+        });
     }
 }
 

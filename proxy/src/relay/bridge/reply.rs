@@ -22,10 +22,12 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::{
     outbox::{Cut, Inbox, Piece, Queue, Weight, stream},
     replay::EventId,
+    splice::{BOUNDS, Gist},
 };
 use crate::{
     jsonrpc::Id,
     relay::http::download::Answer,
+    scan::Scanner,
     shutdown::Shutdown,
     traffic::{BodyKind, End, ResponseHead},
 };
@@ -110,6 +112,15 @@ pub(super) fn error_with(id: Option<&str>, code: i64, message: &str, data: &Valu
     let id = id.map_or("null", RawValue::get);
     let error = json!({ "code": code, "message": message, "data": data });
     Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+}
+
+/// An error that answers a `request` of a program.
+pub(super) fn refusal(request: &[u8], code: i64, message: &str) -> Bytes {
+    let mut scanner = Scanner::new(BOUNDS);
+    scanner.feed(request);
+    let gist = Gist::of(scanner.message());
+    let id = gist.names(request).and_then(|names| str::from_utf8(names.id?).ok());
+    error(id, code, message)
 }
 
 /// What the program did about a request first.

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::{Counters, Ended},
-    outbox::{Cut, Inbox, Outbox, Piece, Queue, Weight, stream},
-    program::Audience,
+    outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Weight, stream},
+    program::{self, Audience},
     replay::{EventId, Replay},
+    reply::{self, INTERNAL},
     routing::{Place, Routing},
     splice::{BOUNDS, Gist, Said},
 };
@@ -151,7 +152,10 @@ impl Session {
 
     /// Opens a stream for what belongs to no request; what waited for one comes first.
     pub(super) fn listen(&self) -> Result<(Inbox, EventId), Unheard> {
-        Ok(self.lock_used()?.listen(Vec::new(), &self.counters))
+        let mut lost = Lost::default();
+        let listened = self.lock_used()?.listen(Vec::new(), &mut lost);
+        self.settle(lost);
+        Ok(listened)
     }
 
     /// Goes on with the stream of this event, behind it. Where that was the stream of a request
@@ -173,12 +177,14 @@ impl Session {
             let (_, inbox) = stream(Queue::of(missed));
             return Ok((inbox, last, None));
         }
+        let mut lost = Lost::default();
         // A stream that nobody has noticed to be left by its client.
         if let Some(at) = state.own.iter().position(|to| to.last.stream == last.stream) {
-            let lost = state.leave(at);
-            self.counters.count_dropped(lost);
+            lost += state.leave(at);
         }
-        let (inbox, first) = state.listen(missed, &self.counters);
+        let (inbox, first) = state.listen(missed, &mut lost);
+        drop(state);
+        self.settle(lost);
         Ok((inbox, first, None))
     }
 
@@ -204,12 +210,25 @@ impl Session {
     pub(super) fn idle(&self) -> Duration {
         let mut state = self.lock();
         let lost = state.tidy();
-        self.counters.count_dropped(lost);
         let waits = state.waiting.values().any(|it| it.to.outbox.is_open());
         if waits || !state.own.is_empty() {
             state.used = Instant::now();
         }
-        state.used.elapsed()
+        let idle = state.used.elapsed();
+        drop(state);
+        self.settle(lost);
+        idle
+    }
+
+    /// Counts what does not reach the client, and tells the program that it need not wait for
+    /// an answer.
+    fn settle(&self, lost: Lost) {
+        self.counters.count_dropped(lost.count);
+        for request in lost.requests {
+            let Ok(input) = self.input() else { return };
+            let error = reply::refusal(&request, INTERNAL, "the client does not take this request");
+            program::say(&input, &error);
+        }
     }
 
     fn input(&self) -> Result<mpsc::Sender<Bytes>, Unheard> {
@@ -258,19 +277,19 @@ impl Audience for Session {
             Place::Answer(number) => match waiting.remove(&number) {
                 Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
                 Some(it) => it.to.outbox.push(Piece { text, weight, event: None }),
-                None => 1,
+                None => Lost::notifications(1),
             },
-            Place::Beside(number) => {
-                waiting.get_mut(&number).map_or(1, |it| it.to.say(own_copy(text), replay))
-            }
+            Place::Beside(number) => waiting
+                .get_mut(&number)
+                .map_or_else(|| Lost::notifications(1), |it| it.to.say(own_copy(text), replay)),
             Place::Own => match own.last_mut() {
                 Some(to) => to.say(own_copy(text), replay),
                 None => state.keep(own_copy(text)),
             },
-            Place::Nowhere => 1,
+            Place::Nowhere => Lost::notifications(1),
         };
         drop(state);
-        self.counters.count_dropped(lost);
+        self.settle(lost);
         true
     }
 
@@ -302,13 +321,12 @@ impl Numbered {
         self.last.place > 0 || self.outbox.streams()
     }
 
-    /// Says something on it. Returns how many messages will not arrive; those that are kept to
-    /// be said again may.
-    fn say(&mut self, piece: Piece, replay: &mut Replay) -> u64 {
+    /// Says something on it. Returns what will not arrive; what is kept to be said again may.
+    fn say(&mut self, piece: Piece, replay: &mut Replay) -> Lost {
         self.last.place += 1;
         let piece = Piece { event: Some(self.last), ..piece };
         replay.keep(piece.clone());
-        if self.outbox.is_open() { self.outbox.push(piece) } else { 0 }
+        if self.outbox.is_open() { self.outbox.push(piece) } else { Lost::default() }
     }
 }
 
@@ -320,8 +338,8 @@ impl State {
     }
 
     /// Opens a stream that begins with what was `missed`, and goes on with what waits for one.
-    fn listen(&mut self, missed: Vec<Piece>, counters: &Counters) -> (Inbox, EventId) {
-        let mut lost = self.tidy();
+    fn listen(&mut self, missed: Vec<Piece>, lost: &mut Lost) -> (Inbox, EventId) {
+        *lost += self.tidy();
         let first = self.begin_stream();
         let mut backlog = mem::take(&mut self.backlog);
         let known: Vec<_> = missed.iter().filter_map(|piece| piece.event).collect();
@@ -333,9 +351,8 @@ impl State {
                 Some(id) => self.replay.forget(id),
                 None => {}
             }
-            lost += to.say(piece, &mut self.replay);
+            *lost += to.say(piece, &mut self.replay);
         }
-        counters.count_dropped(lost);
         if self.own.len() >= MOST_STREAMS {
             self.own.remove(0);
         }
@@ -344,9 +361,9 @@ impl State {
     }
 
     /// Forgets streams that their clients have left, and keeps what they left behind. Returns
-    /// how many messages could not be kept.
-    fn tidy(&mut self) -> u64 {
-        let mut lost = 0;
+    /// what could not be kept.
+    fn tidy(&mut self) -> Lost {
+        let mut lost = Lost::default();
         let mut at = 0;
         while at < self.own.len() {
             if self.own[at].outbox.is_open() {
@@ -359,8 +376,8 @@ impl State {
     }
 
     /// Forgets one of them.
-    fn leave(&mut self, at: usize) -> u64 {
-        let mut lost = 0;
+    fn leave(&mut self, at: usize) -> Lost {
+        let mut lost = Lost::default();
         let mut rest = self.own.remove(at).outbox.rest();
         while let Some(piece) = rest.pop() {
             lost += self.keep(piece);
@@ -370,11 +387,11 @@ impl State {
 
     /// Keeps a message for the next stream. Nobody is there to be cut off: when nothing else
     /// helps, the oldest goes.
-    fn keep(&mut self, piece: Piece) -> u64 {
-        let (mut lost, mut fits) = self.backlog.push(piece);
-        while !fits {
-            self.backlog.pop();
-            lost += 1;
+    fn keep(&mut self, piece: Piece) -> Lost {
+        let (notifications, mut fits) = self.backlog.push(piece);
+        let mut lost = Lost::notifications(notifications);
+        while !fits && let Some(oldest) = self.backlog.pop() {
+            lost.add(oldest);
             fits = self.backlog.fits();
         }
         lost

@@ -14,15 +14,15 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::{runtime::Handle, sync::mpsc, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::{Counters, Ended},
     mirrored::Mirrors,
     objection::NOT_FOUND,
-    outbox::{Cut, Inbox, Outbox, Piece, Queue, Tie, Weight, stream},
-    program::Audience,
+    outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Tie, Weight, stream},
+    program::{self, Audience},
     reply,
     session::Unheard,
     splice::{Gist, Names, Said},
@@ -204,29 +204,18 @@ impl Shared {
             return;
         }
         let params = json!({ "requestId": number, "reason": "the client has left" });
-        let line = json!({ "jsonrpc": "2.0", "method": method::CANCELLED, "params": params });
-        self.say(format!("{line}\n"));
+        let word = json!({ "jsonrpc": "2.0", "method": method::CANCELLED, "params": params });
+        if let Ok(input) = self.input() {
+            program::say(&input, word.to_string().as_bytes());
+        }
     }
 
     /// Answers a request of the program: this era knows none.
-    fn decline(&self, text: &[u8], gist: &Gist) {
+    fn decline(&self, text: &[u8]) {
         self.counters.count_dropped(1);
-        let id = gist.names(text).and_then(|names| str::from_utf8(names.id?).ok());
         let message = "clients that share a program cannot be asked; return input_required";
-        let error = reply::error(id, NOT_FOUND, message);
-        self.say(format!("{}\n", String::from_utf8_lossy(&error)));
-    }
-
-    /// Says something to the program without waiting for it to read.
-    fn say(&self, line: String) {
-        let Ok(input) = self.input() else { return };
-        if let Err(mpsc::error::TrySendError::Full(line)) = input.try_send(line.into())
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(async move {
-                // Nobody reads it any more once the program has ended.
-                let _ = input.send(line).await;
-            });
+        if let Ok(input) = self.input() {
+            program::say(&input, &reply::refusal(text, NOT_FOUND, message));
         }
     }
 
@@ -253,7 +242,7 @@ impl Audience for Shared {
     fn hear(&self, text: Bytes, gist: &Gist) -> bool {
         let Some(weight) = Weight::of(gist) else { return false };
         if weight == Weight::Request {
-            self.decline(&text, gist);
+            self.decline(&text);
             return true;
         }
         let mut state = self.lock();
@@ -271,10 +260,10 @@ impl Audience for Shared {
                 }
                 lost
             }
-            _ => 1,
+            _ => Lost::notifications(1),
         };
         drop(state);
-        self.counters.count_dropped(lost);
+        self.counters.count_dropped(lost.count);
         true
     }
 

@@ -195,7 +195,7 @@ async fn a_client_that_leaves_does_not_withdraw_its_call() {
 
 #[tokio::test]
 async fn a_backlog_that_nobody_fetches_keeps_the_newest() {
-    let talk = Talk::begin();
+    let mut talk = Talk::begin();
     let question = |id: u32| {
         let text = "x".repeat(3 << 20);
         format!(r#"{{"id":{id},"method":"sampling/createMessage","params":{{"a":"{text}"}}}}"#)
@@ -205,6 +205,19 @@ async fn a_backlog_that_nobody_fetches_keeps_the_newest() {
     assert_eq!(talk.counters.dropped(), 1);
     let mut stream = talk.listen().unwrap();
     assert!(next(&mut stream).await.unwrap().starts_with(r#"{"id":2,"#));
+    // Nobody will answer what was dropped: the program hears that at once.
+    let told = talk.lines.recv().await.unwrap();
+    assert!(told.starts_with(br#"{"jsonrpc":"2.0","id":1,"error":"#), "{told:?}");
+
+    // Nor what waits for a client that does not read.
+    talk.says(&question(3));
+    talk.says(&question(4));
+    assert_eq!(next(&mut stream).await, Err(Cut::Overflown));
+    for id in 3..=4 {
+        let told = talk.lines.recv().await.unwrap();
+        assert!(told.starts_with(format!(r#"{{"jsonrpc":"2.0","id":{id},"#).as_bytes()));
+    }
+    assert_eq!(talk.counters.dropped(), 3);
 }
 
 #[tokio::test(start_paused = true)]
