@@ -24,12 +24,22 @@ pub use windows::{
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many
 /// bytes were written, and what was in the way of the others.
 pub fn write(out: &mut (impl Write + Wait), bytes: &[u8]) -> (usize, io::Result<()>) {
+    write_watched(out, bytes, |_| ())
+}
+
+/// The same; `progress` learns meanwhile how many bytes were written.
+pub fn write_watched(
+    out: &mut (impl Write + Wait),
+    bytes: &[u8],
+    progress: impl Fn(usize),
+) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
         let result = match out.write(&bytes[written..]) {
             Ok(0) => Err(ErrorKind::WriteZero.into()),
             Ok(more) => {
                 written += more;
+                progress(written);
                 Ok(())
             }
             Err(error) => match error.kind() {

@@ -11,6 +11,7 @@ mod backoff;
 mod foreign;
 pub mod ledger;
 pub mod log;
+mod losses;
 pub mod mcpulse;
 pub mod otel;
 pub mod prometheus;

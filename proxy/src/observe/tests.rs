@@ -53,7 +53,7 @@ impl Script {
 
     fn with(limits: Limits) -> Self {
         let ledger = Arc::<Ledger>::default();
-        let (offer, take) = queue(1 << 16, 1 << 26, ledger.account("script"));
+        let (offer, take) = queue(1 << 16, 1 << 26, ledger.account("script"), "");
         let metrics = Arc::new(Metrics::new(&ledger, limits.tools).unwrap());
         let sinks = Sinks::new(Arc::clone(&metrics), ledger, vec![offer]);
         Self {

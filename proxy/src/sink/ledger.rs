@@ -104,6 +104,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// The value of the `sink` label.
+    pub fn sink(&self) -> &'static str {
+        lock(&self.ledger.books).sinks[self.index].sink
+    }
+
     /// The far end has them.
     pub fn delivered(&self, calls: u64) {
         self.settle(calls, |line| line.delivered += calls);

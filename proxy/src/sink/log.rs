@@ -1,7 +1,15 @@
 //! The call log: one JSON object per tool call and line, in a file or on standard error.
 //! Arguments are never written, and what a server said went wrong only redacted.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
@@ -10,9 +18,10 @@ use super::{
     Account, Exporter,
     foreign::{printable, were},
     ledger::SHUTDOWN,
+    losses::Losses,
     queue::{Take, queue},
 };
-use crate::{config::Capture, record::Call, shutdown::Shutdown, trouble::Trouble};
+use crate::{config::Capture, record::Call, shutdown::Shutdown};
 
 mod line;
 mod target;
@@ -48,15 +57,17 @@ pub fn start(
     }
     let lines = Lines::new(capture);
     account.may_drop(&[WRITE_ERROR, SHUTDOWN]);
-    let (offer, take) = queue(QUEUE_CALLS, QUEUE_BYTES, account.clone());
+    let remedy = format!("{target} takes lines too slowly; if it is a pipe, read it");
+    let (offer, take) = queue(QUEUE_CALLS, QUEUE_BYTES, account.clone(), remedy);
     let worker = Worker {
         take,
         lines,
+        written: target.written(),
         target: Some(target),
         account,
         shutdown,
         batch: Vec::new(),
-        trouble: Trouble::default(),
+        failing: Losses::default(),
     };
     Ok(Exporter { offer, task: tokio::spawn(worker.work()) })
 }
@@ -83,11 +94,13 @@ struct Worker {
     lines: Lines,
     /// Away while a thread writes to it.
     target: Option<Target>,
+    /// Lines of the batch that are written, as far as the thread has come.
+    written: Arc<AtomicUsize>,
     account: Account,
     shutdown: Shutdown,
     /// Calls that are owed and no longer in the queue.
     batch: Vec<Arc<Call>>,
-    trouble: Trouble,
+    failing: Losses,
 }
 
 impl Worker {
@@ -99,7 +112,13 @@ impl Worker {
             () = shutdown.nears(LAST_MOMENT) => {}
         }
         self.take.close();
-        let mut left = self.batch.len() as u64;
+        if let Some(lost) = self.failing.sum() {
+            tracing::warn!("{} not logged, for they could not be written", were(lost));
+        }
+        // A thread that still writes has written so much.
+        let written = self.written.load(Ordering::Relaxed).min(self.batch.len());
+        self.account.delivered(written as u64);
+        let mut left = (self.batch.len() - written) as u64;
         while self.take.try_next().is_some() {
             left += 1;
         }
@@ -139,19 +158,23 @@ impl Worker {
         self.account.delivered(written as u64);
         self.account.dropped(WRITE_ERROR, lost as u64);
         self.batch.clear();
+        self.written.store(0, Ordering::Relaxed);
         match result {
             Ok(()) => {
-                self.trouble.ends();
+                if let Some(lost) = self.failing.ends() {
+                    tracing::warn!("{target} can be written again; {} not logged", were(lost));
+                }
             }
-            Err(error) if self.trouble.begins_or_lasts() => {
-                let error = printable(&error.to_string());
-                tracing::warn!(
-                    "{} not logged: write {target}: {error}; give it free space that can be \
-                     written, or name another --call-log",
-                    were(lost as u64)
-                );
+            Err(error) => {
+                if let Some(lost) = self.failing.lose(lost as u64) {
+                    let error = printable(&error.to_string());
+                    tracing::warn!(
+                        "{} not logged: write {target}: {error}; give it free space that can be \
+                         written, or name another --call-log",
+                        were(lost)
+                    );
+                }
             }
-            Err(_) => {}
         }
         self.target = Some(target);
     }

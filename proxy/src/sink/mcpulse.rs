@@ -20,6 +20,10 @@ pub use self::{address::AddressError, client::Error};
 use self::{client::Client, metric::Convert, reporter::Reporter, spool::Spool};
 use super::{Account, Exporter, queue::queue};
 
+/// What helps when the queue is full.
+const REMEDY: &str = "MCPulse is away or too slow; --spool-dir keeps calls on disk, \
+                      --mcpulse-queue-calls and --mcpulse-queue-bytes more in memory";
+
 /// Starts reporting. Must be called within a runtime.
 ///
 /// # Errors
@@ -33,7 +37,7 @@ pub fn start(
     let client = Client::new(config)?;
     let convert = Convert::new(config.capture);
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
-    let (offer, take) = queue(config.queue_calls.max(1), bytes, account.clone());
+    let (offer, take) = queue(config.queue_calls.max(1), bytes, account.clone(), REMEDY);
     let reporter = Reporter::new(config, take, client, convert, account, shutdown);
     Ok(Exporter { offer, task: tokio::spawn(reporter.report()) })
 }

@@ -31,6 +31,9 @@ const BATCH: usize = 512;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of calls kept in memory while the collector is away.
 const QUEUE_BYTES: usize = 8 << 20;
+/// What helps when the queue is full.
+const REMEDY: &str = "the collector is away or too slow; --trace-sample sends less, \
+                      --otel-queue-calls keeps more";
 /// What is left of the grace when sending ends, for the accounts.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
 
@@ -50,7 +53,7 @@ pub fn start(
 ) -> Result<Exporter, Error> {
     let collector = Collector::new(config, &resource::of(config, server_id))?;
     account.may_drop(&[SAMPLED, SHUTDOWN]);
-    let (offer, take) = queue(config.queue_calls.max(1), QUEUE_BYTES, account.clone());
+    let (offer, take) = queue(config.queue_calls.max(1), QUEUE_BYTES, account.clone(), REMEDY);
     let worker = Worker {
         take,
         spans: Spans::new(config),

@@ -1,15 +1,18 @@
 //! The bounded queue of one exporter, in calls and in bytes.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+    Arc, Mutex,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     Account,
+    foreign::were,
     ledger::{QUEUE_FULL, SHUTDOWN},
+    lock,
+    losses::Losses,
 };
 use crate::record::Call;
 
@@ -20,6 +23,12 @@ pub struct Offer {
     bytes: Arc<AtomicUsize>,
     byte_limit: usize,
     account: Account,
+    /// What makes for room, for people.
+    remedy: String,
+    /// What did not fit in.
+    full: Mutex<Losses>,
+    /// What came after the exporter had ended.
+    late: AtomicU64,
 }
 
 /// The end that the exporter empties. It ends once the observer is gone and all is taken.
@@ -29,11 +38,25 @@ pub struct Take {
     bytes: Arc<AtomicUsize>,
 }
 
-/// A queue of at most `calls` calls and `bytes` bytes, settled on `account`.
-pub fn queue(calls: usize, bytes: usize, account: Account) -> (Offer, Take) {
+/// A queue of at most `calls` calls and `bytes` bytes, settled on `account`. When it is full,
+/// the log says so, with the `remedy`.
+pub fn queue(
+    calls: usize,
+    bytes: usize,
+    account: Account,
+    remedy: impl Into<String>,
+) -> (Offer, Take) {
     let (sender, receiver) = mpsc::channel(calls);
     let used = Arc::new(AtomicUsize::new(0));
-    let offer = Offer { sender, bytes: Arc::clone(&used), byte_limit: bytes, account };
+    let offer = Offer {
+        sender,
+        bytes: Arc::clone(&used),
+        byte_limit: bytes,
+        account,
+        remedy: remedy.into(),
+        full: Mutex::default(),
+        late: AtomicU64::default(),
+    };
     (offer, Take { receiver, bytes: used })
 }
 
@@ -54,6 +77,46 @@ impl Offer {
         if let Some(reason) = lost {
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
             self.account.dropped(reason, 1);
+        }
+        match lost {
+            None => self.fits(),
+            Some(QUEUE_FULL) => self.is_full(),
+            Some(_) => {
+                self.late.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn is_full(&self) {
+        if let Some(lost) = lock(&self.full).lose(1) {
+            let (sink, remedy) = (self.account.sink(), &self.remedy);
+            tracing::warn!("the queue of {sink} is full, {} dropped: {remedy}", were(lost));
+        }
+    }
+
+    /// A queue that was full is so no longer once half of it is free: it would come and go with
+    /// every call otherwise.
+    fn fits(&self) {
+        let mut full = lock(&self.full);
+        let free = full.lasts()
+            && self.sender.capacity() >= self.sender.max_capacity() / 2
+            && self.bytes.load(Ordering::Relaxed) <= self.byte_limit / 2;
+        if let Some(lost) = free.then(|| full.ends()).flatten() {
+            let sink = self.account.sink();
+            tracing::warn!("the queue of {sink} has room again; {} dropped", were(lost));
+        }
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        let sink = self.account.sink();
+        if let Some(lost) = lock(&self.full).sum() {
+            tracing::warn!("{} dropped while the queue of {sink} was full", were(lost));
+        }
+        let late = self.late.load(Ordering::Relaxed);
+        if late > 0 {
+            tracing::warn!("{} observed after the end of {sink}, and dropped", were(late));
         }
     }
 }

@@ -118,6 +118,28 @@ async fn hanging() {
 }
 
 #[tokio::test]
+async fn a_queue_that_fills_up_is_told_of_and_summed_up() {
+    let ends = Ends::start().await;
+    ends.mcpulse.set_mood(Mood::Hang);
+    let small = ["--mcpulse-queue-calls", "10", "--batch-max", "5", "--batch-size", "5"];
+    let mut pipe = Pipe::with(ends, &small).await;
+    calls(&mut pipe).await;
+    pipe.proxy.wait_for_stderr("the queue of mcpulse is full").await;
+    pipe.ends.mcpulse.set_mood(Mood::Accept);
+    let dropped = eventually("all are settled", PATIENCE, async || {
+        let scrape = balanced(&pipe.proxy).await;
+        let queued = by(&scrape, "mcpulse_report_queue_length", "sink");
+        let dropped = by(&scrape, "mcpulse_reports_total", "result")["dropped_queue_full"];
+        queued.is_empty().then_some(dropped)
+    })
+    .await;
+    pipe.call("another").await;
+    let sum = format!("the queue of mcpulse has room again; {dropped} calls were dropped");
+    pipe.proxy.wait_for_stderr(&sum).await;
+    assert_eq!(pipe.proxy.stderr().matches("queue of mcpulse").count(), 2);
+}
+
+#[tokio::test]
 async fn not_an_mcpulse_at_all() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("the address of a bound socket");

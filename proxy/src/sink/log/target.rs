@@ -6,6 +6,10 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::platform;
@@ -35,6 +39,8 @@ pub(super) struct Target {
     place: Place,
     /// The last line that was written is not whole.
     cut_off: bool,
+    /// Lines written whole since [`Target::write`] was called last.
+    written: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -58,7 +64,12 @@ impl Target {
                 Err(cause) => return Err(Error::Open { path, cause }),
             }
         };
-        Ok(Self { place, cut_off: false })
+        Ok(Self { place, cut_off: false, written: Arc::default() })
+    }
+
+    /// How many lines [`Target::write`] has written whole, while it is at it.
+    pub(super) fn written(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.written)
     }
 
     /// Whether this is a named pipe that nobody read when it was opened last.
@@ -70,22 +81,26 @@ impl Target {
     /// was in the way of the others.
     pub(super) fn write(&mut self, lines: &[Vec<u8>]) -> (usize, io::Result<()>) {
         let mut bytes = if self.cut_off { vec![b'\n'] } else { Vec::new() };
-        let mut end = bytes.len();
-        bytes.extend(lines.iter().flatten());
-        let (sent, result) = self.send(&bytes);
+        let mut ends = Vec::with_capacity(lines.len());
+        for line in lines {
+            bytes.extend(line);
+            ends.push(bytes.len());
+        }
+        let whole = |sent: usize| ends.partition_point(|&end| end <= sent);
+        let written = self.written();
+        let (sent, result) =
+            self.send(&bytes, |sent| written.store(whole(sent), Ordering::Relaxed));
         if let Some(last) = bytes[..sent].last() {
             self.cut_off = *last != b'\n';
         }
-        let is_whole = |line: &&Vec<u8>| {
-            end += line.len();
-            end <= sent
-        };
-        (lines.iter().take_while(is_whole).count(), result)
+        (whole(sent), result)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+    fn send(&mut self, bytes: &[u8], progress: impl Fn(usize)) -> (usize, io::Result<()>) {
         let (path, file) = match &mut self.place {
-            Place::Stderr => return platform::write(&mut io::stderr().lock(), bytes),
+            Place::Stderr => {
+                return platform::write_watched(&mut io::stderr().lock(), bytes, progress);
+            }
             Place::File { path, file } => (path, file),
         };
         if file.as_ref().is_none_or(|file| was_rotated(path, file)) {
@@ -96,7 +111,7 @@ impl Target {
             self.cut_off = false;
         }
         match file {
-            Some(file) => platform::write(file, bytes),
+            Some(file) => platform::write_watched(file, bytes, progress),
             None => (0, Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe"))),
         }
     }

@@ -112,7 +112,7 @@ async fn a_pipe_is_written_once_somebody_reads_it() {
 async fn what_a_stalled_reader_leaves_at_the_end_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = pipe(&folder);
-    let _reader = rustix::fs::open(
+    let reader = rustix::fs::open(
         &path,
         rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK,
         rustix::fs::Mode::empty(),
@@ -125,4 +125,9 @@ async fn what_a_stalled_reader_leaves_at_the_end_is_counted() {
     // Real time: a clock that is stopped waits for the thread that writes.
     let line = log.end().await;
     assert!(line.dropped["shutdown"] > 0, "{line:?}");
+    // And no more than that: what is in the pipe was written. One read takes all of it.
+    let mut bytes = vec![0; 1 << 20];
+    let read = rustix::io::read(reader, &mut bytes).unwrap();
+    let lines = String::from_utf8_lossy(&bytes[..read]).matches('\n').count();
+    assert_eq!(line.delivered, lines as u64);
 }

@@ -184,8 +184,8 @@ fn the_books_balance_at_every_scrape_under_load() {
     let metrics = Arc::new(Metrics::new(&ledger, 10).unwrap());
     let (slow, fast) = (ledger.account("slow"), ledger.account("fast"));
     // One queue is emptied all the time; the other overflows.
-    let (slow_offer, _slow_take) = queue::queue(8, 1 << 20, slow.clone());
-    let (fast_offer, mut fast_take) = queue::queue(1024, 1 << 20, fast.clone());
+    let (slow_offer, _slow_take) = queue::queue(8, 1 << 20, slow.clone(), "");
+    let (fast_offer, mut fast_take) = queue::queue(1024, 1 << 20, fast.clone(), "");
     let sinks = Sinks::new(Arc::clone(&metrics), Arc::clone(&ledger), vec![slow_offer, fast_offer]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
