@@ -12,10 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use uuid::Uuid;
 
-use self::segment::{Segment, write_record};
+use self::segment::Segment;
 
 mod segment;
 
@@ -62,7 +62,8 @@ struct Folder {
 pub(super) struct Found {
     /// Calls of earlier processes.
     pub(super) restored: u64,
-    /// Calls besides them that damage took: at least one for each damaged stretch.
+    /// Calls besides them that damage took: exactly those missing between two that are there;
+    /// at least one where none follows.
     pub(super) damaged: u64,
     /// Those of them that were given up for the limit.
     pub(super) evicted: u64,
@@ -166,29 +167,28 @@ impl Spool {
     /// Writes calls behind all others, for which the oldest may have to go.
     pub(super) fn append(&mut self, calls: &[Bytes]) -> Appended {
         let mut appended = Appended::default();
-        let mut records = BytesMut::new();
+        // With room for the header of another segment.
+        let mut size = segment::HEADER;
         for (index, call) in calls.iter().enumerate() {
-            write_record(&mut records, call);
-            if (records.len() as u64) < self.segment_size() && index + 1 < calls.len() {
+            size += segment::size(call);
+            if (size as u64) < self.segment_size() && index + 1 < calls.len() {
                 continue;
             }
-            // With room for the header of another segment.
-            let size = (segment::HEADER + records.len()) as u64;
-            appended.evicted += self.make_room(size);
-            if let Err(error) = self.write(&records, index + 1 - appended.kept) {
+            appended.evicted += self.make_room(size as u64);
+            if let Err(error) = self.write(&calls[appended.kept..=index], size as u64) {
                 self.growing = false;
                 appended.error = Some(error);
                 break;
             }
             appended.kept = index + 1;
-            records.clear();
+            size = segment::HEADER;
         }
         appended
     }
 
-    /// Adds records to the last segment, or to a new one behind it.
-    fn write(&mut self, records: &[u8], count: usize) -> io::Result<()> {
-        if (segment::HEADER + records.len()) as u64 > self.limit {
+    /// Adds calls of this size to the last segment, or to a new one behind it.
+    fn write(&mut self, calls: &[Bytes], size: u64) -> io::Result<()> {
+        if size > self.limit {
             return Err(io::Error::other("a call is larger than the limit of the spool"));
         }
         if self.segments.back().is_none_or(|last| last.length() >= self.segment_size()) {
@@ -203,7 +203,7 @@ impl Spool {
             self.growing = true;
         }
         match self.segments.back_mut() {
-            Some(last) => last.append(records, count as u64),
+            Some(last) => last.append(calls),
             None => Ok(()),
         }
     }

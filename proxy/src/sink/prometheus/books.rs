@@ -17,7 +17,8 @@ const CALLS: Family = Family::counter(
 const REPORTS: Family = Family::counter(
     "mcpulse_reports_total",
     &["sink", "result"],
-    "Tool calls that a sink is done with: delivered, rejected, or dropped for a named reason.",
+    "Tool calls that a sink is done with: delivered, rejected, or dropped for a named reason. \
+     What a spool lost where its end is damaged is counted as 1, for nobody knows the number.",
 );
 const RESTORED: Family = Family::counter(
     "mcpulse_reports_restored_total",

@@ -1,8 +1,10 @@
-//! One file of the spool: records one after the other, each with its length and checksum.
+//! One file of the spool: records one after the other, each with its length, a checksum
+//! and its number in the file.
 //!
 //! A record is read only when it is whole. What a crash left behind the last whole one is cut;
-//! damage before it is stepped over, and what was there is counted as lost. The header says up
-//! to where all are settled; one that is settled before its turn is marked itself.
+//! damage before it is stepped over, and what was there is counted as lost: the numbers around
+//! it tell how many. Whether a file is ours its records tell, should the header be damaged,
+//! which says up to where all are settled; one that is settled before its turn is marked itself.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +19,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::Place;
 
 /// The first bytes of each file; the last of them is the version of the format.
-const MAGIC: [u8; 8] = *b"MCPULSE\x01";
+const MAGIC: [u8; 8] = *b"MCPULSE\x02";
 /// The magic bytes and the offset of the first record that is not settled.
 pub(super) const HEADER: usize = 16;
-/// Length and checksum.
-const RECORD_HEADER: usize = 8;
+/// Length, checksum and number.
+const RECORD_HEADER: usize = 12;
+/// Where what the checksum covers begins: the number and the call.
+const SUMMED_FROM: usize = 8;
 /// Most bytes whose checksum is tried to find a record behind damage: a few seconds.
 const SEARCH: usize = 1 << 30;
 
@@ -33,6 +37,8 @@ pub(super) struct Segment {
     path: PathBuf,
     /// Bytes up to the end of the last whole record.
     length: u64,
+    /// The number of the next record.
+    next: u32,
     /// Where the next record to hand out begins.
     read_at: u64,
     /// Records from there on.
@@ -59,10 +65,11 @@ struct Stretch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    Record,
-    /// A record that is marked as settled.
-    Settled,
-    /// About how many records were there: at least one.
+    /// A record with this number.
+    Record(u32),
+    /// The same, marked as settled.
+    Settled(u32),
+    /// Records are missing: so many, or at least so many where none follows.
     Damage(u64),
 }
 
@@ -81,6 +88,7 @@ impl Segment {
             id,
             path,
             length: HEADER as u64,
+            next: 0,
             read_at: HEADER as u64,
             unread: 0,
             handed: VecDeque::new(),
@@ -92,11 +100,21 @@ impl Segment {
     /// it are lost to damage, at least.
     pub(super) fn open(path: PathBuf, id: u64) -> io::Result<(Self, u64)> {
         let bytes = fs::read(&path)?;
-        let (Some(header), true) = (bytes.get(..HEADER), bytes.starts_with(&MAGIC)) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "no file of a spool"));
-        };
-        let settled = u64::from_le_bytes(std::array::from_fn(|at| header[8 + at]));
         let mut stretches = survey(&bytes);
+        if stretches.iter().all(|stretch| matches!(stretch.what, What::Damage(_))) {
+            if !bytes.starts_with(&MAGIC) && bytes.starts_with(&MAGIC[..MAGIC.len() - 1]) {
+                let other = "it is of another version, and left alone";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, other));
+            }
+            // Nobody knows what it was.
+            if !bytes.starts_with(&MAGIC) && bytes.len() > HEADER && stretches.is_empty() {
+                let range = HEADER as u64..bytes.len() as u64;
+                stretches.push(Stretch { range, what: What::Damage(1) });
+            }
+        }
+        // Nothing was ever written behind a header that is not whole.
+        let settled = bytes.get(MAGIC.len()..).and_then(|rest| rest.first_chunk());
+        let settled = settled.map_or(0, |offset| u64::from_le_bytes(*offset));
         let ends = |stretch: &&Stretch| !matches!(stretch.what, What::Damage(_));
         let length =
             stretches.iter().rfind(ends).map_or(HEADER as u64, |stretch| stretch.range.end);
@@ -107,11 +125,12 @@ impl Segment {
         let known = stretches.iter().filter(ends).any(|stretch| stretch.range.end == settled);
         let read_at = if known { settled } else { HEADER as u64 };
         stretches.retain(|stretch| stretch.range.start >= read_at);
-        let unread = stretches.extract_if(.., |stretch| stretch.what == What::Record).count();
-        let lost = warn_of_damage(&path, &stretches);
+        let is_record = |stretch: &mut Stretch| matches!(stretch.what, What::Record(_));
+        let unread = stretches.extract_if(.., is_record).count();
+        let lost = warn_of_damage(&path, &stretches, length);
         let gaps = stretches.into_iter().map(|stretch| stretch.range).collect();
         let (unread, handed) = (unread as u64, VecDeque::new());
-        Ok((Self { id, path, length, read_at, unread, handed, gaps }, lost))
+        Ok((Self { id, path, length, next: 0, read_at, unread, handed, gaps }, lost))
     }
 
     /// What tells it from the others of this process.
@@ -139,17 +158,23 @@ impl Segment {
         self.unread == 0 && self.handed.is_empty()
     }
 
-    /// Adds records that [`write_record`] wrote. When that fails, none of them is there.
-    pub(super) fn append(&mut self, records: &[u8], count: u64) -> io::Result<()> {
+    /// Adds calls. When that fails, none of them is there.
+    pub(super) fn append(&mut self, calls: &[Bytes]) -> io::Result<()> {
+        let (mut records, mut next) = (BytesMut::new(), self.next);
+        for call in calls {
+            write_record(&mut records, next, call);
+            next = next.wrapping_add(1);
+        }
         let mut file = OpenOptions::new().write(true).open(&self.path)?;
         file.seek(SeekFrom::Start(self.length))?;
-        if let Err(error) = file.write_all(records) {
+        if let Err(error) = file.write_all(&records) {
             // Best effort: what is behind `length` is overwritten next, or cut when reopened.
             let _ = file.set_len(self.length);
             return Err(error);
         }
         self.length += records.len() as u64;
-        self.unread += count;
+        self.unread += calls.len() as u64;
+        self.next = next;
         Ok(())
     }
 
@@ -231,13 +256,22 @@ impl Segment {
     }
 }
 
+/// Bytes of a call in a file.
+pub(super) fn size(call: &[u8]) -> usize {
+    RECORD_HEADER + call.len()
+}
+
 /// Appends a record to `buffer`.
-pub(super) fn write_record(buffer: &mut BytesMut, record: &[u8]) {
-    buffer.reserve(RECORD_HEADER + record.len());
-    // A record is a part of a gRPC message, far below 4 GiB.
-    buffer.put_u32_le(u32::try_from(record.len()).unwrap_or(u32::MAX));
-    buffer.put_u32_le(checksum(record));
-    buffer.put_slice(record);
+fn write_record(buffer: &mut BytesMut, number: u32, call: &[u8]) {
+    buffer.reserve(size(call));
+    // A call is a part of a gRPC message, far below 4 GiB.
+    buffer.put_u32_le(u32::try_from(call.len()).unwrap_or(u32::MAX));
+    let sum_at = buffer.len();
+    buffer.put_u32_le(0);
+    buffer.put_u32_le(number);
+    buffer.put_slice(call);
+    let sum = checksum(&buffer[sum_at + size_of::<u32>()..]);
+    buffer[sum_at..sum_at + size_of::<u32>()].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// The length as it is written before a record that is settled. Lengths are far below half of
@@ -248,17 +282,17 @@ fn mark(length: u32) -> u32 {
 
 /// What the whole file consists of, but for a torn end.
 fn survey(bytes: &[u8]) -> Vec<Stretch> {
-    let (mut stretches, mut at) = (Vec::new(), HEADER);
+    let (mut stretches, mut at, mut next) = (Vec::new(), HEADER, 0);
     while at < bytes.len() {
-        let (end, what) = match record(bytes, at) {
-            Some(end) if is_whole(&bytes[at..end]) => {
-                let settled = bytes[at..].first_chunk().copied().is_some_and(is_marked);
-                (end, Some(if settled { What::Settled } else { What::Record }))
+        let (end, what) = if let Some((end, record)) = whole_record(bytes, at) {
+            if let What::Record(number) | What::Settled(number) = record {
+                next = number.wrapping_add(1);
             }
-            _ => {
-                let end = find_record(bytes, at + 1);
-                (end.unwrap_or(bytes.len()), damage(bytes, at, end))
-            }
+            (end, Some(record))
+        } else if let Some(end) = find_record(bytes, at + 1) {
+            (end, whole_record(bytes, end).map(|(_, record)| missing(next, record)))
+        } else {
+            (bytes.len(), damaged_end(bytes, at))
         };
         stretches.extend(what.map(|what| Stretch { range: at as u64..end as u64, what }));
         at = end;
@@ -266,34 +300,43 @@ fn survey(bytes: &[u8]) -> Vec<Stretch> {
     stretches
 }
 
-/// How many records were in what is damaged from `at` on, up to the next whole one if there
-/// is one: the headers may still say. None for a torn end.
-fn damage(bytes: &[u8], at: usize, next: Option<usize>) -> Option<What> {
-    let end = next.unwrap_or(bytes.len());
-    let hops = std::iter::successors(Some(at), |&at| record(bytes, at).filter(|&at| at <= end));
-    let hops: Vec<_> = hops.skip(1).collect();
-    let lost = hops.len() as u64;
-    match next {
-        Some(next) => Some(What::Damage(if hops.last() == Some(&next) { lost } else { 1 })),
-        // Whatever is longer than the file was not written whole, and never counted.
-        None => (lost > 0).then_some(What::Damage(lost)),
+/// What is missing before this record, where that with the number `next` was to come.
+fn missing(next: u32, record: What) -> What {
+    match record {
+        What::Record(number) | What::Settled(number) => {
+            What::Damage(u64::from(number.saturating_sub(next)).max(1))
+        }
+        What::Damage(_) => record,
     }
 }
 
-/// Says what is damaged, if anything is; how many records that took, at least.
-fn warn_of_damage(path: &Path, stretches: &[Stretch]) -> u64 {
-    let (mut lost, mut bytes, mut first) = (0, 0, None);
+/// How many records were in what is damaged from `at` to the end of the file, at least: the
+/// headers may still say. None for a torn end.
+fn damaged_end(bytes: &[u8], at: usize) -> Option<What> {
+    let hops = std::iter::successors(Some(at), |&at| record(bytes, at)).skip(1).count() as u64;
+    // Whatever is longer than the file was not written whole, and never counted. None is empty.
+    let is_torn = bytes[at..].first_chunk().is_none_or(|header| split(*header).0 > 0);
+    if hops == 0 && is_torn { None } else { Some(What::Damage(hops.max(1))) }
+}
+
+/// Says what is damaged, if anything is, in a file whose last whole record ends at `length`;
+/// how many records that took.
+fn warn_of_damage(path: &Path, stretches: &[Stretch], length: u64) -> u64 {
+    let (mut lost, mut bytes, mut first, mut or_more) = (0, 0, None, "");
     for Stretch { range, what } in stretches {
         if let What::Damage(records) = what {
             lost += records;
             bytes += range.end - range.start;
             first = first.or(Some(range.start));
+            if range.start >= length {
+                or_more = " or more";
+            }
         }
     }
     if let Some(first) = first {
         tracing::warn!(
             "{} is damaged: of {bytes} bytes, the first at {first}, no call can be read; lost: \
-             {lost} or more",
+             {lost}{or_more}",
             path.display()
         );
     }
@@ -306,14 +349,23 @@ fn find_record(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len()).find(|&at| {
         let Some(end) = record(bytes, at) else { return false };
         tried += end - at;
-        tried <= SEARCH && is_whole(&bytes[at..end])
+        tried <= SEARCH && whole_record(bytes, at).is_some()
     })
+}
+
+/// The record at `at`, if there is a whole one, and where it ends.
+fn whole_record(bytes: &[u8], at: usize) -> Option<(usize, What)> {
+    let end = record(bytes, at)?;
+    let header = *bytes[at..].first_chunk()?;
+    let (_, sum, number) = split(header);
+    let what = if is_marked(header) { What::Settled(number) } else { What::Record(number) };
+    (checksum(&bytes[at + SUMMED_FROM..end]) == sum).then_some((end, what))
 }
 
 /// Where the record ends that begins at `at`, if one can: none is empty.
 fn record(bytes: &[u8], at: usize) -> Option<usize> {
     let (header, rest) = bytes.get(at..)?.split_first_chunk()?;
-    let (length, _) = split(*header);
+    let (length, ..) = split(*header);
     (1..=rest.len()).contains(&length).then_some(at + RECORD_HEADER + length)
 }
 
@@ -322,32 +374,28 @@ fn is_marked(header: [u8; RECORD_HEADER]) -> bool {
     header.as_slice().get_u32_le() > u32::MAX / 2
 }
 
-/// Whether these bytes are a record with the right checksum.
-fn is_whole(bytes: &[u8]) -> bool {
-    bytes.split_first_chunk().is_some_and(|(header, record)| checksum(record) == split(*header).1)
-}
-
 fn read_record(file: &mut impl Read, at_most: u64) -> io::Result<Bytes> {
     let mut header = [0; RECORD_HEADER];
     file.read_exact(&mut header)?;
-    let (length, sum) = split(header);
+    let (length, sum, _) = split(header);
     if (RECORD_HEADER + length) as u64 > at_most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a record has the wrong length"));
     }
-    let mut record = vec![0; length];
-    file.read_exact(&mut record)?;
+    let mut record = header[SUMMED_FROM..].to_vec();
+    record.resize(record.len() + length, 0);
+    file.read_exact(&mut record[RECORD_HEADER - SUMMED_FROM..])?;
     if checksum(&record) != sum {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a record has the wrong checksum"));
     }
-    Ok(record.into())
+    Ok(Bytes::from(record).slice(RECORD_HEADER - SUMMED_FROM..))
 }
 
-/// Length and checksum.
-fn split(header: [u8; RECORD_HEADER]) -> (usize, u32) {
+/// Length, checksum and number.
+fn split(header: [u8; RECORD_HEADER]) -> (usize, u32, u32) {
     let mut fields = &header[..];
-    let (length, sum) = (fields.get_u32_le(), fields.get_u32_le());
+    let (length, sum, number) = (fields.get_u32_le(), fields.get_u32_le(), fields.get_u32_le());
     let length = if is_marked(header) { mark(length) } else { length };
-    (length as usize, sum)
+    (length as usize, sum, number)
 }
 
 /// CRC-32 (IEEE 802.3).

@@ -130,7 +130,9 @@ fn others_cannot_read_it() {
 
 #[test]
 fn a_torn_or_spoilt_end_is_cut() {
-    for (cut, spoil, left) in [(1, None, 9), (0, Some(3), 9), (14, None, 9), (16, None, 8)] {
+    for (cut, spoil, left) in
+        [(1, None, 9), (0, Some(3), 9), (17, None, 9), (18, None, 9), (19, None, 8)]
+    {
         let root = tempdir().unwrap();
         let (mut spool, _) = open(&root);
         append(&mut spool, &calls(0..10));
@@ -185,7 +187,7 @@ fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> (TempDir, Spool, Found) {
 }
 
 /// Bytes of one of these calls on disk.
-const RECORD: usize = 16;
+const RECORD: usize = 20;
 
 #[test]
 fn a_damaged_call_costs_no_other() {
@@ -213,17 +215,40 @@ fn a_damaged_call_costs_no_other() {
 #[test]
 fn what_damage_took_is_counted() {
     let record = |n: usize| segment::HEADER + n * RECORD;
-    // Three in a row whose headers still say how many they were.
-    let (_root, _, found) = spoilt(|bytes| (3..6).for_each(|n| bytes[record(n) + 9] ^= 1));
-    assert_eq!(found, Found { restored: 97, damaged: 3, evicted: 0 });
-    // A stretch of nothing, of which nobody knows what it was.
-    let (_root, _, found) = spoilt(|bytes| bytes[record(3)..record(6)].fill(0));
-    assert_eq!(found, Found { restored: 97, damaged: 1, evicted: 0 });
-    // The last one is damaged, which is not the same as torn.
-    let (_root, _, found) = spoilt(|bytes| bytes[record(99) + 9] ^= 1);
-    assert_eq!(found, Found { restored: 99, damaged: 1, evicted: 0 });
-    let (_root, _, found) = spoilt(|bytes| bytes.truncate(record(99) + 9));
-    assert_eq!(found, Found { restored: 99, damaged: 0, evicted: 0 });
+    let found = |spoil: &dyn Fn(&mut Vec<u8>)| {
+        let (_root, _, Found { restored, damaged, .. }) = spoilt(|bytes| spoil(bytes));
+        (restored, damaged)
+    };
+    // Three in a row, and a stretch of nothing: the numbers around it tell.
+    assert_eq!(found(&|bytes| (3..6).for_each(|n| bytes[record(n) + 13] ^= 1)), (97, 3));
+    assert_eq!(found(&|bytes| bytes[record(3)..record(6)].fill(0)), (97, 3));
+    assert_eq!(found(&|bytes| bytes[segment::HEADER..=record(40)].fill(0)), (59, 41));
+    assert_eq!(found(&|bytes| drop(bytes.drain(record(3) + 5..record(6) + 5))), (96, 4));
+    // The last ones are damaged, which is not the same as torn.
+    assert_eq!(found(&|bytes| (97..100).for_each(|n| bytes[record(n) + 13] ^= 1)), (97, 3));
+    assert_eq!(found(&|bytes| bytes[record(97)..].fill(0)), (97, 1));
+    assert_eq!(found(&|bytes| bytes.truncate(record(99) + 9)), (99, 0));
+    // The header is damaged, alone or with what follows.
+    for at in 0..segment::HEADER {
+        assert_eq!(found(&|bytes| bytes[at] ^= 4), (100, 0), "byte {at}");
+    }
+    assert_eq!(found(&|bytes| bytes[..=record(2)].fill(0)), (97, 3));
+    // Everything is: nobody knows how many they were.
+    assert_eq!(found(&|bytes| bytes.fill(0)), (0, 1));
+    assert_eq!(found(&|bytes| bytes.fill(7)), (0, 1));
+    // A file that was never written.
+    assert_eq!(found(&|bytes| bytes.truncate(5)), (0, 0));
+}
+
+#[test]
+fn a_file_of_another_version_is_left_alone() {
+    let (root, spool, found) = spoilt(|bytes| {
+        bytes[7] += 1;
+        bytes[segment::HEADER..].fill(1);
+    });
+    assert_eq!(found, Found::default());
+    drop(spool);
+    assert_eq!(segments(&root).len(), 1);
 }
 
 #[test]
