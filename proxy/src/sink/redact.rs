@@ -4,105 +4,25 @@
 //! A superset of what the MCPulse SDKs do. In doubt it redacts: a report that says too little
 //! can be lived with.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
 use crate::record::ERROR_TEXT_LIMIT;
 
 mod assigned;
+mod command;
+mod names;
+mod quote;
+mod shapes;
+
+pub(crate) use self::command::Command;
 
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
-/// Names of secrets, in lower case and without anything but letters and digits.
-const NAMES: [&str; 27] = [
-    "apikeys",
-    "accesstokens",
-    "apitokens",
-    "auth",
-    "authheader",
-    "authorization",
-    "authentication",
-    "bearer",
-    "connectionstring",
-    "cookie",
-    "cookies",
-    "credential",
-    "credentials",
-    "jwt",
-    "passphrase",
-    "pass",
-    "passwd",
-    "pat",
-    "proxyauthorization",
-    "pwd",
-    "secrets",
-    "sessionid",
-    "setcookie",
-    "signature",
-    "tokens",
-    "userpass",
-    "xauth",
-];
-
-/// Ends of names of secrets, such as `github_token` or `dbPassword`, spelled likewise.
-const ENDS: [&str; 15] = [
-    "accesskey",
-    "accesskeyid",
-    "accountkey",
-    "apikey",
-    "credentials",
-    "encryptionkey",
-    "passcode",
-    "passphrase",
-    "password",
-    "passwords",
-    "privatekey",
-    "secret",
-    "secretkey",
-    "signingkey",
-    "token",
-];
-
-/// What may follow the name of a secret.
-const TAILS: [&str; 2] = ["hash", "value"];
-
-/// Strings that are secrets by themselves.
-const SHAPES: &str = concat!(
-    // Private keys, also those that were cut off.
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
-    r"(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
-    // JSON web tokens, signed or encrypted.
-    r"|eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,4}",
-    // OpenAI, Anthropic; Stripe and those that spell theirs alike.
-    r"|(?-u:\b|_)sk-[A-Za-z0-9_-]{8,}",
-    r"|(?-u:\b|_)[rs]k_[a-z]+_[A-Za-z0-9]{5,}",
-    // GitHub, GitLab, Slack.
-    r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}",
-    r"|xox[a-z]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}",
-    // AWS, Google.
-    r"|(?-u:\b|_)(?:AKIA|ASIA)[A-Z0-9]{16}",
-    r"|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{16,}",
-    r"|GOCSPX-[A-Za-z0-9_-]{16,}",
-    // npm, PyPI, Hugging Face.
-    r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}",
-    // SendGrid, Vault, DigitalOcean, Shopify, Square.
-    r"|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hv[sb]\.[A-Za-z0-9_-]{16,}",
-    r"|do[opr]_v1_[a-f0-9]{32,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,}",
-    // Telegram's bots, Slack's web hooks.
-    r"|(?:(?-u:\b)|bot)[0-9]{8,10}:[A-Za-z0-9_-]{35}",
-    r"|hooks\.slack\.com/[a-z]+/[A-Za-z0-9_/-]+",
-);
-
-/// What introduces a secret up to the end of the line: it may hold anything.
-const COOKIES: &str = r"((?i-u:cookie)\\*[\x22']?\s*[:=]\s*)[^\r\n]+";
-
-/// The password in the authority of a URL; it may hold an `@` of its own.
-const USERINFO: &str = r"(://[^/\s:@\x22']*:)[^/\s\x22']+(@)";
-
-/// A user name in the authority of a URL that is too long to be one.
-const USERNAME: &str = r"(://)[^/\s:@\x22']{20,}(@)";
+/// Strings within strings that are looked into.
+const DEEPEST: usize = 16;
 
 /// States that a search may remember before it starts over, in bytes; the default is 2 MiB.
 const SEARCH_CACHE: usize = 256 << 10;
@@ -110,8 +30,9 @@ const SEARCH_CACHE: usize = 256 << 10;
 /// Redacts keys and texts.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    rules: [Rule; 4],
-    assigned: Rule,
+    rules: [Rule; 3],
+    /// What a text needs to be walked.
+    parts: Rule,
 }
 
 /// A pattern, compiled when a text first needs it: that takes a millisecond and a good part of
@@ -119,52 +40,84 @@ pub(crate) struct Redactor {
 #[derive(Debug)]
 struct Rule {
     pattern: &'static str,
-    replacement: &'static str,
     /// Without this in it, no text matches.
     needs: &'static str,
     regex: OnceLock<Option<Regex>>,
 }
 
 impl Rule {
-    fn new(pattern: &'static str, replacement: &'static str, needs: &'static str) -> Self {
-        Self { pattern, replacement, needs, regex: OnceLock::new() }
+    fn new(pattern: &'static str, needs: &'static str) -> Self {
+        Self { pattern, needs, regex: OnceLock::new() }
     }
 
     fn regex(&self) -> Option<&Regex> {
         let build = || RegexBuilder::new(self.pattern).dfa_size_limit(SEARCH_CACHE).build();
         self.regex.get_or_init(|| build().ok()).as_ref()
     }
+
+    /// Where secrets are: what the group encloses, or else all that matches.
+    fn stretches(&self, text: &str) -> Vec<Range<usize>> {
+        if !text.contains(self.needs) {
+            return Vec::new();
+        }
+        let whole = 0..text.len();
+        match self.regex() {
+            // Never: patterns are constants. But should it happen, nothing may leak.
+            None => Vec::from([whole]),
+            Some(regex) if regex.captures_len() == 1 => {
+                regex.find_iter(text).map(|found| found.range()).collect()
+            }
+            Some(regex) => {
+                regex.captures_iter(text).filter_map(|all| Some(all.get(1)?.range())).collect()
+            }
+        }
+    }
 }
 
 impl Redactor {
     pub(crate) fn new() -> Self {
         let rules = [
-            Rule::new(USERINFO, "${1}[REDACTED]${2}", "://"),
-            Rule::new(USERNAME, "${1}[REDACTED]${2}", "://"),
-            Rule::new(SHAPES, REDACTED, ""),
-            Rule::new(COOKIES, "${1}[REDACTED]", ""),
+            Rule::new(shapes::USERINFO, "://"),
+            Rule::new(shapes::USERNAME, "://"),
+            Rule::new(shapes::SHAPES, ""),
         ];
-        Self { rules, assigned: Rule::new(assigned::INTRODUCED, "", "") }
+        Self { rules, parts: Rule::new(names::PARTS, "") }
     }
 
     /// The text without what looks like a secret.
     pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let mut text = Cow::Borrowed(text);
+        let stretches = self.stretches(text, 0);
+        if stretches.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let (mut marked, mut copied) = (String::with_capacity(text.len()), 0);
+        for stretch in stretches {
+            marked.push_str(&text[copied..stretch.start]);
+            marked.push_str(REDACTED);
+            copied = stretch.end;
+        }
+        marked.push_str(&text[copied..]);
+        Cow::Owned(marked)
+    }
+
+    /// Where secrets are, in their order and apart; `depth` strings enclose the text.
+    fn stretches(&self, text: &str, depth: usize) -> Vec<Range<usize>> {
+        let mut found = match self.parts.regex() {
+            Some(parts) if !parts.is_match(text) => Vec::new(),
+            _ => assigned::Walk::new(self, text, depth).found(),
+        };
         for rule in &self.rules {
-            if !text.contains(rule.needs) {
-                continue;
-            }
-            // Never: patterns are constants. But should it happen, nothing may leak.
-            let Some(regex) = rule.regex() else { return Cow::Borrowed(REDACTED) };
-            if let Cow::Owned(redacted) = regex.replace_all(&text, rule.replacement) {
-                text = Cow::Owned(redacted);
-            }
+            found.append(&mut rule.stretches(text));
         }
-        let Some(regex) = self.assigned.regex() else { return Cow::Borrowed(REDACTED) };
-        match assigned::without(&text, regex) {
-            Cow::Owned(redacted) => Cow::Owned(redacted),
-            Cow::Borrowed(_) => text,
-        }
+        found.sort_unstable_by_key(|stretch| stretch.start);
+        found.dedup_by(|next, last| {
+            let meets = next.start <= last.end;
+            if meets {
+                last.end = last.end.max(next.end);
+            }
+            meets
+        });
+        found
     }
 
     /// The text of an error that a call carries, likewise. One that was cut may end in half a
@@ -179,12 +132,17 @@ impl Redactor {
 
     /// Whether whatever stands under this name is a secret.
     pub(crate) fn is_secret(name: &str) -> bool {
-        let name: String =
-            name.chars().flat_map(char::to_lowercase).filter(|c| c.is_alphanumeric()).collect();
-        // `password2`, `apiKeyValue`, `token_hash`
-        let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let name = TAILS.iter().find_map(|tail| name.strip_suffix(tail)).unwrap_or(name);
-        NAMES.contains(&name) || ENDS.iter().any(|end| name.ends_with(end))
+        names::is_secret(name)
+    }
+
+    /// Whether a member of this name tells of what its sibling, [`Self::is_value`], is a value.
+    pub(crate) fn is_label(name: &str) -> bool {
+        names::is_label(name)
+    }
+
+    /// Whether a member of this name holds what its sibling, [`Self::is_label`], names.
+    pub(crate) fn is_value(name: &str) -> bool {
+        names::is_value(name)
     }
 
     /// Whether this JSON under such a name is none: how many there are.

@@ -44,6 +44,19 @@ fn names_of_secrets_are_known_however_they_are_spelled() {
         "user_pass",
         "pass",
         "passcode",
+        "creds",
+        "sshKey",
+        "authorizationHeader",
+        "passwordConfirmation",
+        "master_key",
+        "pin",
+        "otp",
+        "totp",
+        "mfa_code",
+        "cvv",
+        "cvc",
+        "DB_PASS",
+        "userCreds",
     ] {
         assert!(Redactor::is_secret(name), "{name}");
     }
@@ -58,6 +71,11 @@ fn names_of_secrets_are_known_however_they_are_spelled() {
         "tokenizer",
         "secretary",
         "keyboard",
+        "nextPageToken",
+        "page_token",
+        "progressToken",
+        "cursor",
+        "mapping",
         "",
     ] {
         assert!(!Redactor::is_secret(name), "{name}");
@@ -85,6 +103,12 @@ fn shapes_of_secrets_are_known() {
         "GOCSPX-abcdefghij0123456789abcdefgh",
         "sq0atp-abcdefghij0123456789ab",
         "123456789:abcdefghij0123456789ABCDEFGHIJ_-abc",
+        "whsec_abcdefghij0123456789abcdefghij",
+        "dckr_pat_abcdefghij0123456789abcdefg",
+        "lin_api_abcdefghij0123456789abcdefghij0123456789",
+        "NRAK-ABCDEFGHIJ0123456789ABCDEFG",
+        "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ",
+        concat!("MTIzNDU2Nzg5MDEyMzQ1Njc4", ".GabcDE.", "abcdefghijklmnopqrstuvwxyz0123456789AB"),
         "hooks.slack.com/services/T00000000/B00000000/abcdefghij0123456789abcd",
     ] {
         assert_eq!(redacted(secret), REDACTED);
@@ -135,7 +159,7 @@ fn a_secret_ends_where_its_quote_bracket_or_word_ends() {
         ("password='cut off in the", "password='[REDACTED]"),
         ("pwd=a;b x", "pwd=[REDACTED] x"),
         ("password=a&b x", "password=[REDACTED] x"),
-        (r#"password=a&token="b SECRET" x"#, r#"password=[REDACTED]" x"#),
+        (r#"password=a&token="b SECRET" x"#, "password=[REDACTED] x"),
         ("Authorization: ApiKey SECRET x", "Authorization: ApiKey [REDACTED] x"),
         ("Authorization: Odd SECRET\nHost: h", "Authorization: [REDACTED]\nHost: h"),
         ("passwordHash: SECRET x", "passwordHash: [REDACTED] x"),
@@ -146,6 +170,60 @@ fn a_secret_ends_where_its_quote_bracket_or_word_ends() {
         ("curl -u user:SECRET https://h/", "curl -u user:[REDACTED] https://h/"),
     ] {
         assert_eq!(redacted(text), expected);
+    }
+}
+
+#[test]
+fn a_secret_is_found_in_whatever_notation() {
+    for text in [
+        r#"{"key":"X-Api-Key","value":"SECRET"}"#,
+        r#"said: [{"name":"password","value":"SECRET"}]"#,
+        r#"{"value":"SECRET","type":"x","name":"password"}"#,
+        r#"{"name":"password","meta":{"name":"}"},"val":"SECRET"}"#,
+        r#"{"variable":"DB_PASS","value":"SECRET"}"#,
+        r#"{"label":"pin","val":"SECRET"}"#,
+        r#"{"body":"{\"key\":\"X-Api-Key\",\"value\":\"SECRET\"}"}"#,
+        r#"["curl","-u","user:SECRET"]"#,
+        "curl -v -uuser:SECRET https://h/",
+        "-uuser:SECRET",
+        "mysql -h db -pSECRET",
+        "sshpass -p SECRET ssh h",
+        r#"["x","--password","SECRET SECRET"]"#,
+        r#"{"pass\u0077ord":"SECRET"}"#,
+        r#"{\"pass\\u0077ord\":\"SECRET\"}"#,
+        r#"("password", "a SECRET")"#,
+        r#"[("authorization", "Bearer SECRET")]"#,
+        r#"Config { password: Some("a SECRET"), n: 1 }"#,
+        r#"Config { password: Secret { inner: "a SECRET" } }"#,
+        r#"Password("a SECRET")"#,
+        "PASSWORDS=(a SECRET)",
+        r#"declare -A c=(["password"]="a SECRET")"#,
+        "user: x\npassword: |\n  a\n  SECRET\nn: 1",
+        "user: x\npassword: >-\n  a\n\n  SECRET\nn: 1",
+        "user: x\npassword: a plain SECRET\nn: 1",
+        "env:\n  - name: DB_PASS\n    value: SECRET\n",
+        r#"{"file":"user: x\npassword: |\n  a\n  SECRET\nn: 1"}"#,
+        "<password>a SECRET</password>",
+        r#"<c:password type="x">a SECRET</c:password>"#,
+        "<password>SECRET",
+        r#"<add key="password" value="SECRET"/>"#,
+        r#"<property name="password">SECRET</property>"#,
+        "<property><name>password</name><value>SECRET</value></property>",
+        "<key>password</key><string>SECRET</string>",
+        r#"<user password="a SECRET"/>"#,
+        "the password is SECRET",
+        "the password is 'correct SECRET'",
+        "token is: abcSECRET1.",
+        "-H 'Cookie: a=b; c=SECRET' https://h/",
+        "spring.datasource.password=SECRET",
+        r#"password == "SECRET""#,
+        r#"{"n":1,"password":12345SECRET"#,
+        "Authorization: Digest username=\"a\", response=\"SECRET\"",
+        "//registry.npmjs.org/:_authToken=SECRET",
+    ] {
+        let found = redacted(text);
+        assert!(!found.contains("SECRET") && found.contains(REDACTED), "{text}\n{found}");
+        assert_eq!(redacted(&found), found, "{text}");
     }
 }
 
@@ -164,6 +242,21 @@ fn ordinary_text_passes_unchanged() {
         "get -u https://h/",
         "task-force-for-something-long",
         "the bearer",
+        "bearer of news",
+        "the password is required, the token was revoked, a secret is missing",
+        r#"{"nextPageToken":"abc123","page_token":"CAUQAA","cursor":"b2Zmc2V0OjEw"}"#,
+        "nextPageToken: CAUQAA",
+        "grep -u a:b",
+        "python -u script.py:12",
+        r#"["python","-u","script.py:12"]"#,
+        "if token == expected:",
+        "Token::new(x) != token",
+        "login <token> [--flag]",
+        "user: x\npassword:\nport: 12",
+        r#"["username","password"]"#,
+        r#"{"name":"city","value":"Paris"}"#,
+        "it's the users' 5\" disk: don't",
+        r#"{"a":"C:\new\table","b":"line\nline"}"#,
         "Grüße aus Köln",
     ] {
         assert_eq!(redacted(text), text);
@@ -172,8 +265,35 @@ fn ordinary_text_passes_unchanged() {
 
 #[test]
 fn a_flood_of_names_costs_no_more_than_its_length() {
-    for flood in ["token=", "token=\"\"", "?token=&", "token='", "tokens=1,", "--token ", "token=["]
-    {
+    for flood in [
+        "token=",
+        "token=\"\"",
+        "?token=&",
+        "token='",
+        "tokens=1,",
+        "--token ",
+        "token=[",
+        "(\"token\", ",
+        "[\"token\",[",
+        "<token>",
+        "<name><value>",
+        "{\"value\":[",
+        "{\"name\":{",
+        "token:\n ",
+        "- name: token\n  value: ",
+        "\"\\",
+        "\\\"token\\\":",
+        "'\\'",
+        "password is ",
+        "-u a",
+        "token\\",
+        "token: a\n",
+        "key=\"",
+        "--user a:",
+        "token (",
+        "\"token\" ",
+        "token      ",
+    ] {
         // Minutes, were each name to look at all that follows.
         redacted(&flood.repeat(30_000));
     }
@@ -195,4 +315,69 @@ proptest! {
         let marked = redacted(&format!("{before}{secret}{after}"));
         prop_assert!(!marked.contains(&secret), "{}", marked);
     }
+
+    #[test]
+    fn no_notation_hides_a_secret(
+        name in prop::sample::select(&["password", "apiKey", "X-Api-Key", "DB_PASS", "client_secret", "github.token", "authorizationHeader", "otp"][..]),
+        secret in "[a-z]{3}[A-Z]{3}[0-9]{3}[a-zA-Z0-9!%+/]{0,8}Z",
+        notation in 0..NOTATIONS.len(),
+        before in "([a-z ,.]{0,20}\n)?",
+        after in "(\n[a-z .,]{0,20})?",
+        strings in 0..4,
+    ) {
+        let mut text = NOTATIONS[notation].replace("NAME", name).replace("VALUE", &secret);
+        text = format!("{before}{text}{after}");
+        for _ in 0..strings {
+            text = serde_json::json!({ "n": 1, "body": text }).to_string();
+        }
+        let marked = redacted(&text);
+        prop_assert!(!marked.contains(&secret), "{}\n{}", text, marked);
+        prop_assert!(marked.contains(REDACTED));
+        prop_assert_eq!(redacted(&marked), marked);
+    }
+
+    #[test]
+    fn no_text_is_too_odd(parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..24)) {
+        let text = parts.concat();
+        let marked = redacted(&text);
+        prop_assert!(marked.len() <= text.len() * 4 + REDACTED.len());
+    }
 }
+
+/// Ways in which a secret is written under its name.
+const NOTATIONS: [&str; 27] = [
+    r#"{"NAME":"VALUE"}"#,
+    r#"{"a": [{"b": {"NAME": ["VALUE"]}}]}"#,
+    r#"{"name": "NAME", "value": "VALUE"}"#,
+    r#"{"value": "VALUE", "key": "NAME"}"#,
+    r#"["NAME", "VALUE"]"#,
+    "{'NAME': 'VALUE', 'n': 1}",
+    "('NAME', 'VALUE')",
+    "NAME='a VALUE'",
+    "NAME: VALUE",
+    "n: 1\nNAME: a VALUE",
+    "NAME: |\n  a\n  VALUE",
+    "NAME:\n  VALUE",
+    "- name: NAME\n  value: VALUE",
+    "NAME=VALUE",
+    "export NAME=VALUE",
+    "NAME = \"VALUE\"",
+    "https://h/p?a=1&NAME=VALUE&b=2",
+    "run --NAME VALUE -v",
+    "run --NAME=VALUE -v",
+    r#"["run", "--NAME", "VALUE"]"#,
+    "<NAME>VALUE</NAME>",
+    r#"<a NAME="VALUE"/>"#,
+    r#"<add key="NAME" value="VALUE"/>"#,
+    r#"Config { NAME: "a VALUE", n: 1 }"#,
+    r#"Config { NAME: Some("a VALUE") }"#,
+    r#"{"NAME": Some("a VALUE")}"#,
+    "the NAME is VALUE.",
+];
+
+/// What texts with secrets are made of.
+const PARTS: [&str; 30] = [
+    "password", "token", "=", ": ", ":", "\"", "'", "\\\"", "\\n", "\n", "  ", " ", "{", "}", "[",
+    "]", "(", ")", ",", ";", "&", "abc1", "name", "value", "Bearer ", "--token ", "<token>", "</",
+    "cookie", "|\n",
+];

@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::sink::redact::{REDACTED, Redactor};
+use crate::sink::redact::{Command, REDACTED, Redactor};
 
 /// Levels below which nothing is reported: protobuf readers allow 100 nested messages by
 /// default, of which a level of a `Struct` takes three.
@@ -22,8 +22,6 @@ const TOO_DEEP: &str = "[TOO DEEP]";
 const UNREADABLE: &str = "[UNREADABLE]";
 /// Integers up to here are exact as doubles.
 const EXACT: i64 = 1 << 53;
-/// Members that name what the member `value` beside them is.
-const LABELS: [&str; 3] = ["name", "key", "header"];
 
 /// How to read arguments; as they are without a redactor.
 pub(super) struct Parameters<'r> {
@@ -64,15 +62,15 @@ impl Parameters<'_> {
 
     fn object(&self, members: &[(Cow<'_, str>, &RawValue)], depth: usize) -> Kind {
         // `{"name": "Authorization", "value": "…"}`
-        let labelled = members.iter().any(|(name, value)| {
-            LABELS.contains(&name.to_ascii_lowercase().as_str()) && self.is_secret_name(value)
-        });
+        let labelled = members
+            .iter()
+            .any(|(name, value)| Redactor::is_label(name) && self.is_secret_name(value));
         let fields: BTreeMap<_, _> = members
             .iter()
             .map(|(name, value)| {
                 let json = value.get().trim_ascii();
                 let named = self.is_secret(name) && !Redactor::is_count(name, json);
-                let secret = named || (labelled && name.eq_ignore_ascii_case("value"));
+                let secret = named || (labelled && Redactor::is_value(name));
                 let value = if secret { redacted() } else { self.value(json, depth + 1) };
                 (self.text(name), value)
             })
@@ -82,15 +80,19 @@ impl Parameters<'_> {
 
     fn array(&self, items: &[&RawValue], depth: usize) -> Kind {
         // `["Authorization", "…"]` and `["--password", "…"]`
-        let follows_name = |at: usize| {
-            let before = at.checked_sub(1).map(|before| items[before]);
-            before.is_some_and(|before| {
-                (items.len() == 2 || before.get().starts_with(r#""-"#))
-                    && self.is_secret_name(before)
-            })
-        };
+        let mut command = Command::default();
         let values = items.iter().enumerate().map(|(at, item)| {
-            if follows_name(at) { redacted() } else { self.value(item.get(), depth + 1) }
+            let pair = items.len() == 2 && at == 1 && self.is_secret_name(items[0]);
+            let begin = self.redactor.and_then(|_| command.secret_in(&word(item)));
+            match begin {
+                _ if pair => redacted(),
+                Some(0) => redacted(),
+                // What is before a secret in its word is a flag or a user.
+                Some(begin) => {
+                    Value { kind: Some(text(&format!("{}{REDACTED}", &word(item)[..begin]))) }
+                }
+                None => self.value(item.get(), depth + 1),
+            }
         });
         Kind::ListValue(ListValue { values: values.collect() })
     }
@@ -144,6 +146,11 @@ fn text(text: &str) -> Kind {
 
 fn redacted() -> Value {
     Value { kind: Some(text(REDACTED)) }
+}
+
+/// A string as it stands for; anything else as it is.
+fn word(json: &RawValue) -> Cow<'_, str> {
+    serde_json::from_str(json.get()).unwrap_or(Cow::Borrowed(json.get()))
 }
 
 /// A number as a double where that says the same, and as text where digits would be lost.

@@ -203,6 +203,10 @@ fn secrets_are_found_by_their_name_at_every_depth() {
         r#"{"headers":[["Cookie","hunter2"]]}"#,
         r#"{"tokens":["hunter2"]}"#,
         r#"{"args":["run","--password","hunter2","x"]}"#,
+        r#"{"env":[{"variable":"DB_PASS","val":"hunter2"}]}"#,
+        r#"{"args":["curl","-u","user:hunter2"]}"#,
+        r#"{"args":["mysql","-phunter2"]}"#,
+        r#"{"json":"{\"key\":\"X-Api-Key\",\"value\":\"hunter2\"}"}"#,
         r#"{"json":"{\"password\":\"hunter2\"}"}"#,
         r#"{"url":"https://h/?access_token=hunter2"}"#,
     ] {
@@ -210,6 +214,13 @@ fn secrets_are_found_by_their_name_at_every_depth() {
         assert!(!parameters.contains("hunter2") && parameters.contains(REDACTED), "{parameters}");
         assert!(parameter(Capture::Full, json).to_string().contains("hunter2"));
     }
+}
+
+#[test]
+fn a_place_in_a_list_is_no_secret() {
+    let json = r#"{"nextPageToken":"abc","page_token":"def","args":["python","-u","a.py:12"]}"#;
+    let parameters = parameter(Capture::Redacted, json);
+    assert_eq!(parameters, serde_json::from_str::<serde_json::Value>(json).unwrap());
 }
 
 #[test]
