@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::faults::{Ends, PATIENCE, assert_settled, by};
 
+mod lines;
 mod modern;
 mod programs;
 mod real;
@@ -172,22 +173,35 @@ impl Stream {
         Self { status, body: response.into_body(), text: String::new(), last: None }
     }
 
-    /// The data of the next event; none at the end.
+    /// Where to POST, as the first event says.
+    async fn endpoint(&mut self) -> String {
+        let event = self.event().await.expect("an event");
+        event.strip_prefix("event: endpoint\ndata: ").expect("an endpoint").to_owned()
+    }
+
+    /// The data of the next message; none at the end.
     async fn next(&mut self) -> Option<String> {
+        loop {
+            let event = self.event().await?;
+            let mut message = &*event;
+            if let Some((id, rest)) =
+                message.strip_prefix("id: ").and_then(|it| it.split_once('\n'))
+            {
+                self.last = Some(id.to_owned());
+                message = rest;
+            }
+            if let Some(data) = message.strip_prefix("event: message\ndata: ") {
+                return Some(data.to_owned());
+            }
+        }
+    }
+
+    /// The next event; none at the end.
+    async fn event(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let event: String = self.text.drain(..end + 2).collect();
-                let mut message = &event[..end];
-                if let Some((id, rest)) =
-                    message.strip_prefix("id: ").and_then(|it| it.split_once('\n'))
-                {
-                    self.last = Some(id.to_owned());
-                    message = rest;
-                }
-                if let Some(data) = message.strip_prefix("event: message\ndata: ") {
-                    return Some(data.to_owned());
-                }
-                continue;
+                return Some(event[..end].to_owned());
             }
             let frame = timeout(PATIENCE, self.body.frame()).await.expect("an event")?;
             let data = frame.expect("a stream that is not cut").into_data().expect("data");

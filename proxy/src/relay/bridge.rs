@@ -37,6 +37,7 @@ mod batch;
 mod cors;
 pub mod counters;
 mod exchange;
+mod line;
 mod mirrored;
 mod modern;
 mod objection;
@@ -189,7 +190,7 @@ async fn watch(launcher: &Arc<Launcher>, health: &Health) {
 
 /// Starts a program that no client has asked for, and sees whether it answers.
 async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
-    let opening = Arc::clone(launcher).open(None, Ended::Probe).await;
+    let opening = Arc::clone(launcher).open(false, None, Ended::Probe).await;
     let opening = opening.map_err(|error| error.to_string())?;
     let question = json!({
         "jsonrpc": "2.0",

@@ -1,6 +1,8 @@
 //! Real clients over HTTP with real servers that know nothing but standard input and output,
 //! and the official suite.
 
+use std::net::SocketAddr;
+
 use mcpulse_tests::{
     Client, Proxy, Receiver, Server, Tools,
     client::Target,
@@ -18,6 +20,15 @@ use crate::{
 
 /// One session without the proxy and one over HTTP.
 async fn check(client: Client, server: Server) {
+    check_at(client, server, |address| Target::Http(format!("http://{address}/mcp"))).await;
+}
+
+/// The same over the first HTTP transport.
+async fn check_line(client: Client, server: Server) {
+    check_at(client, server, |address| Target::Sse(format!("http://{address}/sse"))).await;
+}
+
+async fn check_at(client: Client, server: Server, target: fn(SocketAddr) -> Target) {
     let Some(tools) = tools([client.part(), server.part()]) else { return };
     let directory = TempDir::new().expect("a directory");
     server.prepare(directory.path());
@@ -39,7 +50,7 @@ async fn check(client: Client, server: Server) {
     let command = behind.wrap(&server.command(tools, directory.path()));
     let args = flags.chain(listeners).map(str::to_owned).chain(command.clone());
     let proxy = Proxy::start(args);
-    let target = Target::Http(format!("http://{}/mcp", proxy.address().await));
+    let target = target(proxy.address().await);
     let session = client.hold(tools, &target, &calls).await;
     assert_eq!(comparable(session.outcomes(), directory.path()), direct);
 
@@ -57,15 +68,22 @@ async fn check(client: Client, server: Server) {
 }
 
 macro_rules! sessions {
-    ($($name:ident: $client:ident, $server:ident;)*) => {$(
+    ($check:ident: $($name:ident: $client:ident, $server:ident;)*) => {$(
         #[tokio::test]
         async fn $name() {
-            check(Client::$client, Server::$server).await;
+            $check(Client::$client, Server::$server).await;
         }
     )*};
 }
 
-sessions! {
+sessions! { check_line:
+    line_of_mcp1_and_everything: Mcp1, Everything;
+    line_of_mcp2_and_time: Mcp2, Time;
+    line_of_sdk1_and_go_conformance: Sdk1, GoConformance;
+    line_of_client2_and_mcp2: Client2, Mcp2;
+}
+
+sessions! { check:
     mcp1_and_everything: Mcp1, Everything;
     mcp1_and_go_everything: Mcp1, GoEverything;
     mcp2_and_memory: Mcp2, Memory;

@@ -16,6 +16,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, ORIGIN, RETRY_AFTER},
     request::Parts,
+    uri::PathAndQuery,
 };
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -24,6 +25,7 @@ use super::{
     accepts::{self, Accepts},
     cors,
     counters::Ended,
+    line,
     modern::is_modern,
     objection::{RETRY, faulty, missing, not_of_this_era, refused, stray},
     outbox::Inbox,
@@ -88,11 +90,15 @@ impl Answering for Exchanges {
         if let Err(refusal) = admitted {
             return self.refuse(&refusal);
         }
+        let allowed = allowed(&parts);
         let origin = parts.headers.get(ORIGIN).cloned();
         let mut response = match cors::preflight(&parts) {
             Some(response) => response,
             None => self.answer(parts, body).await,
         };
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
         if let Some(origin) = origin {
             cors::allow(origin, response.headers_mut());
         }
@@ -121,8 +127,13 @@ impl Exchanges {
             Ok(text) => text,
             Err(why) => return self.interrupted(why, answer),
         };
-        if parts.method == Method::POST {
-            return self.post(&parts.headers, text, answer).await;
+        match parts.uri.path() {
+            line::STREAM => return self.open_line(answer).await,
+            line::MESSAGES => return self.say_on_line(&parts.uri, text, answer).await,
+            _ if parts.method == Method::POST => {
+                return self.post(&parts.headers, text, answer).await;
+            }
+            _ => {}
         }
         match self.session(&parts.headers) {
             Ok(Some(session)) if parts.method == Method::GET => {
@@ -143,22 +154,20 @@ impl Exchanges {
     fn check(&self, parts: &Parts, body: &Incoming) -> Result<(), Refusal> {
         self.guard.authorize(parts)?;
         let refuse = |status, reason, message: &str| Err(Refusal::new(status, reason, message));
-        if parts.uri.path() != PATH {
-            return refuse(StatusCode::NOT_FOUND, "path", "the server is at /mcp");
+        if ![PATH, line::STREAM, line::MESSAGES].contains(&parts.uri.path()) {
+            let message = "the server is at /mcp, for clients of 2024-11-05 at /sse";
+            return refuse(StatusCode::NOT_FOUND, "path", message);
+        }
+        let allowed = allowed(parts);
+        if allowed.split(", ").all(|method| parts.method != method) {
+            let message = format!("the methods here are {allowed}");
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "method", &message);
         }
         let accepts = Accepts::of(&parts.headers);
         let takes = match parts.method {
             Method::POST => accepts.json || accepts.events,
-            Method::GET | Method::DELETE if is_modern(&parts.headers) => {
-                let message = "this protocol revision has no sessions; use POST";
-                return refuse(StatusCode::METHOD_NOT_ALLOWED, "method", message);
-            }
             Method::GET => accepts.events,
-            Method::DELETE => true,
-            _ => {
-                let message = "use POST, GET or DELETE";
-                return refuse(StatusCode::METHOD_NOT_ALLOWED, "method", message);
-            }
+            _ => true,
         };
         if !takes {
             let message = "accept application/json and text/event-stream, for a GET the latter";
@@ -178,12 +187,14 @@ impl Exchanges {
     fn observe(&self, parts: &Parts) -> (Probe, Probe) {
         // In memory of its own: a stream may stay open for hours.
         let stated = |name| HeaderValue::from_bytes(parts.headers.get(name)?.as_bytes()).ok();
+        let is_line = parts.uri.path() != PATH;
+        let target = PathAndQuery::from_static(PATH);
         let exchange = Exchange {
             method: parts.method.clone(),
-            target: http::uri::PathAndQuery::from_static(PATH),
-            session: stated(SESSION_ID),
+            target: if is_line { line::target(&parts.uri) } else { target },
+            session: stated(SESSION_ID).filter(|_| !is_line),
             protocol_version: stated(PROTOCOL_VERSION),
-            transport: HttpTransport::Streamable,
+            transport: if is_line { HttpTransport::LegacySse } else { HttpTransport::Streamable },
         };
         self.tap.open(Arc::clone(&self.launcher.server_id), StreamKind::Exchange(exchange))
     }
@@ -195,7 +206,7 @@ impl Exchanges {
     ) -> Result<Option<Arc<Session>>, NoSuchSession> {
         let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
         let session = id.to_str().ok().and_then(|id| self.launcher.sessions.find(id));
-        session.map(Some).ok_or(NoSuchSession)
+        session.filter(|session| !session.is_line).map(Some).ok_or(NoSuchSession)
     }
 
     async fn post(&self, headers: &HeaderMap, text: BytesMut, answer: Answer) -> Response<Reply> {
@@ -245,7 +256,7 @@ impl Exchanges {
         match self.first(&mut inbox, patience).await {
             Some(First::Answer(text, _)) => given(StatusCode::OK, text, accepts, None, answer),
             Some(First::Other(piece)) => {
-                let begin = knows_beginnings(headers).then_some(begin);
+                let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
                 Events::of_request(piece, inbox, id, answer).begin_with(begin).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
@@ -259,21 +270,15 @@ impl Exchanges {
         said: Said,
         id: Id,
         accepts: Accepts,
-        mut answer: Answer,
+        answer: Answer,
     ) -> Response<Reply> {
         let Some(room) = self.launcher.sessions.room() else {
-            answer.end(End::Refused);
-            self.counters.count_refused("sessions");
-            let message = "there are as many sessions as this proxy serves; try again later";
-            let body = reply::error(Some(&id.to_string()), INTERNAL, message);
-            let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-            response.headers_mut().insert(RETRY_AFTER, RETRY);
-            return response;
+            return self.full(Some(&id), answer);
         };
-        let opened = Arc::clone(&self.launcher).open(Some(room), Ended::Uninitialized).await;
+        let opened = Arc::clone(&self.launcher).open(false, Some(room), Ended::Uninitialized).await;
         let opening = match opened {
             Ok(opening) => opening,
-            Err(error) => return self.unstarted(&error, &id, answer),
+            Err(error) => return self.unstarted(&error, Some(&id), answer),
         };
         let first = match opening.session().ask(said, false).await {
             Ok((mut inbox, _)) => self.first(&mut inbox, None).await,
@@ -282,8 +287,9 @@ impl Exchanges {
         match first {
             Some(First::Answer(text, error)) => {
                 self.health.rise();
-                let session = error.is_none().then(|| opening.keep(&text));
+                let session = error.is_none().then(|| opening.keep());
                 if let Some(session) = &session {
+                    session.initialized(&text);
                     self.launcher.sessions.insert(Arc::clone(session));
                 }
                 let name = session.as_ref().map(|session| session.id.as_str());
@@ -305,11 +311,13 @@ impl Exchanges {
             Ok(listened) => listened,
             Err(unheard) => return refused(unheard, None, answer),
         };
-        let events = match id {
-            Some(id) => Events::of_request(None, inbox, id, answer),
-            None => Events::of_client(inbox, answer, self.shutdown.clone()),
+        let events = if let Some(id) = id {
+            Events::of_request(None, inbox, id, answer)
+        } else {
+            let shutdown = self.shutdown.clone();
+            Events::of_client(inbox, answer).until(async move { shutdown.begun().await })
         };
-        let begin = knows_beginnings(headers).then_some(begin);
+        let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
         events.begin_with(begin).response(None)
     }
 
@@ -330,18 +338,29 @@ impl Exchanges {
         }
     }
 
+    /// There is no room for another session.
+    pub(super) fn full(&self, id: Option<&Id>, mut answer: Answer) -> Response<Reply> {
+        answer.end(End::Refused);
+        self.counters.count_refused("sessions");
+        let message = "there are as many sessions as this proxy serves; try again later";
+        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
+        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+        response.headers_mut().insert(RETRY_AFTER, RETRY);
+        response
+    }
+
     /// There is no program to ask.
     pub(super) fn unstarted(
         &self,
         error: &StartError,
-        id: &Id,
+        id: Option<&Id>,
         mut answer: Answer,
     ) -> Response<Reply> {
         self.health.fall(error);
         self.counters.count_failed(Failed::Connect);
         answer.end(End::Unreachable);
         let message = "the server cannot be started; the proxy's log says why";
-        let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
         reply::unseen(StatusCode::BAD_GATEWAY, body)
     }
 
@@ -361,12 +380,7 @@ impl Exchanges {
 
     fn refuse(&self, refusal: &Refusal) -> Response<Reply> {
         self.counters.count_refused(refusal.reason);
-        let mut response = refusal.response().map(Reply::Whole);
-        if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
-            let methods = HeaderValue::from_static("GET, POST, DELETE");
-            response.headers_mut().insert(ALLOW, methods);
-        }
-        response
+        refusal.response().map(Reply::Whole)
     }
 
     fn too_large(&self) -> Refusal {
@@ -389,6 +403,16 @@ impl Exchanges {
                 self.refuse(&Refusal::new(status, "body_stalled", "the body stopped coming"))
             }
         }
+    }
+}
+
+/// The methods of a path. A revision without sessions has but one.
+fn allowed(parts: &Parts) -> &'static str {
+    match parts.uri.path() {
+        line::STREAM => "GET",
+        line::MESSAGES => "POST",
+        _ if is_modern(&parts.headers) => "POST",
+        _ => "GET, POST, DELETE",
     }
 }
 

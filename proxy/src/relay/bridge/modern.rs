@@ -106,7 +106,9 @@ impl Exchanges {
                 let events = Events::of_request(piece, inbox, id, answer);
                 // Nobody knows when a subscription is answered.
                 let listens = said.gist.is(method::LISTEN);
-                let events = if listens { events.until(self.shutdown.clone()) } else { events };
+                let shutdown = self.shutdown.clone();
+                let begun = async move { shutdown.begun().await };
+                let events = if listens { events.until(begun) } else { events };
                 events.response(None)
             }
             // A server of the other era may end instead of saying that it does not know this.
@@ -126,7 +128,7 @@ impl Exchanges {
         mut answer: Answer,
     ) -> Response<Reply> {
         match why {
-            Unavailable::Unstarted(error) => self.unstarted(&error, id, answer),
+            Unavailable::Unstarted(error) => self.unstarted(&error, Some(id), answer),
             Unavailable::Paused { mute: true, .. } if said.gist.is(method::DISCOVER) => {
                 not_of_this_era(id, answer)
             }

@@ -38,6 +38,8 @@ pub(super) enum Weight {
     /// The client waits for this answer; the last message of its stream. The code, if it is an
     /// error.
     Answer(Option<i64>),
+    /// One of many answers of a stream that has them all.
+    AnswerAmong,
 }
 
 impl Weight {

@@ -91,10 +91,9 @@ impl Opening {
         &self.session
     }
 
-    /// It was initialized, with this answer, and goes on.
-    pub(super) fn keep(mut self, answer: &[u8]) -> Arc<Session> {
+    /// It was initialized and goes on.
+    pub(super) fn keep(mut self) -> Arc<Session> {
         self.otherwise = None;
-        self.session.initialized(answer);
         Arc::clone(&self.session)
     }
 }
@@ -109,9 +108,10 @@ impl Drop for Opening {
 
 impl Launcher {
     /// Starts a program for a new session, which holds `room` until the program has ended. One
-    /// that is not kept ends for the reason `otherwise`.
+    /// that is not kept ends for the reason `otherwise`. For `is_line` see [`Session`].
     pub(super) async fn open(
         self: Arc<Self>,
+        is_line: bool,
         room: Option<OwnedSemaphorePermit>,
         otherwise: Ended,
     ) -> Result<Opening, StartError> {
@@ -127,7 +127,7 @@ impl Launcher {
         let counters = Arc::clone(&self.counters);
         let begin = move |lines| {
             counters.count_begun();
-            Session::new(id, tag, lines, counters)
+            Session::new(id, tag, is_line, lines, counters)
         };
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = async move {

@@ -28,7 +28,6 @@ use crate::{
     jsonrpc::Id,
     relay::http::download::Answer,
     scan::Scanner,
-    shutdown::Shutdown,
     traffic::{BodyKind, End, ResponseHead},
 };
 
@@ -159,8 +158,8 @@ pub(super) const PATIENCE: Duration = SIGN_OF_LIFE;
 
 /// A stream of events: the messages of an inbox, and signs of life.
 pub(super) struct Events {
-    /// The event with which it begins, so that it can be gone on with before anything was said.
-    begin: Option<EventId>,
+    /// The event with which it begins.
+    begin: Option<Bytes>,
     /// What was taken out of the inbox already.
     first: Option<Piece>,
     inbox: Inbox,
@@ -186,20 +185,19 @@ impl Events {
         Self::new(Some(piece), inbox, answer)
     }
 
-    /// A stream of the client's own, until the shutdown begins.
-    pub(super) fn of_client(inbox: Inbox, answer: Answer, shutdown: Shutdown) -> Self {
-        Self::new(None, inbox, answer).until(shutdown)
+    /// A stream of the client's own.
+    pub(super) fn of_client(inbox: Inbox, answer: Answer) -> Self {
+        Self::new(None, inbox, answer)
     }
 
     /// The same, beginning with this event.
-    pub(super) fn begin_with(self, begin: Option<EventId>) -> Self {
+    pub(super) fn begin_with(self, begin: Option<Bytes>) -> Self {
         Self { begin, ..self }
     }
 
-    /// The same, no longer than until the shutdown begins.
-    pub(super) fn until(mut self, shutdown: Shutdown) -> Self {
-        self.over = Some(Box::pin(async move { shutdown.begun().await }));
-        self
+    /// The same, no longer than until this completes.
+    pub(super) fn until(self, over: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { over: Some(Box::pin(over)), ..self }
     }
 
     fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
@@ -232,8 +230,7 @@ impl Events {
         if self.done {
             return Poll::Ready(None);
         }
-        if let Some(id) = self.begin.take() {
-            let begin = Bytes::from(format!("id: {id}\nretry: {RETRY}\ndata:\n\n"));
+        if let Some(begin) = self.begin.take() {
             self.answer.data(&begin);
             return Poll::Ready(Some(Ok(begin)));
         }
@@ -246,7 +243,7 @@ impl Events {
                 self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
                 let event = event(&piece.text, piece.event);
                 self.answer.data(&event);
-                if matches!(piece.weight, Weight::Answer(_)) {
+                if self.id.is_some() && matches!(piece.weight, Weight::Answer(_)) {
                     self.finish(End::Clean);
                 }
                 return Poll::Ready(Some(Ok(event)));
@@ -295,6 +292,16 @@ impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// An event that says nothing, so that a stream can be gone on with before anything was said.
+pub(super) fn beginning(id: EventId) -> Bytes {
+    Bytes::from(format!("id: {id}\nretry: {RETRY}\ndata:\n\n"))
+}
+
+/// The event that says where to POST (2024-11-05).
+pub(super) fn endpoint(target: &str) -> Bytes {
+    Bytes::from(format!("event: endpoint\ndata: {target}\n\n"))
 }
 
 fn event(text: &[u8], id: Option<EventId>) -> Bytes {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,6 +42,10 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What the log and the reports know it by.
     pub(super) tag: Arc<str>,
+    /// All that its program says goes to the one stream of its client (2024-11-05).
+    pub(super) is_line: bool,
+    /// Requests on such a stream that the program has not answered.
+    owed: watch::Sender<usize>,
     state: Mutex<State>,
     over: CancellationToken,
     counters: Arc<Counters>,
@@ -99,6 +106,7 @@ impl Session {
     pub(super) fn new(
         id: String,
         tag: Arc<str>,
+        is_line: bool,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -113,12 +121,16 @@ impl Session {
             input: Some(input),
             used: Instant::now(),
         };
-        Self { id, tag, state: Mutex::new(state), over: CancellationToken::new(), counters }
+        let (owed, over) = (watch::Sender::new(0), CancellationToken::new());
+        Self { id, tag, is_line, owed, state: Mutex::new(state), over, counters }
     }
 
-    /// Passes on what wants no answer.
+    /// Passes on what wants no answer, or one that comes on the stream of the client.
     pub(super) async fn tell(&self, said: Said) -> Result<(), Unheard> {
         let input = self.input()?;
+        if matches!(said.gist.kind, Kind::Request(_)) {
+            self.owed.send_modify(|owed| *owed += 1);
+        }
         input.send(said.line).await.map_err(|_| Unheard::Over)
     }
 
@@ -201,6 +213,12 @@ impl Session {
         self.lock().batches
     }
 
+    /// Completes when the program owes no answer that would come on the stream of the client.
+    pub(super) async fn owes_nothing(&self) {
+        // It cannot fail: this sender is alive while it is borrowed.
+        let _ = self.owed.subscribe().wait_for(|owed| *owed == 0).await;
+    }
+
     /// Whether it has ended.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_cancelled()
@@ -256,7 +274,11 @@ impl Audience for Session {
     }
 
     fn hear(&self, text: Bytes, gist: &Gist) -> bool {
-        let Some(weight) = Weight::of(gist) else { return false };
+        let Some(mut weight) = Weight::of(gist) else { return false };
+        if self.is_line && matches!(weight, Weight::Answer(_)) {
+            weight = Weight::AnswerAmong;
+            self.owed.send_modify(|owed| *owed = owed.saturating_sub(1));
+        }
         let mut state = self.lock();
         if state.input.is_none() {
             // Whoever waited has been told that nothing comes.
@@ -273,7 +295,9 @@ impl Audience for Session {
         // was read, which may be many times its size.
         let own_copy =
             |text: Bytes| Piece { text: Bytes::copy_from_slice(&text), weight, event: None };
-        lost += match routing.route(gist, takes, !own.is_empty()) {
+        let place =
+            if self.is_line { Place::Own } else { routing.route(gist, takes, !own.is_empty()) };
+        lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
                 Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
                 Some(it) => it.to.outbox.push(Piece { text, weight, event: None }),
@@ -283,6 +307,8 @@ impl Audience for Session {
                 .get_mut(&number)
                 .map_or_else(|| Lost::notifications(1), |it| it.to.say(own_copy(text), replay)),
             Place::Own => match own.last_mut() {
+                // Such a stream cannot be gone on with.
+                Some(to) if self.is_line => to.outbox.push(own_copy(text)),
                 Some(to) => to.say(own_copy(text), replay),
                 None => state.keep(own_copy(text)),
             },

@@ -102,7 +102,13 @@ mod tests {
 
     fn session(id: &str) -> Arc<Session> {
         let (input, _) = mpsc::channel(1);
-        Arc::new(Session::new(id.to_owned(), "tag".into(), input, Arc::new(Counters::default())))
+        Arc::new(Session::new(
+            id.to_owned(),
+            "tag".into(),
+            false,
+            input,
+            Arc::new(Counters::default()),
+        ))
     }
 
     #[test]

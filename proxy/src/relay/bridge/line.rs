@@ -1,0 +1,94 @@
+//! The first HTTP transport (HTTP+SSE, 2024-11-05): a client opens a stream, is told there where
+//! to POST, and hears on it all that its program says. With the stream the session ends.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode, Uri, uri::PathAndQuery};
+
+use super::{
+    counters::Ended,
+    exchange::Exchanges,
+    objection::{faulty, refused, stray},
+    outbox::Tie,
+    program::Audience as _,
+    reply::{self, Events, Reply},
+    session::Session,
+    splice::{self, Body},
+};
+use crate::relay::http::download::Answer;
+
+/// Where a client opens its stream, and where it POSTs.
+pub(super) const STREAM: &str = "/sse";
+pub(super) const MESSAGES: &str = "/message";
+/// What names the session there.
+const PARAMETER: &str = "sessionId=";
+
+/// A session ends when its client leaves the stream.
+#[derive(Debug)]
+struct Leaving(Arc<Session>);
+
+impl Tie for Leaving {}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.end(Ended::Deleted);
+    }
+}
+
+/// What tells the sessions of a client apart: path and query.
+pub(super) fn target(uri: &Uri) -> PathAndQuery {
+    // In memory of its own: a stream may stay open for hours.
+    let target = uri.path_and_query().map_or(STREAM, PathAndQuery::as_str);
+    PathAndQuery::try_from(target).unwrap_or(PathAndQuery::from_static(STREAM))
+}
+
+impl Exchanges {
+    /// A client opens its stream.
+    pub(super) async fn open_line(&self, answer: Answer) -> Response<Reply> {
+        let Some(room) = self.launcher.sessions.room() else { return self.full(None, answer) };
+        let opened = Arc::clone(&self.launcher).open(true, Some(room), Ended::Uninitialized).await;
+        let session = match opened {
+            Ok(opening) => opening.keep(),
+            Err(error) => return self.unstarted(&error, None, answer),
+        };
+        self.launcher.sessions.insert(Arc::clone(&session));
+        let inbox = match session.listen() {
+            Ok((inbox, _)) => inbox.tied(Leaving(Arc::clone(&session))),
+            Err(unheard) => return refused(unheard, None, answer),
+        };
+        let begin = reply::endpoint(&format!("{MESSAGES}?{PARAMETER}{}", session.id));
+        let shutdown = self.shutdown.clone();
+        let quiet = async move {
+            shutdown.begun().await;
+            session.owes_nothing().await;
+        };
+        Events::of_client(inbox, answer).until(quiet).begin_with(Some(begin)).response(None)
+    }
+
+    /// A client says something.
+    pub(super) async fn say_on_line(
+        &self,
+        uri: &Uri,
+        text: BytesMut,
+        answer: Answer,
+    ) -> Response<Reply> {
+        let id =
+            uri.query().unwrap_or_default().split('&').find_map(|it| it.strip_prefix(PARAMETER));
+        let session = id.and_then(|id| self.launcher.sessions.find(id));
+        let Some(session) = session.filter(|session| session.is_line) else {
+            return stray(None, answer);
+        };
+        let said = match splice::read(text) {
+            Ok(Body::One(said)) => vec![said],
+            Ok(Body::Batch(batch)) => batch,
+            Err(fault) => return faulty(&fault, answer),
+        };
+        for said in said {
+            if let Err(unheard) = session.tell(said).await {
+                return refused(unheard, None, answer);
+            }
+        }
+        reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer)
+    }
+}
