@@ -151,6 +151,8 @@ pub struct Command {
 pub struct Sessions {
     /// Sessions at once; beyond it 503.
     pub limit: usize,
+    /// Sessions that may start in a second, after `limit` at once; beyond it 503.
+    pub rate: u32,
     /// How long a session may be unused; one with an open stream or a call in flight is used.
     #[serde(with = "units::duration")]
     pub idle_timeout: Duration,
@@ -158,7 +160,7 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { limit: 100, idle_timeout: Duration::from_mins(30) }
+        Self { limit: 100, rate: 10, idle_timeout: Duration::from_mins(30) }
     }
 }
 

@@ -126,8 +126,8 @@ impl Bridge {
         let Self { command, environment, listen, tls, server_id, http, counters } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
-        let (limit, idle_timeout) = (command.sessions.limit, command.sessions.idle_timeout);
-        let sessions = Arc::new(Sessions::new(limit, idle_timeout));
+        let idle_timeout = command.sessions.idle_timeout;
+        let sessions = Arc::new(Sessions::new(&command.sessions));
         let tasks = TaskTracker::new();
         let launcher = Arc::new(Launcher {
             command,

@@ -87,6 +87,26 @@ async fn one_session_too_many_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn sessions_that_come_too_fast_are_told_when_to_come_again() {
+    let script = format!("{ANSWER} cat");
+    let flags = ["--max-sessions", "2", "--session-rate", "1"];
+    let bridge = Bridge::before(&["sh", "-c", &script], &flags).await;
+    bridge.wait_until_ready(true).await;
+    // Each is given back before the next: there is room for two.
+    let refused = eventually("one came too fast", ENDED, async || {
+        let answer = bridge.send(bridge.request(http::Method::POST, None), INITIALIZE).await;
+        if let Some(session) = answer.headers().get("mcp-session-id") {
+            bridge.delete(session.to_str().expect("text")).await;
+        }
+        let refused = by(&bridge.proxy.scrape().await, "mcpulse_http_refused_total", "reason");
+        refused.contains_key("starts").then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
 async fn abandoned_sessions_leave_no_process() {
     let mark = format!("abandoned-{}", std::process::id());
     let script = format!("{ANSWER} : {mark}; cat");

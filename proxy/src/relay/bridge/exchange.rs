@@ -33,6 +33,7 @@ use super::{
     program::{Audience as _, Launcher},
     reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
     session::Session,
+    sessions::Full,
     splice::{self, Body, Said},
 };
 use crate::{
@@ -272,8 +273,9 @@ impl Exchanges {
         accepts: Accepts,
         answer: Answer,
     ) -> Response<Reply> {
-        let Some(room) = self.launcher.sessions.room() else {
-            return self.full(Some(&id), answer);
+        let room = match self.launcher.sessions.room() {
+            Ok(room) => room,
+            Err(full) => return self.full(full, Some(&id), answer),
         };
         let opened = Arc::clone(&self.launcher).open(false, Some(room), Ended::Uninitialized).await;
         let opening = match opened {
@@ -338,11 +340,16 @@ impl Exchanges {
         }
     }
 
-    /// There is no room for another session.
-    pub(super) fn full(&self, id: Option<&Id>, mut answer: Answer) -> Response<Reply> {
+    /// There is no room for another session now.
+    pub(super) fn full(
+        &self,
+        Full(reason): Full,
+        id: Option<&Id>,
+        mut answer: Answer,
+    ) -> Response<Reply> {
         answer.end(End::Refused);
-        self.counters.count_refused("sessions");
-        let message = "there are as many sessions as this proxy serves; try again later";
+        self.counters.count_refused(reason);
+        let message = "this proxy serves no more sessions at present; try again later";
         let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
         let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
         response.headers_mut().insert(RETRY_AFTER, RETRY);

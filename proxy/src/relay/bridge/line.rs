@@ -46,7 +46,10 @@ pub(super) fn target(uri: &Uri) -> PathAndQuery {
 impl Exchanges {
     /// A client opens its stream.
     pub(super) async fn open_line(&self, answer: Answer) -> Response<Reply> {
-        let Some(room) = self.launcher.sessions.room() else { return self.full(None, answer) };
+        let room = match self.launcher.sessions.room() {
+            Ok(room) => room,
+            Err(full) => return self.full(full, None, answer),
+        };
         let opened = Arc::clone(&self.launcher).open(true, Some(room), Ended::Uninitialized).await;
         let session = match opened {
             Ok(opening) => opening.keep(),
