@@ -27,6 +27,7 @@ fn split(stream: &[u8], chunk: usize) -> Vec<Found> {
                 current.1.get_or_insert(event);
             }
             Piece::Id => current.2 = true,
+            Piece::IdPart(_) | Piece::RetryPart(_) => {}
             Piece::End => found.push(std::mem::take(&mut current)),
         });
     }

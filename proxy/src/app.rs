@@ -14,6 +14,7 @@ use crate::{
     relay::{
         bridge::{Bridge, STOPPING},
         http::HttpRelay,
+        remote::RemoteSession,
         stdio::{Client, Session},
     },
     shutdown::Shutdown,
@@ -68,7 +69,10 @@ pub async fn run(
         (Upstream::Stdio(command), Some(listen)) => {
             process.bridge(command, environment, listen).await
         }
-        (_, None) => bail!("a remote server cannot be served on standard input and output yet"),
+        (Upstream::Http(remote), None) => process.remote(remote).await,
+        (Upstream::Sse(_), None) => {
+            bail!("a legacy SSE server cannot be served on standard input and output yet")
+        }
     };
     let shutdown = process.shutdown.clone();
     shutdown.begin(FLUSH);
@@ -98,15 +102,7 @@ impl Running<'_> {
             gate: self.ready.gate("server"),
             shutdown: &self.shutdown,
         };
-        let (mut stop, mut hangup) = signals()?;
-        // The terminal at which this was started is gone, and with it the client.
-        let stop = async {
-            tokio::select! {
-                () = stop.next() => {}
-                () = hangup.next() => {}
-            }
-        };
-        Ok(ExitCode::from(session.run(stop).await?))
+        Ok(ExitCode::from(session.run(given_up()?).await?))
     }
 
     async fn http(
@@ -124,6 +120,22 @@ impl Running<'_> {
         let serving =
             relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
         self.until_stopped(serving, listen.drain_timeout, FLUSH).await
+    }
+
+    async fn remote(&self, remote: &Remote) -> anyhow::Result<ExitCode> {
+        let counters = Arc::default();
+        self.reporting.show_relay(Arc::clone(&counters))?;
+        let session = RemoteSession {
+            client: Client::of_process()?,
+            remote,
+            server_id: self.server_id(),
+            tap: self.reporting.tap(),
+            gate: self.ready.gate("upstream"),
+            shutdown: &self.shutdown,
+            counters,
+        };
+        session.run(given_up()?).await?;
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn bridge(
@@ -187,6 +199,18 @@ async fn bound(listen: &Listen) -> anyhow::Result<TcpListener> {
         tracing::debug!("raise the limit of open files: {error}");
     }
     bind(&listen.address).await.with_context(|| format!("listen on {}", listen.address))
+}
+
+/// What ends the session of a client on standard streams: a signal to end, or the loss of the
+/// terminal at which this was started, and with it of the client. Caught from now on.
+fn given_up() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut stop, mut hangup) = signals()?;
+    Ok(async move {
+        tokio::select! {
+            () = stop.next() => {}
+            () = hangup.next() => {}
+        }
+    })
 }
 
 /// What asks the process to end, and what asks nothing of a server. Both are caught from now on.

@@ -1,6 +1,10 @@
 //! Line framing: where one message a line begins and ends, in any chunking.
 
+use bytes::BytesMut;
 use memchr::memchr;
+
+/// Bytes of a read.
+const READ: usize = 16 << 10;
 
 /// A piece of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,59 @@ pub fn split<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Piece<'a>)) {
     }
 }
 
+/// Gathers whole lines, in the memory that was read into.
+#[derive(Debug, Default)]
+pub struct Gather {
+    buffer: BytesMut,
+    /// How many bytes were read; beyond them there is room.
+    read: usize,
+    /// How many of them have no line break.
+    looked: usize,
+}
+
+impl Gather {
+    /// Where to read to.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.buffer.resize(self.read + READ, 0);
+        &mut self.buffer[self.read..]
+    }
+
+    /// So many bytes were read.
+    pub fn filled(&mut self, bytes: usize) {
+        self.read += bytes;
+        self.buffer.truncate(self.read);
+    }
+
+    /// Bytes of the line that is not over.
+    pub fn held(&self) -> usize {
+        self.read
+    }
+
+    /// The next line without its end.
+    #[expect(clippy::should_implement_trait, reason = "more lines may come after none")]
+    pub fn next(&mut self) -> Option<BytesMut> {
+        let Some(found) = memchr(b'\n', &self.buffer[self.looked..]) else {
+            self.looked = self.buffer.len();
+            return None;
+        };
+        let mut line = self.buffer.split_to(self.looked + found + 1);
+        line.truncate(line.len() - 1);
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
+        (self.read, self.looked) = (self.buffer.len(), 0);
+        Some(line)
+    }
+
+    /// The last line, if it has no end.
+    pub fn rest(&mut self) -> Option<BytesMut> {
+        self.buffer.truncate(self.read);
+        (self.read, self.looked) = (0, 0);
+        let rest = self.buffer.split();
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -40,6 +97,25 @@ mod tests {
             });
         }
         lines
+    }
+
+    #[test]
+    fn lines_are_gathered_whole_from_any_reads() {
+        let text = b"first\r\n\nsecond\nthird without end";
+        for chunk in 1..9 {
+            let mut gather = Gather::default();
+            let mut found = Vec::new();
+            for chunk in text.chunks(chunk) {
+                gather.room()[..chunk.len()].copy_from_slice(chunk);
+                gather.filled(chunk.len());
+                found.extend(std::iter::from_fn(|| gather.next()));
+            }
+            // Room that nothing was read into is no text.
+            let _ = gather.room();
+            found.extend(gather.rest());
+            assert_eq!(found, [&b"first"[..], b"", b"second", b"third without end"], "{chunk}");
+            assert!(gather.rest().is_none());
+        }
     }
 
     proptest! {

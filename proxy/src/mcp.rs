@@ -10,6 +10,8 @@ pub mod method {
     pub const INITIALIZE: &str = "initialize";
     /// Asks what the server is and can (2026-07-28).
     pub const DISCOVER: &str = "server/discover";
+    /// Says that the client is ready.
+    pub const INITIALIZED: &str = "notifications/initialized";
     /// Withdraws a request of the sender.
     pub const CANCELLED: &str = "notifications/cancelled";
     /// Says that a request is still being worked on.

@@ -5,4 +5,5 @@ pub mod bridge;
 mod child;
 mod ending;
 pub mod http;
+pub mod remote;
 pub mod stdio;

@@ -23,6 +23,10 @@ pub enum Piece<'a> {
     Data(Event, &'a [u8]),
     /// The event has an id: a client that loses the stream can resume it.
     Id,
+    /// Bytes of that id.
+    IdPart(&'a [u8]),
+    /// Bytes of the milliseconds to wait before a stream that was lost is resumed.
+    RetryPart(&'a [u8]),
     /// The event is over.
     End,
 }
@@ -42,6 +46,8 @@ enum State {
 enum Field {
     Data,
     Event,
+    Id,
+    Retry,
     /// A comment, or a field without meaning here.
     Other,
 }
@@ -134,6 +140,8 @@ impl Events {
         match self.state {
             State::Value(Field::Data) if !self.skipping => take(Piece::Data(self.kind(), part)),
             State::Value(Field::Event) => append(&mut self.event, &mut self.event_len, part),
+            State::Value(Field::Id) => take(Piece::IdPart(part)),
+            State::Value(Field::Retry) => take(Piece::RetryPart(part)),
             _ => {}
         }
     }
@@ -168,8 +176,9 @@ impl Events {
             }
             b"id" if !self.skipping => {
                 take(Piece::Id);
-                Field::Other
+                Field::Id
             }
+            b"retry" if !self.skipping => Field::Retry,
             _ => Field::Other,
         }
     }
@@ -208,6 +217,7 @@ mod tests {
                     current.2.extend_from_slice(part);
                 }
                 Piece::Id => current.1 = true,
+                Piece::IdPart(_) | Piece::RetryPart(_) => {}
                 Piece::End => {
                     let (event, id, data) = std::mem::take(&mut current);
                     events.push((event, id, String::from_utf8_lossy(&data).into_owned()));

@@ -13,5 +13,6 @@ mod mcpulse;
 mod proto;
 mod readme;
 mod real;
+mod remote;
 mod reporting;
 mod stdio;

@@ -27,9 +27,9 @@ pub(super) fn missing(mode: Option<Mode>, is_given: impl Fn(&str) -> bool) -> Ve
 
 /// Transports that only a bridge can join that is not there yet.
 pub(super) fn bridge(mode: Mode, listens: bool) -> Option<Problem> {
-    (mode != Mode::Stdio && !listens).then(|| {
+    (mode == Mode::Sse && !listens).then(|| {
         Problem::configuration(
-            "this needs a bridge from stdio to HTTP, which this version does not have yet; \
+            "this needs a bridge from stdio to SSE, which this version does not have yet; \
              add --listen 127.0.0.1:8080, so that clients use HTTP as the server does"
                 .to_owned(),
         )
@@ -76,7 +76,7 @@ mod tests {
         for mode in Mode::ALL {
             assert!(bridge(mode, true).is_none());
             let problem = bridge(mode, false);
-            assert_eq!(problem.is_none(), mode == Mode::Stdio);
+            assert_eq!(problem.is_none(), mode != Mode::Sse);
             assert!(problem.is_none_or(|problem| problem.text.contains("--listen")));
         }
     }

@@ -117,7 +117,9 @@ impl Reader {
                     let room = LONGEST_ENDPOINT - endpoint.len();
                     endpoint.extend_from_slice(&part[..part.len().min(room)]);
                 }
-                sse::Piece::Data(Event::Other, _) => {}
+                sse::Piece::Data(Event::Other, _)
+                | sse::Piece::IdPart(_)
+                | sse::Piece::RetryPart(_) => {}
                 sse::Piece::Id => take(Found::EventId),
                 sse::Piece::End => {
                     close(scanner, true, &mut take);

@@ -23,8 +23,8 @@ use crate::{
 
 mod asked;
 pub mod counters;
-mod credentials;
-mod dial;
+pub(in crate::relay) mod credentials;
+pub(in crate::relay) mod dial;
 pub(in crate::relay) mod download;
 pub mod endpoint;
 mod endpoints;
@@ -40,7 +40,7 @@ mod prefixed;
 pub mod refusal;
 pub mod rewrite;
 pub(in crate::relay) mod upload;
-mod upstream;
+pub(in crate::relay) mod upstream;
 
 pub use counters::Counters;
 pub use dial::UrlError;

@@ -8,14 +8,14 @@ use crate::config::{Fresh, Remote, Secret};
 
 /// Headers that take the place of the client's of the same name.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(in crate::relay) struct Credentials {
     headers: Vec<(HeaderName, Fresh)>,
     bearer: Option<Fresh>,
 }
 
 /// Why a request cannot be given its credentials.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CredentialError {
+pub(in crate::relay) enum CredentialError {
     #[error("{name} header for the upstream: {error}")]
     Unreadable { name: HeaderName, error: io::Error },
     #[error("{0} header for the upstream: the configured value has bytes no header may have")]
@@ -23,7 +23,7 @@ pub(super) enum CredentialError {
 }
 
 impl Credentials {
-    pub(super) fn new(remote: &Remote) -> Self {
+    pub(in crate::relay) fn new(remote: &Remote) -> Self {
         let fresh = |secret: &Secret| Fresh::new(secret.clone());
         let headers = remote.headers.iter();
         Self {
@@ -38,7 +38,7 @@ impl Credentials {
     }
 
     /// Puts the credentials in.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) -> Result<(), CredentialError> {
+    pub(in crate::relay) fn add_to(&self, headers: &mut HeaderMap) -> Result<(), CredentialError> {
         for (name, secret) in &self.headers {
             let value = read(name, secret)?;
             headers.insert(name, sensitive(name, &value)?);

@@ -21,7 +21,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Where the upstream is and how to get there.
-pub(super) struct Dialer {
+pub(in crate::relay) struct Dialer {
     host: String,
     port: u16,
     authority: HeaderValue,
@@ -52,7 +52,7 @@ pub enum UrlError {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(in crate::relay) enum DialError {
     /// The host has no address.
     #[error("resolve upstream host '{host}': {error}; check the remote URL")]
     Resolve {
@@ -107,7 +107,7 @@ fn remedy(error: &io::Error) -> &'static str {
 
 impl Dialer {
     /// Dials what `url` names; `tls` is asked for a configuration if the scheme is `https`.
-    pub(super) fn new<E: From<UrlError>>(
+    pub(in crate::relay) fn new<E: From<UrlError>>(
         url: &Uri,
         connect_timeout: Duration,
         tls: impl FnOnce() -> Result<ClientConfig, E>,

@@ -82,7 +82,7 @@ impl Reply {
 
 /// A response body from the upstream.
 #[derive(Debug)]
-pub(super) struct Download {
+pub(in crate::relay) struct Download {
     inner: Incoming,
     answer: Answer,
     /// Gone once the body is through.
@@ -93,7 +93,7 @@ pub(super) struct Download {
 
 /// What only some event streams need.
 #[derive(Default)]
-pub(super) struct EventStream {
+pub(in crate::relay) struct EventStream {
     /// Looks for the endpoint that a legacy SSE server announces.
     endpoint: Option<(EndpointRewriter, Arc<Endpoints>)>,
     /// Ends the stream when the proxy shuts down and no answer is awaited on it.
@@ -134,7 +134,7 @@ impl std::fmt::Debug for EventStream {
 }
 
 impl Download {
-    pub(super) fn new(
+    pub(in crate::relay) fn new(
         inner: Incoming,
         answer: Answer,
         lease: Lease,

@@ -27,17 +27,17 @@ pub fn timed_out(chunks: impl IntoIterator<Item = Bytes>) -> Vec<u8> {
 
 /// Why the proxy answers in place of the upstream.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(in crate::relay) struct Failure {
     status: StatusCode,
     message: String,
     /// How to count it.
-    pub(super) kind: Option<Failed>,
+    pub(in crate::relay) kind: Option<Failed>,
     /// What the tap is told.
-    pub(super) end: End,
+    pub(in crate::relay) end: End,
 }
 
 impl Failure {
-    pub(super) fn of(error: &SendError) -> Self {
+    pub(in crate::relay) fn of(error: &SendError) -> Self {
         let (kind, end) = match error {
             SendError::Dial(_) => (Failed::Connect, End::Unreachable),
             SendError::Broken(_) => (Failed::Broken, End::ServerGone),
@@ -46,7 +46,7 @@ impl Failure {
         Self { status, message: error.to_string(), kind: Some(kind), end }
     }
 
-    pub(super) fn timed_out() -> Self {
+    pub(in crate::relay) fn timed_out() -> Self {
         Self {
             status: StatusCode::GATEWAY_TIMEOUT,
             message: "the upstream did not answer in time".to_owned(),
@@ -72,6 +72,11 @@ impl Failure {
             kind: Some(Failed::Broken),
             end: End::ServerGone,
         }
+    }
+
+    /// In words, for whoever waits for an answer.
+    pub(in crate::relay) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The answer to `asked`.

@@ -85,7 +85,7 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// What the headers of a body promise about it.
-pub(super) fn body_kind(headers: &HeaderMap) -> BodyKind {
+pub(in crate::relay) fn body_kind(headers: &HeaderMap) -> BodyKind {
     let encoded = headers
         .get(CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));

@@ -13,9 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::asked::{Asked, Beginning};
 use crate::{tap::Probe, traffic::End};
+
+/// Bytes of a body that is there already which leave at once.
+const PIECE: usize = 64 << 10;
 
 /// Why a request body came to no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +37,7 @@ pub(in crate::relay) enum Interrupted {
 
 /// What is known of an upload, for the one who waits for the response.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(in crate::relay) struct Progress {
     beginning: Mutex<Beginning>,
     ended: OnceLock<Result<Instant, Interrupted>>,
 }
@@ -59,7 +63,7 @@ impl Progress {
     }
 
     /// Completes when `limit` has passed since the body was through.
-    pub(super) async fn expire(&self, limit: Duration) {
+    pub(in crate::relay) async fn expire(&self, limit: Duration) {
         let mut until = Instant::now() + limit;
         loop {
             tokio::time::sleep_until(until).await;
@@ -73,10 +77,51 @@ impl Progress {
     }
 }
 
+/// Where a request body comes from.
+#[derive(Debug)]
+enum Source {
+    /// A client, as it sends it.
+    Client(Incoming),
+    /// The proxy has it already.
+    Own {
+        left: Bytes,
+        /// Cancelled as soon as it is on its way.
+        sent: CancellationToken,
+    },
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        match self {
+            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx).map_err(drop),
+            Self::Own { left, sent } => {
+                sent.cancel();
+                // In pieces, so that the tap is shown them at the pace of the connection.
+                let piece = left.split_to(left.len().min(PIECE));
+                Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Own { left, .. } => left.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(incoming) => incoming.size_hint(),
+            Self::Own { left, .. } => SizeHint::with_exact(left.len() as u64),
+        }
+    }
+}
+
 /// A request body on its way to the upstream.
 #[derive(Debug)]
 pub(in crate::relay) struct Upload {
-    inner: Incoming,
+    inner: Source,
     probe: Option<Probe>,
     progress: Arc<Progress>,
     /// Bytes that may still come.
@@ -94,6 +139,20 @@ impl Upload {
         max_body: u64,
         read_timeout: Duration,
     ) -> Self {
+        Self::of(Source::Client(inner), probe, max_body, read_timeout)
+    }
+
+    /// A body that is there already. `sent` is cancelled as soon as it is on its way.
+    pub(in crate::relay) fn own(
+        body: Bytes,
+        probe: Option<Probe>,
+        sent: CancellationToken,
+    ) -> Self {
+        let length = body.len() as u64;
+        Self::of(Source::Own { left: body, sent }, probe, length, Duration::MAX)
+    }
+
+    fn of(inner: Source, probe: Option<Probe>, max_body: u64, read_timeout: Duration) -> Self {
         let progress = Progress { beginning: Mutex::default(), ended: OnceLock::new() };
         let mut upload = Self {
             inner,
@@ -110,7 +169,7 @@ impl Upload {
         upload
     }
 
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(in crate::relay) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
@@ -157,7 +216,7 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let this = &mut *self;
-        let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
+        let Poll::Ready(next) = this.inner.poll_frame(cx) else {
             if this.stalled(cx) {
                 return this.interrupt(Interrupted::Stalled);
             }
@@ -166,7 +225,7 @@ impl Body for Upload {
         this.stalling = false;
         let frame = match next {
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => return this.interrupt(Interrupted::Aborted),
+            Some(Err(())) => return this.interrupt(Interrupted::Aborted),
             None => {
                 this.finish(Ok(()));
                 return Poll::Ready(None);

@@ -54,7 +54,7 @@ const RECHECK: Duration = Duration::from_secs(5);
 
 /// The upstream server, with its connections.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(in crate::relay) struct Upstream {
     dialer: Dialer,
     pool: Arc<Pool>,
     /// The upstream speaks HTTP/2, as far as is known: one dial serves all who wait for one.
@@ -66,14 +66,14 @@ pub(super) struct Upstream {
 
 /// The right to use a connection for one exchange; dropped early, it breaks the exchange off.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(in crate::relay) struct Lease {
     pool: Arc<Pool>,
     connection: Connection,
 }
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(in crate::relay) enum SendError {
     /// There is no connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -84,14 +84,14 @@ pub(super) enum SendError {
 
 /// A request that got no response.
 #[derive(Debug)]
-pub(super) struct Unsent {
-    pub(super) error: SendError,
+pub(in crate::relay) struct Unsent {
+    pub(in crate::relay) error: SendError,
     /// The body, if nothing of it was read.
-    pub(super) body: Option<Box<Upload>>,
+    pub(in crate::relay) body: Option<Box<Upload>>,
 }
 
 impl Upstream {
-    pub(super) fn new(
+    pub(in crate::relay) fn new(
         dialer: Dialer,
         idle_timeout: Duration,
         gate: Gate,
@@ -108,13 +108,13 @@ impl Upstream {
     }
 
     /// The upstream's own authority, for `Host`.
-    pub(super) fn authority(&self) -> &HeaderValue {
+    pub(in crate::relay) fn authority(&self) -> &HeaderValue {
         self.dialer.authority()
     }
 
     /// Sends a request, whose URI is a path and whose `Host` is set, and waits for the head
     /// of the response. The lease must live as long as the bodies.
-    pub(super) async fn send(
+    pub(in crate::relay) async fn send(
         &self,
         mut request: Request<Upload>,
     ) -> Result<(Response<Incoming>, Lease), Unsent> {
@@ -219,7 +219,12 @@ impl Upstream {
     /// start, and after a failure every second, whether the upstream can be reached. Without
     /// traffic it looks from time to time, for nobody else would notice.
     pub(super) async fn keep(&self) {
-        tokio::join!(self.pool.close_idle(), self.watch());
+        tokio::join!(self.close_idle(), self.watch());
+    }
+
+    /// Never ends: closes connections that are unused for too long.
+    pub(in crate::relay) async fn close_idle(&self) {
+        self.pool.close_idle().await;
     }
 
     async fn watch(&self) {
@@ -252,7 +257,7 @@ impl Lease {
     }
 
     /// The exchange is over, its bodies read to their ends: others may use the connection.
-    pub(super) fn give_back(self) {
+    pub(in crate::relay) fn give_back(self) {
         self.pool.put(self.connection);
     }
 }

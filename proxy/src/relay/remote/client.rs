@@ -1,0 +1,108 @@
+//! The client on our standard streams: its lines, and what it is told. Each direction has a
+//! thread that blocks in read or write, as in a raw relay, and that nobody joins.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read as _, Write as _},
+    thread,
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::events::LARGEST;
+use crate::{lines::Gather, platform::Wait as _};
+
+/// Lines that wait for one another.
+const QUEUE: usize = 64;
+
+/// The two ends of a conversation with the client.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// What it says; closed when it has said its last word.
+    pub(super) lines: mpsc::Receiver<Bytes>,
+    /// What it is told, without the ends of lines.
+    pub(super) told: mpsc::Sender<Bytes>,
+    /// Completes when the client has taken all that it was told, or takes no more.
+    pub(super) heard: oneshot::Receiver<()>,
+}
+
+impl Client {
+    pub(super) fn start(input: File, output: File) -> io::Result<Self> {
+        let (to_us, lines) = mpsc::channel(QUEUE);
+        let (told, to_client) = mpsc::channel(QUEUE);
+        let (done, heard) = oneshot::channel();
+        spawn("from-client", move || read(&input, &to_us))?;
+        spawn("to-client", move || {
+            if let Err(error) = write(&output, to_client) {
+                tracing::debug!(%error, "the client takes no more output");
+            }
+            // Closed first: whoever waits for this may end the process.
+            drop(output);
+            let _ = done.send(());
+        })?;
+        Ok(Self { lines, told, heard })
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
+    let mut gather = Gather::default();
+    loop {
+        let room = gather.room();
+        match input.read(room) {
+            Ok(0) => break,
+            Ok(read) => gather.filled(read),
+            Err(error) => {
+                gather.filled(0);
+                if let Err(error) = retry(error, || input.readable()) {
+                    tracing::debug!(%error, "the client can no longer be read");
+                    break;
+                }
+            }
+        }
+        while let Some(line) = gather.next() {
+            if lines.blocking_send(line.freeze()).is_err() {
+                return;
+            }
+        }
+        if gather.held() > LARGEST {
+            tracing::error!("the client said more than {LARGEST} bytes in one line");
+            return;
+        }
+    }
+    if let Some(rest) = gather.rest() {
+        // Nobody listens once the session is over.
+        let _ = lines.blocking_send(rest.freeze());
+    }
+}
+
+fn write(mut output: &File, mut lines: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let mut whole = Vec::new();
+    while let Some(line) = lines.blocking_recv() {
+        whole.clear();
+        whole.extend_from_slice(&line);
+        whole.push(b'\n');
+        let mut left = &whole[..];
+        while !left.is_empty() {
+            match output.write(left) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => left = &left[written..],
+                Err(error) => retry(error, || output.writable())?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gets over what is no failure: a signal, or a descriptor that somebody made non-blocking.
+fn retry(error: io::Error, wait: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match error.kind() {
+        ErrorKind::Interrupted => Ok(()),
+        ErrorKind::WouldBlock => wait(),
+        _ => Err(error),
+    }
+}

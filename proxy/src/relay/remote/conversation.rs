@@ -1,0 +1,554 @@
+//! Carries what the client says to the server, each message as an exchange, and what the server
+//! says, on whichever stream, to the client.
+
+use std::{ops::ControlFlow, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    events::{Cursor, Messages},
+    mirror::Mirror,
+    said::{Asked, Said, messages},
+    server::{NoResponse, Response, Server, whole},
+    session::{Session, State},
+    words,
+};
+use crate::{
+    jsonrpc::{self, Kind},
+    mcp::{Field, method},
+    relay::http::download::{Answer, Download},
+    scan::Frame,
+    tap::Probe,
+    traffic::BodyKind,
+};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Requests in flight at once; the rest wait.
+const IN_FLIGHT: usize = 128;
+/// The pause before a stream is resumed if the server names none, and the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often in vain a stream is resumed on which an answer is awaited.
+const RESUMED_IN_VAIN: u32 = 5;
+/// How long a server may leave a stream open on which it owes nothing any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// "Header mismatch" (2026-07-28).
+const HEADER_MISMATCH: i64 = -32020;
+/// "Method not found".
+const METHOD_NOT_FOUND: i64 = -32601;
+/// Pages of a list of tools that are read at most.
+const PAGES: usize = 20;
+
+/// Why no answer came, in words.
+type Problem = String;
+
+/// A conversation with a server.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) server: Server,
+    pub(super) session: Session,
+    mirror: Mirror,
+    told: mpsc::Sender<Bytes>,
+    slots: Semaphore,
+    /// For words that name the server.
+    url: String,
+}
+
+/// What others know of a message on its way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks {
+    /// Its first byte has left.
+    pub(super) sent: CancellationToken,
+    /// Nobody waits for its answer any more.
+    pub(super) withdrawn: CancellationToken,
+}
+
+/// A message on its way, and what is awaited for it.
+struct Errand<'a> {
+    said: &'a Said,
+    /// Answers that are still to come.
+    asked: Vec<Asked>,
+    /// The session that the response began.
+    minted: Option<HeaderValue>,
+    /// What the server says, where it is the proxy that asks and not the client.
+    kept: Option<Vec<Bytes>>,
+    /// Shows the tap what is asked, once, and what is answered.
+    question: Option<Probe>,
+    answer: Option<Answer>,
+}
+
+impl<'a> Errand<'a> {
+    fn new(said: &'a Said, server: &Server, headers: &HeaderMap) -> Self {
+        let (question, answer) = server.observe(Method::POST, headers);
+        Self { question: Some(question), answer: Some(answer), ..Self::unseen(said) }
+    }
+
+    /// One that the tap is not shown.
+    fn unseen(said: &'a Said) -> Self {
+        let asked = said.asked.clone();
+        Self { said, asked, minted: None, kept: None, question: None, answer: None }
+    }
+
+    /// One of the proxy's own.
+    fn own(self) -> Self {
+        Self { kept: Some(Vec::new()), ..self }
+    }
+}
+
+impl Conversation {
+    pub(super) fn new(server: Server, told: mpsc::Sender<Bytes>, url: String) -> Self {
+        let slots = Semaphore::new(IN_FLIGHT);
+        let (session, mirror) = (Session::default(), Mirror::default());
+        Self { server, session, mirror, told, slots, url }
+    }
+
+    /// Tells the client something.
+    pub(super) async fn tell(&self, line: Bytes) {
+        // A client that takes no more ends the session elsewhere.
+        let _ = self.told.send(line).await;
+    }
+
+    /// Carries a message to the server and what comes of it to the client. Returns whether the
+    /// server took it.
+    pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {
+        let state = if said.is(method::INITIALIZE) { State::default() } else { self.current() };
+        let headers = self.headers(said, &state);
+        let asks = !said.asked.is_empty();
+        let slot = async { if asks { self.slots.acquire().await.ok() } else { None } };
+        let mut slot = tokio::select! {
+            slot = slot => slot,
+            // Not even on its way: the server hears of neither.
+            () = marks.withdrawn.cancelled() => return false,
+        };
+        let mut errand = Errand::new(said, &self.server, &headers);
+        let carried = {
+            let mut carried = self.exchange(&mut errand, state, marks);
+            tokio::select! {
+                carried = &mut carried => carried,
+                () = marks.withdrawn.cancelled() => {
+                    slot.take();
+                    carried.await
+                }
+            }
+        };
+        let taken = carried.is_ok();
+        if marks.withdrawn.is_cancelled() {
+            return taken;
+        }
+        let problem = match carried {
+            Ok(()) => "the server ended the exchange without an answer".to_owned(),
+            Err(problem) => problem,
+        };
+        if !taken && !asks {
+            let method = said.method.as_deref().unwrap_or("a response");
+            tracing::warn!("{method} did not reach the server: {problem}");
+        }
+        for asked in &errand.asked {
+            self.tell(words::failed(asked, &problem)).await;
+        }
+        taken
+    }
+
+    /// One message and all that comes of it. Only what was certainly not taken is repeated.
+    fn exchange<'a>(
+        &'a self,
+        errand: &'a mut Errand<'_>,
+        state: State,
+        marks: &'a Marks,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>> {
+        // To repeat a message takes others of the proxy's own: boxed, for it comes back here.
+        Box::pin(self.attempts(errand, state, marks))
+    }
+
+    async fn attempts(
+        &self,
+        errand: &mut Errand<'_>,
+        mut state: State,
+        marks: &Marks,
+    ) -> Result<(), Problem> {
+        let said = errand.said;
+        let mut answer = errand.answer.take().unwrap_or(Answer(None));
+        let (mut healed, mut corrected) = (false, false);
+        let response = loop {
+            let headers = self.headers(said, &state);
+            let (probe, sent) = (&mut errand.question, &marks.sent);
+            let sent = self.server.send(&Method::POST, &headers, &said.text, probe, sent);
+            let response = sent.await.map_err(|NoResponse { message, end }| {
+                answer.end(end);
+                message
+            })?;
+            if response.status.is_success() {
+                break response;
+            }
+            let refusal = response.refusal().await;
+            let code = words::code(&refusal.body);
+            let forgotten = refusal.status == StatusCode::NOT_FOUND
+                && headers.contains_key(super::server::SESSION_ID)
+                && code != Some(METHOD_NOT_FOUND);
+            if forgotten && !healed {
+                healed = true;
+                if self.heal(state.generation).await.is_ok() {
+                    state = self.current();
+                    continue;
+                }
+            }
+            if code == Some(HEADER_MISMATCH) && said.is(method::TOOLS_CALL) && !corrected {
+                corrected = true;
+                if self.learn(said).await {
+                    continue;
+                }
+            }
+            refusal.show(answer);
+            let needs_login =
+                matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if !needs_login
+                && let [asked] = &errand.asked[..]
+                && let Some(told) = words::under_id(&refusal.body, asked)
+            {
+                errand.asked.clear();
+                self.hand_over(errand, told).await;
+                return Ok(());
+            }
+            return Err(words::refused(&refusal, &self.url));
+        };
+        errand.minted = response.headers.get(super::server::SESSION_ID).cloned();
+        match response.kind() {
+            BodyKind::EventStream => self.stream(errand, response, answer, marks).await,
+            BodyKind::Json => {
+                let text = whole(response.observed(answer)).await;
+                let text = text.map_err(|error| format!("the answer broke off: {error}"))?;
+                if !text.trim_ascii().is_empty() {
+                    self.pass(text, errand).await;
+                }
+                Ok(())
+            }
+            BodyKind::Opaque => {
+                let status = response.status;
+                let mut download = response.observed(answer);
+                while let Some(Ok(_)) = download.frame().await {}
+                if errand.asked.is_empty() {
+                    return Ok(());
+                }
+                Err(format!("the server answered {status} with neither JSON nor events"))
+            }
+        }
+    }
+
+    /// Reads the events that answer a message; where they break off, it goes on from there.
+    async fn stream(
+        &self,
+        errand: &mut Errand<'_>,
+        response: Response,
+        answer: Answer,
+        marks: &Marks,
+    ) -> Result<(), Problem> {
+        let mut events = Messages::default();
+        self.events(&mut events, response.observed(answer), Some(errand)).await?;
+        let mut vain = 0;
+        loop {
+            let Cursor { last, retry } = events.cursor().clone();
+            let Some(last) = last.filter(|_| {
+                !errand.asked.is_empty()
+                    && !errand.said.is_modern()
+                    && !marks.withdrawn.is_cancelled()
+            }) else {
+                return Ok(());
+            };
+            sleep(retry.unwrap_or(PAUSE).max(PAUSE * vain)).await;
+            let problem = match self.resume(Some(&last)).await {
+                Ok(Ok(download)) => {
+                    let before = events.cursor().last.clone();
+                    events.begin();
+                    self.events(&mut events, download, Some(errand)).await?;
+                    if before != events.cursor().last {
+                        vain = 0;
+                    }
+                    "the server ended the stream without an answer".to_owned()
+                }
+                Ok(Err(status)) => {
+                    return Err(format!("the server answered {status} when asked to go on"));
+                }
+                Err(NoResponse { message, .. }) => message,
+            };
+            vain += 1;
+            if vain > RESUMED_IN_VAIN {
+                return Err(problem);
+            }
+        }
+    }
+
+    /// Opens a stream of the session, from after the event `last` on.
+    async fn resume(
+        &self,
+        last: Option<&HeaderValue>,
+    ) -> Result<Result<Download, StatusCode>, NoResponse> {
+        let mut headers = HeaderMap::new();
+        self.current().put(&mut headers);
+        headers.extend(last.map(|last| (LAST_EVENT_ID, last.clone())));
+        let (to_server, mut answer) = self.server.observe(Method::GET, &headers);
+        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let body = Bytes::new();
+        let response = self.server.send(&Method::GET, &headers, &body, &mut probe, &sent).await;
+        let response = response.inspect_err(|none| answer.end(none.end))?;
+        if response.status.is_success() && response.kind() == BodyKind::EventStream {
+            return Ok(Ok(response.observed(answer)));
+        }
+        let refusal = response.refusal().await;
+        refusal.show(answer);
+        Ok(Err(refusal.status))
+    }
+
+    /// Reads a stream of events to its end, or until nothing more is awaited of it.
+    async fn events(
+        &self,
+        events: &mut Messages,
+        mut download: Download,
+        mut errand: Option<&mut Errand<'_>>,
+    ) -> Result<(), Problem> {
+        let awaits = errand.as_ref().is_some_and(|errand| !errand.asked.is_empty());
+        loop {
+            let over = awaits && errand.as_ref().is_some_and(|errand| errand.asked.is_empty());
+            let frame = if over {
+                timeout(LAST_WORDS, download.frame()).await.unwrap_or(None)
+            } else {
+                download.frame().await
+            };
+            // A stream that breaks is one that ended: what was awaited tells what that means.
+            let Some(Ok(frame)) = frame else { return Ok(()) };
+            let Ok(chunk) = frame.into_data() else { continue };
+            for text in events.read(&chunk).map_err(|error| error.to_string())? {
+                match &mut errand {
+                    Some(errand) => self.pass(text, errand).await,
+                    None if messages(&text, |_| {}) == Frame::Whole => self.tell(text).await,
+                    None => no_message(),
+                }
+            }
+        }
+    }
+
+    /// Passes on what the server said about a message.
+    async fn pass(&self, mut text: Bytes, errand: &mut Errand<'_>) {
+        let said = errand.said;
+        let (mut begun, mut nameless) = (None, false);
+        let frame = messages(&text, |message| match Kind::of(message) {
+            Kind::Answer(id) => {
+                errand.asked.retain(|asked| asked.id != id);
+                if said.is(method::INITIALIZE) && !jsonrpc::is_error(message) {
+                    let version = message.text(Field::NegotiatedVersion);
+                    begun = Some(version.and_then(|it| HeaderValue::from_str(&it).ok()));
+                }
+            }
+            Kind::Refusal => nameless = true,
+            _ => {}
+        });
+        if frame != Frame::Whole {
+            return no_message();
+        }
+        if let Some(version) = begun {
+            self.session.begin(&said.text, errand.minted.take(), version);
+        }
+        if nameless
+            && let [asked] = &errand.asked[..]
+            && let Some(named) = words::under_id(&text, asked)
+        {
+            text = named;
+            errand.asked.clear();
+        }
+        if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
+            self.mirror.learn(&text);
+        }
+        self.hand_over(errand, text).await;
+    }
+
+    /// Hands a message of the server to whoever asked.
+    async fn hand_over(&self, errand: &mut Errand<'_>, text: Bytes) {
+        match &mut errand.kept {
+            Some(kept) => kept.push(text),
+            None => self.tell(text).await,
+        }
+    }
+
+    /// Begins the session anew, as the client began it: the server has forgotten it. The first
+    /// who finds that out does so, the others wait.
+    async fn heal(&self, dead: u64) -> Result<(), Problem> {
+        let _turn = self.session.healing.lock().await;
+        let state = self.current();
+        if state.generation != dead {
+            return Ok(());
+        }
+        let again = async |text: Option<Bytes>, state: State| {
+            let said = text.and_then(|text| Said::read(text).ok().flatten());
+            let Some(said) = said else { return Ok(()) };
+            let headers = self.headers(&said, &state);
+            let mut errand = Errand::new(&said, &self.server, &headers).own();
+            let marks = Marks::default();
+            self.exchange(&mut errand, state, &marks).await?;
+            match errand.asked[..] {
+                [] => Ok(()),
+                _ => Err("the server did not answer initialize".to_owned()),
+            }
+        };
+        let begun = again(state.initialize, State::default()).await;
+        let current = self.current();
+        if begun.is_ok() && current.generation == dead {
+            return Err("the server refused initialize".to_owned());
+        }
+        begun.inspect_err(|problem| tracing::warn!("begin the session anew: {problem}"))?;
+        again(state.initialized, current).await?;
+        tracing::info!("the server had forgotten the session; a new one was begun");
+        Ok(())
+    }
+
+    /// Looks at the list of tools for what of `call` is to be mirrored. Returns whether that is
+    /// news.
+    async fn learn(&self, call: &Said) -> bool {
+        let mut news = false;
+        let mut cursor = None;
+        for _ in 0..PAGES {
+            let Some(question) = list_like(call, cursor.as_deref()) else { return news };
+            let mut errand = Errand::unseen(&question).own();
+            let (state, marks) = (State::default(), Marks::default());
+            if self.exchange(&mut errand, state, &marks).await.is_err() {
+                return news;
+            }
+            let answers = errand.kept.unwrap_or_default();
+            news |= answers.iter().any(|text| self.mirror.learn(text));
+            cursor = answers.iter().find_map(|text| next_page(text));
+            if cursor.is_none() {
+                break;
+            }
+        }
+        news
+    }
+
+    /// Keeps the stream open on which the server says what it says by itself, until there is
+    /// none to be had.
+    pub(super) async fn listen(&self) {
+        let mut events = Messages::default();
+        let mut generation = self.current().generation;
+        let mut pause = PAUSE;
+        loop {
+            let Cursor { last, retry } = events.cursor().clone();
+            match self.resume(last.as_ref()).await {
+                Ok(Ok(download)) => {
+                    events.begin();
+                    let read = self.events(&mut events, download, None).await;
+                    if let Err(problem) = read {
+                        tracing::warn!("the server's own stream: {problem}");
+                        events = Messages::default();
+                    }
+                    pause = retry.or(events.cursor().retry).unwrap_or(PAUSE);
+                }
+                Ok(Err(status)) => {
+                    if self.refused(status, generation).await.is_break() {
+                        return;
+                    }
+                    pause = LONGEST_PAUSE.min(pause * 2);
+                }
+                Err(NoResponse { message, .. }) => {
+                    tracing::debug!("the server's own stream: {message}");
+                    pause = LONGEST_PAUSE.min(pause * 2);
+                }
+            }
+            sleep(pause).await;
+            let current = self.current().generation;
+            if std::mem::replace(&mut generation, current) != current {
+                events = Messages::default();
+            }
+        }
+    }
+
+    /// The server gave no stream: whether to ask again.
+    async fn refused(&self, status: StatusCode, generation: u64) -> ControlFlow<()> {
+        let has_id = self.current().id.is_some();
+        if status == StatusCode::NOT_FOUND && has_id && self.heal(generation).await.is_ok() {
+            return ControlFlow::Continue(());
+        }
+        if status.is_server_error() || status == StatusCode::CONFLICT {
+            return ControlFlow::Continue(());
+        }
+        // 405: it has none to offer.
+        tracing::debug!("the server gives no stream of its own: {status}");
+        ControlFlow::Break(())
+    }
+
+    /// Ends the session, if there is one that can be.
+    pub(super) async fn leave(&self) {
+        let state = self.current();
+        if state.id.is_none() {
+            return;
+        }
+        let mut headers = HeaderMap::new();
+        state.put(&mut headers);
+        let (to_server, mut answer) = self.server.observe(Method::DELETE, &headers);
+        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let body = Bytes::new();
+        match self.server.send(&Method::DELETE, &headers, &body, &mut probe, &sent).await {
+            Ok(response) => response.refusal().await.show(answer),
+            Err(NoResponse { message, end }) => {
+                answer.end(end);
+                tracing::debug!("end the session: {message}");
+            }
+        }
+    }
+
+    fn current(&self) -> State {
+        self.session.current()
+    }
+
+    fn headers(&self, said: &Said, state: &State) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        match &said.version {
+            Some(version) => self.mirror.put(said, version, &mut headers),
+            None => state.put(&mut headers),
+        }
+        headers
+    }
+}
+
+fn no_message() {
+    tracing::warn!("the server sent what is no JSON-RPC message; it is left out");
+}
+
+/// A request for the list of tools by the same rights as `call`.
+fn list_like(call: &Said, cursor: Option<&str>) -> Option<Said> {
+    #[derive(serde::Deserialize)]
+    struct Call<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "_meta")]
+        meta: &'a serde_json::value::RawValue,
+    }
+    let Call { params } = serde_json::from_slice(&call.text).ok()?;
+    let meta = params.meta.get();
+    let cursor = cursor.map(|cursor| format!(r#","cursor":{}"#, serde_json::json!(cursor)));
+    let cursor = cursor.unwrap_or_default();
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":"mcpulse-proxy","method":"tools/list","params":{{"_meta":{meta}{cursor}}}}}"#
+    );
+    Said::read(text.into()).ok().flatten()
+}
+
+/// Where the list goes on.
+fn next_page(answer: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        result: Page,
+    }
+    #[derive(serde::Deserialize)]
+    struct Page {
+        #[serde(rename = "nextCursor")]
+        next: Option<String>,
+    }
+    serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.result.next)
+}

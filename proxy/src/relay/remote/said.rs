@@ -1,0 +1,192 @@
+//! What the client says: a line, and what it means for its way to the server.
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::{
+    jsonrpc::{Id, Kind},
+    mcp::{Field, method},
+    scan::{Bounds, Form, Frame, Message, Scanner},
+};
+
+/// Everything that decides is kept, however far behind it stands, and nothing else.
+const BOUNDS: Bounds = Bounds { inspect: u64::MAX, id: 64 << 10, arguments: 0, text: 0 };
+
+/// A line of the client that is a message, or a batch of them (2025-03-26).
+#[derive(Debug)]
+pub(super) struct Said {
+    /// As the client wrote it, without the end of the line.
+    pub(super) text: Bytes,
+    pub(super) what: What,
+    /// The method of a single request or notification.
+    pub(super) method: Option<Box<str>>,
+    /// The protocol version that it states: it belongs to the era without sessions.
+    pub(super) version: Option<HeaderValue>,
+    /// The answers that it wants.
+    pub(super) asked: Vec<Asked>,
+}
+
+/// What to do with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// It asks: its answers are awaited.
+    Request,
+    /// It withdraws a request.
+    Cancellation(Id),
+    /// It tells, or answers the server.
+    Aside,
+}
+
+/// A request that is to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) id: Id,
+    /// The id as the client wrote it.
+    pub(super) written: Box<str>,
+}
+
+/// Why a line goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("this line is not JSON; write one JSON-RPC message a line")]
+    NotJson,
+    #[error("this line is no JSON-RPC request, notification or response")]
+    NotAMessage,
+}
+
+impl Fault {
+    /// The JSON-RPC code that says so.
+    pub(super) fn code(self) -> i64 {
+        match self {
+            Self::NotJson => -32700,
+            Self::NotAMessage => -32600,
+        }
+    }
+}
+
+impl Said {
+    /// Reads a line; none if it is blank.
+    pub(super) fn read(text: Bytes) -> Result<Option<Self>, Fault> {
+        let mut said =
+            Self { text, what: What::Aside, method: None, version: None, asked: Vec::new() };
+        let text = said.text.clone();
+        let (mut stray, mut batch) = (false, false);
+        let frame = messages(&text, |message| {
+            batch |= message.in_batch();
+            stray |= !said.take(message);
+        });
+        if batch {
+            (said.method, said.version) = (None, None);
+        }
+        match frame {
+            Frame::Blank => Ok(None),
+            Frame::Whole if stray => Err(Fault::NotAMessage),
+            Frame::Whole => Ok(Some(said)),
+            Frame::Broken => Err(Fault::NotJson),
+        }
+    }
+
+    /// Takes in one message. Returns whether it is one.
+    fn take(&mut self, message: &Message) -> bool {
+        self.method = message.text(Field::Method).map(Into::into);
+        self.version = message
+            .text(Field::StatedVersion)
+            .and_then(|version| HeaderValue::from_str(&version).ok());
+        match Kind::of(message) {
+            Kind::Request(id) => {
+                self.asked.push(Asked { id, written: written(message) });
+                self.what = What::Request;
+            }
+            Kind::Notification => {
+                let withdrawn = Id::of(message, Field::RequestId);
+                if let Some(id) = withdrawn.filter(|_| self.is(method::CANCELLED)) {
+                    self.what = What::Cancellation(id);
+                }
+            }
+            Kind::Answer(_) | Kind::Refusal => {}
+            Kind::Unknown => return false,
+        }
+        true
+    }
+
+    /// Whether it is a request or notification of this method.
+    pub(super) fn is(&self, method: &str) -> bool {
+        self.method.as_deref() == Some(method)
+    }
+
+    /// Whether it belongs to the era without sessions (2026-07-28 and later).
+    pub(super) fn is_modern(&self) -> bool {
+        self.version.is_some()
+    }
+}
+
+/// Hands out the messages of a text, which is one of them or a batch.
+pub(super) fn messages(text: &[u8], mut each: impl FnMut(&Message)) -> Frame {
+    let mut scanner = Scanner::new(BOUNDS);
+    let mut rest = text;
+    while let Some(read) = scanner.feed(rest) {
+        each(scanner.message());
+        rest = &rest[read..];
+    }
+    scanner.end()
+}
+
+/// The id of a request as it stands in it.
+fn written(message: &Message) -> Box<str> {
+    let (raw, _) = message.raw(Field::Id);
+    let raw = String::from_utf8_lossy(raw);
+    match message.form(Field::Id) {
+        Form::Text => format!("\"{raw}\"").into(),
+        _ => raw.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Said>, Fault> {
+        Said::read(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_line_tells_what_it_wants() {
+        let call = read(r#"{"jsonrpc":"2.0","id":1.0,"method":"tools/call"}"#).unwrap().unwrap();
+        assert_eq!(call.what, What::Request);
+        assert_eq!(call.asked, [Asked { id: Id::Number(1), written: "1.0".into() }]);
+        assert!(call.is("tools/call") && !call.is_modern());
+
+        let modern = r#"{"id":"\u0061","method":"m","params":{"_meta":
+            {"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let modern = read(modern).unwrap().unwrap();
+        assert_eq!(modern.version.as_ref().unwrap(), "2026-07-28");
+        assert_eq!(&*modern.asked[0].written, r#""\u0061""#);
+
+        let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":"a"}}"#;
+        let cancel = read(cancel).unwrap().unwrap();
+        assert_eq!(cancel.what, What::Cancellation(Id::Json("\"a\"".into())));
+        for aside in [r#"{"method":"notifications/initialized"}"#, r#"{"id":1,"result":{}}"#] {
+            let aside = read(aside).unwrap().unwrap();
+            assert_eq!((aside.what, aside.asked.len()), (What::Aside, 0));
+        }
+    }
+
+    #[test]
+    fn a_batch_wants_an_answer_to_each_request() {
+        let batch = r#"[{"id":1,"method":"a"},{"method":"b"},{"id":"2","method":"c"}]"#;
+        let batch = read(batch).unwrap().unwrap();
+        let written: Vec<_> = batch.asked.iter().map(|asked| &*asked.written).collect();
+        assert_eq!((batch.what, written, batch.method), (What::Request, vec!["1", "\"2\""], None));
+    }
+
+    #[test]
+    fn what_is_no_message_is_said_to_be_none() {
+        assert!(read(" \t").unwrap().is_none());
+        for text in ["x", "{", r#"{"id":1,"method":"m"} {}"#, "{\"a\":}"] {
+            assert_eq!(read(text).unwrap_err(), Fault::NotJson, "{text}");
+        }
+        for text in ["{}", r#"{"id":1}"#, r#"[{"id":1,"method":"m"},{}]"#] {
+            assert_eq!(read(text).unwrap_err(), Fault::NotAMessage, "{text}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the client is told when a response is no answer to it.
+
+use bytes::Bytes;
+use http::{StatusCode, header::WWW_AUTHENTICATE};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::{said::Asked, server::Refusal};
+
+/// "Internal error": no code of the range that MCP keeps for itself.
+const INTERNAL: i64 = -32603;
+/// Most characters of a body that says in its own words what is wrong.
+const LONGEST_WORDS: usize = 300;
+
+/// An answer with nothing in it but an error.
+#[derive(Deserialize)]
+struct Failed<'a> {
+    #[serde(borrow)]
+    error: &'a RawValue,
+    jsonrpc: Option<&'a RawValue>,
+}
+
+/// An error of the proxy's own, under an id that is JSON already.
+pub(super) fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
+    let error = json!({
+        "code": code,
+        "message": message,
+        "data": { "source": "mcpulse-proxy" },
+    });
+    // Put in as it was written: a number would lose digits.
+    let id = id.filter(|id| serde_json::from_str::<&RawValue>(id).is_ok()).unwrap_or("null");
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+}
+
+/// What answers `asked`, given that no answer came because of `message`.
+pub(super) fn failed(asked: &Asked, message: &str) -> Bytes {
+    error(Some(&asked.written), INTERNAL, message)
+}
+
+/// An error of the server's that names no request, as the answer to the one that it is about.
+pub(super) fn under_id(text: &[u8], asked: &Asked) -> Option<Bytes> {
+    let Failed { error, jsonrpc } = serde_json::from_slice(text).ok()?;
+    jsonrpc?;
+    let (id, error) = (&asked.written, error.get());
+    Some(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)))
+}
+
+/// The code of an error in a body.
+pub(super) fn code(body: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Coded,
+    }
+    #[derive(Deserialize)]
+    struct Coded {
+        code: i64,
+    }
+    serde_json::from_slice(body).ok().map(|body: Body| body.error.code)
+}
+
+/// A refusal in words, with a way out where there is one.
+pub(super) fn refused(refusal: &Refusal, url: &str) -> String {
+    let status = refusal.status;
+    let challenged = refusal.headers.contains_key(WWW_AUTHENTICATE);
+    if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && challenged) {
+        return format!(
+            "the server wants to know who you are ({status}): give the proxy a token for it with \
+             --bearer-token, or let a browser log you in with 'mcpulse-proxy stdio -- npx \
+             mcp-remote {url}'"
+        );
+    }
+    let body = String::from_utf8_lossy(&refusal.body);
+    let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words: String = words.chars().take(LONGEST_WORDS).collect();
+    if words.is_empty() || words.starts_with('<') {
+        return format!("the server answered {status}");
+    }
+    format!("the server answered {status}: {words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jsonrpc::Id;
+
+    #[test]
+    fn an_error_comes_under_the_id_as_it_was_written() {
+        let asked = Asked { id: Id::Number(1), written: "1.0".into() };
+        let nameless = br#"{"jsonrpc":"2.0","error":{"code": -1, "message":"\u0061"},"id":null}"#;
+        let answer = under_id(nameless, &asked).unwrap();
+        assert_eq!(
+            answer,
+            r#"{"jsonrpc":"2.0","id":1.0,"error":{"code": -1, "message":"\u0061"}}"#
+        );
+        assert_eq!(code(nameless), Some(-1));
+        for other in [&b"<html>"[..], br#"{"error":"invalid_token"}"#, br#"{"jsonrpc":"2.0"}"#] {
+            assert_eq!((under_id(other, &asked), code(other)), (None, None));
+        }
+        assert!(failed(&asked, "x").starts_with(br#"{"jsonrpc":"2.0","id":1.0,"error":{"#));
+    }
+}

@@ -1,0 +1,101 @@
+//! Remote servers for clients on standard input and output: real clients, real servers, the
+//! official suite, and what a real server does too seldom.
+
+use std::path::Path;
+
+use mcpulse_tests::{
+    Client, Proxy, Receiver, Server, Tools,
+    client::Target,
+    eventually, program,
+    proxy::{METRICS, announced},
+    record::{self, Exchange, Forwarder, Recorder},
+    remote::{Kind, Remote},
+};
+
+use crate::{
+    conformance::judge,
+    real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools},
+};
+
+mod faults;
+mod script;
+
+/// One session over HTTP without the proxy, and one over standard input and output with it.
+async fn check(client: Client, kind: Kind) {
+    let Some(tools) = tools([client.part(), Some(kind.part())]) else { return };
+    let server = match kind {
+        Kind::Everything | Kind::EverythingSse => Server::Everything,
+        Kind::Mcp2 | Kind::Mcp2Sse => Server::Mcp2,
+        Kind::GoConformance | Kind::GoStateless => Server::GoConformance,
+        Kind::GoEverything => Server::GoEverything,
+    };
+    let directory = Path::new("/nowhere");
+    let calls = server.calls(directory);
+    let remote = Remote::start(tools, kind).await;
+    let target = Target::Http(remote.url_at(remote.address()));
+    let session = client.hold(tools, &target, &calls).await;
+    let direct = comparable(session.outcomes(), directory);
+    session.close().await;
+
+    let receiver = Receiver::start().await;
+    let behind = Forwarder::to(remote.address()).await;
+    let before = Recorder::default();
+    let url = receiver.url();
+    let flags = ["http", "--server-id", SERVER_ID, "--mcpulse-url", &url];
+    let upstream = remote.url_at(behind.address());
+    let further = ["--remote-url", &upstream, "--metrics-listen", "127.0.0.1:0"];
+    let mut proxy: Vec<String> = vec![program("mcpulse-proxy").display().to_string()];
+    proxy.extend(flags.into_iter().chain(further).map(str::to_owned));
+    let target = Target::Command(before.wrap(&proxy));
+    let session = client.hold(tools, &target, &calls).await;
+    assert_eq!(comparable(session.outcomes(), directory), direct);
+
+    let passed = behind.exchanges();
+    let to_server: Vec<_> = passed.iter().flat_map(Exchange::to_server).collect();
+    let to_client: Vec<_> = passed.iter().flat_map(Exchange::to_client).collect();
+    let expected = record::tool_calls(&to_server, &to_client);
+    assert!(expected.len() >= calls.len(), "{expected:#?}");
+    let metrics = eventually("the proxy says where its metrics are", PATIENCE, async || {
+        announced(&before.stderr(), METRICS)
+    });
+    assert_reported(&receiver, metrics.await, client, &expected).await;
+    session.close().await;
+}
+
+macro_rules! sessions {
+    ($($name:ident: $client:ident, $kind:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            check(Client::$client, Kind::$kind).await;
+        }
+    )*};
+}
+
+sessions! {
+    mcp1_and_everything: Mcp1, Everything;
+    mcp1_and_go_conformance: Mcp1, GoConformance;
+    mcp2_and_mcp2: Mcp2, Mcp2;
+    mcp2_and_go_stateless: Mcp2, GoStateless;
+    sdk1_and_everything: Sdk1, Everything;
+    client2_and_mcp2: Client2, Mcp2;
+    client2_and_go_everything: Client2, GoEverything;
+    rmcp_and_mcp2: Rmcp, Mcp2;
+    rmcp_and_go_everything: Rmcp, GoEverything;
+}
+
+/// The official suite over HTTP, to a program, which is a proxy, over HTTP again.
+#[tokio::test]
+async fn the_official_suite_through_both_bridges() {
+    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
+    let remote = Remote::start(tools, Kind::GoConformance).await;
+    let direct = remote.url_at(remote.address());
+    let binary = program("mcpulse-proxy").display().to_string();
+    let flags = ["stdio", "--server-id", "suite", "--mcpulse-url", "none"];
+    let inner = ["http", "--server-id", "inner", "--mcpulse-url", "none", "--remote-url", &direct];
+    let args = flags.into_iter().chain(["--listen", "127.0.0.1:0", "--", &binary]).chain(inner);
+    let proxy = Proxy::start(args);
+    let url = format!("http://{}/mcp", proxy.address().await);
+    let checks = judge(tools, &url, "2025-11-25").await;
+    let failed: Vec<_> = checks.keys().filter(|check| check.ends_with("\"FAILURE\"")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}

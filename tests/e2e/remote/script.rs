@@ -1,0 +1,325 @@
+//! A server over HTTP that answers by a script, and the client of a proxy in front of it.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    process::ExitStatus,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mcpulse_tests::{Proxy, Receiver};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
+    process::{ChildStdin, ChildStdout},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+/// What the server was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    /// `null` without a body.
+    pub(super) body: Value,
+}
+
+impl Asked {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a text"))
+    }
+
+    /// The method of JSON-RPC for a POST, else that of HTTP.
+    pub(super) fn name(&self) -> String {
+        let name = self.body["method"].as_str();
+        name.map_or_else(|| self.method.to_string(), ToOwned::to_owned)
+    }
+
+    /// An answer with this result.
+    pub(super) fn result(&self, result: &Value) -> Reply {
+        Reply::json(200, &json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result }))
+    }
+
+    /// What any server says to the beginning of a session, and to its end.
+    pub(super) fn usual(&self, session: &str) -> Reply {
+        match &*self.name() {
+            "initialize" => {
+                let reply = self.result(&json!({
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {},
+                    "serverInfo": { "name": "script", "version": "1" },
+                }));
+                reply.header("mcp-session-id", session)
+            }
+            "GET" => Reply::empty(405),
+            "DELETE" => Reply::empty(200),
+            "tools/call" => self.result(&json!({ "content": [] })),
+            _ => Reply::empty(202),
+        }
+    }
+}
+
+/// What the server answers.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+    /// More of the body, as it comes; the body ends with the sender.
+    more: Option<mpsc::Receiver<Bytes>>,
+}
+
+impl Reply {
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new(), more: None }
+    }
+
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        let reply = Self { body: body.to_string().into(), ..Self::empty(status) };
+        reply.header("content-type", "application/json")
+    }
+
+    /// These events, and no more.
+    pub(super) fn events(text: impl Into<Bytes>) -> Self {
+        Self { body: text.into(), ..Self::empty(200) }.header("content-type", "text/event-stream")
+    }
+
+    /// These events, and what is sent later.
+    pub(super) fn stream(text: impl Into<Bytes>) -> (Self, mpsc::Sender<Bytes>) {
+        let (sender, more) = mpsc::channel(16);
+        (Self { more: Some(more), ..Self::events(text) }, sender)
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    fn response(self) -> Response<BoxBody<Bytes, Infallible>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        let first = Some(self.body).filter(|body| !body.is_empty());
+        let body = futures_body(first, self.more);
+        response.body(body).expect("a response")
+    }
+}
+
+fn futures_body(
+    first: Option<Bytes>,
+    more: Option<mpsc::Receiver<Bytes>>,
+) -> BoxBody<Bytes, Infallible> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        if let Some(first) = first {
+            let _ = sender.send(first).await;
+        }
+        let Some(mut more) = more else { return };
+        loop {
+            tokio::select! {
+                chunk = more.recv() => match chunk {
+                    Some(chunk) => {
+                        let _ = sender.send(chunk).await;
+                    }
+                    None => return,
+                },
+                () = sender.closed() => return,
+            }
+        }
+    });
+    let frames = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    StreamBody::new(tokio_stream::StreamExt::map(frames, |chunk| Ok(Frame::data(chunk)))).boxed()
+}
+
+/// A server that runs, until it is dropped.
+pub(super) struct Script {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    /// Requests that wait for their answers, and the most at once.
+    open: Arc<(AtomicUsize, AtomicUsize)>,
+    serving: JoinHandle<()>,
+}
+
+impl Script {
+    /// Answers each request by `answer`, which gets what was asked before as well.
+    pub(super) async fn start<F, A>(answer: F) -> Self
+    where
+        F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
+        A: Future<Output = Reply> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let open: Arc<(AtomicUsize, AtomicUsize)> = Arc::default();
+        let answer = Arc::new(answer);
+        let (all, counts) = (Arc::clone(&asked), Arc::clone(&open));
+        let serving = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (all, counts, answer) =
+                    (Arc::clone(&all), Arc::clone(&counts), Arc::clone(&answer));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (all, counts, answer) =
+                        (Arc::clone(&all), Arc::clone(&counts), Arc::clone(&answer));
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await?.to_bytes();
+                        let asked = Asked {
+                            method: parts.method,
+                            path: parts.uri.path().to_owned(),
+                            headers: parts.headers,
+                            body: serde_json::from_slice(&body).unwrap_or_default(),
+                        };
+                        let before = {
+                            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                            all.push(asked.clone());
+                            all[..all.len() - 1].to_vec()
+                        };
+                        let now = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
+                        counts.1.fetch_max(now, Ordering::SeqCst);
+                        let _open = Open(&counts.0);
+                        Ok::<_, hyper::Error>(answer(asked, before).await.response())
+                    }
+                });
+                tokio::spawn(async move {
+                    let io = TokioIo::new(socket);
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    // The proxy may have gone.
+                    let _ = server.serve_connection(io, service).await;
+                });
+            }
+        });
+        Self { address, asked, open, serving }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was asked, by name.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.asked().iter().map(Asked::name).collect()
+    }
+
+    /// Requests that wait now, and the most that ever waited at once.
+    pub(super) fn open(&self) -> (usize, usize) {
+        (self.open.0.load(Ordering::SeqCst), self.open.1.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Counts down when the answer is there, or nobody waits for it.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A client on standard input and output of the proxy.
+pub(super) struct Talk {
+    pub(super) proxy: Proxy,
+    pub(super) receiver: Receiver,
+    say: Option<ChildStdin>,
+    hear: tokio::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Talk {
+    pub(super) async fn with(url: &str, flags: &[&str]) -> Self {
+        let receiver = Receiver::start().await;
+        let mcpulse = receiver.url();
+        let line = ["http", "--server-id", "remote", "--remote-url", url, "--mcpulse-url"];
+        let further = [&mcpulse, "--flush-interval", "20ms", "--metrics-listen", "127.0.0.1:0"];
+        let mut proxy = Proxy::start(line.iter().chain(&further).chain(flags));
+        let say = Some(proxy.stdin());
+        let hear = BufReader::new(proxy.stdout()).lines();
+        Self { proxy, receiver, say, hear }
+    }
+
+    pub(super) async fn to(script: &Script) -> Self {
+        Self::with(&script.url(), &[]).await
+    }
+
+    pub(super) async fn say(&mut self, message: &Value) {
+        self.write(format!("{message}\n").as_bytes()).await;
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) {
+        let say = self.say.as_mut().expect("not closed");
+        say.write_all(bytes).await.expect("the proxy reads");
+    }
+
+    pub(super) async fn ask(&mut self, id: u64, method: &str, params: Value) {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.say(&message).await;
+    }
+
+    pub(super) async fn call(&mut self, id: u64) {
+        self.ask(id, "tools/call", json!({ "name": "t" })).await;
+    }
+
+    /// The next line, as JSON.
+    pub(super) async fn hear(&mut self) -> Value {
+        let line = self.line().await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    pub(super) async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(Duration::from_mins(1), self.hear.next_line()).await;
+        let line = line.expect("a line in time").expect("standard output can be read");
+        line.unwrap_or_else(|| panic!("the proxy has closed: {}", self.proxy.stderr()))
+    }
+
+    /// Begins a session. Returns what the server said to it.
+    pub(super) async fn begin(&mut self) -> Value {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "talk", "version": "1" },
+        });
+        self.ask(0, "initialize", params).await;
+        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        self.say(&initialized).await;
+        self.hear().await
+    }
+
+    /// Says nothing more.
+    pub(super) fn close(&mut self) {
+        drop(self.say.take());
+    }
+
+    /// Waits for the end, which must come within `limit`.
+    pub(super) async fn end(&mut self, limit: Duration) -> ExitStatus {
+        self.proxy.wait(limit).await
+    }
+
+    pub(super) fn stop(&self) {
+        self.proxy.signal(Signal::TERM);
+    }
+}
