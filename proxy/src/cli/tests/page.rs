@@ -151,14 +151,17 @@ fn a_local_server_behind_a_listener() {
 }
 
 #[test]
-fn examples_that_need_a_bridge_say_so() {
-    for line in [
-        "mcpulse-proxy http --server-id my-server --remote-url https://api.example.com/mcp \
-         --bearer-token your_token",
-        "mcpulse-proxy sse --server-id my-server --remote-url https://api.example.com/sse \
-         --bearer-token your_token",
-    ] {
-        let (usage, text) = refused(line, &[]);
-        assert!(!usage && text.starts_with("this needs a bridge"), "{text}");
-    }
+fn a_remote_server_on_standard_streams() {
+    let line = "mcpulse-proxy http --server-id my-server --remote-url \
+                https://api.example.com/mcp --bearer-token your_token";
+    let remote = remote("https://api.example.com/mcp", Some("your_token"));
+    assert_eq!(config(line, &[]), Config::new("my-server", Upstream::Http(remote)));
+}
+
+#[test]
+fn an_example_that_needs_a_bridge_says_so() {
+    let line = "mcpulse-proxy sse --server-id my-server --remote-url \
+                https://api.example.com/sse --bearer-token your_token";
+    let (usage, text) = refused(line, &[]);
+    assert!(!usage && text.starts_with("this needs a bridge"), "{text}");
 }

@@ -76,7 +76,7 @@ fn no_kind_of_problem_hides_another() {
             ],
         ),
         (
-            "http --server-id x --remote-url https://a --batch-size 5000".to_owned(),
+            "sse --server-id x --remote-url https://a --batch-size 5000".to_owned(),
             &["2 problems", "is above --batch-max", "needs a bridge"],
         ),
     ];
@@ -136,7 +136,7 @@ fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configur
         ("run --config /no/such/file", "read --config /no/such/file"),
         ("stdio --config /no/such/file", "read --config /no/such/file"),
         ("stdio --server-id x --command y --batch-size 5000", "is above --batch-max"),
-        ("http --server-id x --remote-url https://a", "needs a bridge"),
+        ("sse --server-id x --remote-url https://a", "needs a bridge"),
         ("sse --server-id x --remote-url https://a", "add --listen"),
     ] {
         let (usage, text) = refused(&format!("mcpulse-proxy {line}"), &[]);
