@@ -1,7 +1,7 @@
 //! Carries what the client says to the server, each message as an exchange, and what the server
 //! says, on whichever stream, to the client.
 
-use std::{ops::ControlFlow, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -29,12 +29,13 @@ use crate::{
     traffic::BodyKind,
 };
 
+mod listening;
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Requests in flight at once; the rest wait.
 const IN_FLIGHT: usize = 128;
-/// The pause before a stream is resumed if the server names none, and the longest.
+/// The pause before a stream is resumed if the server names none.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often in vain a stream is resumed on which an answer is awaited.
 const RESUMED_IN_VAIN: u32 = 5;
 /// How long a server may leave a stream open on which it owes nothing any more.
@@ -426,77 +427,6 @@ impl Conversation {
             }
         }
         news
-    }
-
-    /// Keeps the stream open on which the server says what it says by itself, until there is
-    /// none to be had.
-    pub(super) async fn listen(&self) {
-        let mut events = Messages::default();
-        let mut generation = self.current().generation;
-        let mut pause = PAUSE;
-        loop {
-            let Cursor { last, retry } = events.cursor().clone();
-            match self.resume(last.as_ref()).await {
-                Ok(Ok(download)) => {
-                    events.begin();
-                    let read = self.events(&mut events, download, None).await;
-                    if let Err(problem) = read {
-                        tracing::warn!("the server's own stream: {problem}");
-                        events = Messages::default();
-                    }
-                    pause = retry.or(events.cursor().retry).unwrap_or(PAUSE);
-                }
-                Ok(Err(status)) => {
-                    if self.refused(status, generation).await.is_break() {
-                        return;
-                    }
-                    pause = LONGEST_PAUSE.min(pause * 2);
-                }
-                Err(NoResponse { message, .. }) => {
-                    tracing::debug!("the server's own stream: {message}");
-                    pause = LONGEST_PAUSE.min(pause * 2);
-                }
-            }
-            sleep(pause).await;
-            let current = self.current().generation;
-            if std::mem::replace(&mut generation, current) != current {
-                events = Messages::default();
-            }
-        }
-    }
-
-    /// The server gave no stream: whether to ask again.
-    async fn refused(&self, status: StatusCode, generation: u64) -> ControlFlow<()> {
-        let has_id = self.current().id.is_some();
-        if status == StatusCode::NOT_FOUND && has_id && self.heal(generation).await.is_ok() {
-            return ControlFlow::Continue(());
-        }
-        if status.is_server_error() || status == StatusCode::CONFLICT {
-            return ControlFlow::Continue(());
-        }
-        // 405: it has none to offer.
-        tracing::debug!("the server gives no stream of its own: {status}");
-        ControlFlow::Break(())
-    }
-
-    /// Ends the session, if there is one that can be.
-    pub(super) async fn leave(&self) {
-        let state = self.current();
-        if state.id.is_none() {
-            return;
-        }
-        let mut headers = HeaderMap::new();
-        state.put(&mut headers);
-        let (to_server, mut answer) = self.server.observe(Method::DELETE, &headers);
-        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
-        let body = Bytes::new();
-        match self.server.send(&Method::DELETE, &headers, &body, &mut probe, &sent).await {
-            Ok(response) => response.refusal().await.show(answer),
-            Err(NoResponse { message, end }) => {
-                answer.end(end);
-                tracing::debug!("end the session: {message}");
-            }
-        }
     }
 
     fn current(&self) -> State {
