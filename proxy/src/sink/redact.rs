@@ -12,9 +12,12 @@ use crate::record::ERROR_TEXT_LIMIT;
 
 mod assigned;
 mod command;
+mod harmless;
 mod names;
 mod quote;
 mod shapes;
+
+use self::harmless::is_harmless;
 
 pub(crate) use self::command::Command;
 
@@ -30,7 +33,7 @@ const SEARCH_CACHE: usize = 256 << 10;
 /// Redacts keys and texts.
 #[derive(Debug)]
 pub(crate) struct Redactor {
-    rules: [Rule; 3],
+    rules: [Rule; 4],
     /// What a text needs to be walked.
     parts: Rule,
 }
@@ -67,9 +70,17 @@ impl Rule {
             Some(regex) if regex.captures_len() == 1 => {
                 regex.find_iter(text).map(|found| found.range()).collect()
             }
-            Some(regex) => {
-                regex.captures_iter(text).filter_map(|all| Some(all.get(1)?.range())).collect()
-            }
+            Some(regex) => regex
+                .captures_iter(text)
+                .filter_map(|all| {
+                    let group = all.iter().skip(1).flatten().next()?;
+                    let harmless = all.name("bare").is_some()
+                        && is_harmless("", group.as_str(), false)
+                        || all.name("spoken").is_some()
+                            && is_harmless("token", group.as_str(), true);
+                    (!harmless).then(|| group.range())
+                })
+                .collect(),
         }
     }
 }
@@ -80,6 +91,7 @@ impl Redactor {
             Rule::new(shapes::USERINFO, "://"),
             Rule::new(shapes::USERNAME, "://"),
             Rule::new(shapes::SHAPES, ""),
+            Rule::new(shapes::PHRASES, ""),
         ];
         Self { rules, parts: Rule::new(names::PARTS, "") }
     }
@@ -145,9 +157,10 @@ impl Redactor {
         names::is_value(name)
     }
 
-    /// Whether this JSON under such a name is none: how many there are.
-    pub(crate) fn is_count(name: &str, json: &str) -> bool {
-        name.to_ascii_lowercase().ends_with("tokens") && json.parse::<u64>().is_ok()
+    /// Whether this JSON under such a name is none: whether there is one, or how many.
+    pub(crate) fn is_plain(name: &str, json: &str) -> bool {
+        matches!(json, "true" | "false" | "null")
+            || name.to_ascii_lowercase().ends_with("tokens") && json.parse::<u64>().is_ok()
     }
 }
 

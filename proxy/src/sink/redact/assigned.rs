@@ -12,6 +12,7 @@ use std::ops::Range;
 use super::{
     DEEPEST, Redactor,
     command::Command,
+    harmless::{is_after_bearer, is_harmless, is_prose},
     names,
     quote::{bracketed, escaped, quote, unescaped},
 };
@@ -182,9 +183,12 @@ impl<'t> Walk<'t> {
         if named.any(|name| names::is_secret(name)) || in_parameters && names::is_query(name) {
             let in_query = in_query || in_parameters && names::is_query(name);
             let Some(value) = self.value(name, start, end, after, in_query) else { return end };
-            let counted = Redactor::is_count(name, &self.text[value.clone()]);
+            let text = &self.text[value.clone()];
+            let quoted = matches!(self.before(value.start), b'"' | b'\'');
+            // `auth=letmein` is no sentence, `auth: letmein` may be one.
+            let harmless = !in_query && !quoted && is_harmless(name, text, !joined);
             let next = value.end.max(end);
-            if !counted {
+            if !harmless && !Redactor::is_plain(name, text) {
                 self.find(value);
             }
             return next;
@@ -260,7 +264,7 @@ impl<'t> Walk<'t> {
         }
         if name.eq_ignore_ascii_case("bearer") {
             let secret = end + 1..self.run(end + 1, is_of_query);
-            if !is_prose(&self.text[secret.clone()], 7) {
+            if !is_after_bearer(&self.text[secret.clone()]) {
                 let next = secret.end;
                 self.find(secret);
                 return next;
@@ -273,7 +277,8 @@ impl<'t> Walk<'t> {
                     || {
                         let word = &self.text[at..self.run(at, |byte| !byte.is_ascii_whitespace())];
                         let word = word.trim_end_matches(['.', ',', ';', ':', '!', ')', '"', '\'']);
-                        at..at + if is_prose(word, 20) { 0 } else { word.len() }
+                        let harmless = is_prose(word, 20) || is_harmless(name, word, true);
+                        at..at + if harmless { 0 } else { word.len() }
                     },
                     |(value, _)| value,
                 );
@@ -445,10 +450,4 @@ fn is_name(byte: u8) -> bool {
 
 fn is_of_query(byte: u8) -> bool {
     !byte.is_ascii_whitespace() && !b"\"'\\,;&<>".contains(&byte)
-}
-
-/// Whether this is a word of a language rather than a secret.
-fn is_prose(word: &str, most: usize) -> bool {
-    let rest = word.strip_prefix(|c: char| c.is_alphabetic()).unwrap_or(word);
-    word.len() <= most && rest.chars().all(|c| c.is_lowercase() || "'’-".contains(c))
 }

@@ -18,9 +18,13 @@ enum How {
     Attached,
     /// Either, behind a user's name and a colon.
     Colon,
+    /// As the next word, behind this flag alone.
+    Next,
+    /// Not at all.
+    Never,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 16] = [
     Tool { name: "curl", flag: "-u", how: How::Colon },
     Tool { name: "curl", flag: "-U", how: How::Colon },
     Tool { name: "mysql", flag: "-p", how: How::Attached },
@@ -32,6 +36,12 @@ const TOOLS: [Tool; 11] = [
     Tool { name: "redis-cli", flag: "-a", how: How::Either },
     Tool { name: "ldapsearch", flag: "-w", how: How::Either },
     Tool { name: "http", flag: "-a", how: How::Colon },
+    // `docker login`, `helm registry login`
+    Tool { name: "login", flag: "-p", how: How::Next },
+    Tool { name: "sudo", flag: "--user", how: How::Never },
+    Tool { name: "chroot", flag: "--user", how: How::Never },
+    Tool { name: "docker", flag: "--user", how: How::Never },
+    Tool { name: "podman", flag: "--user", how: How::Never },
 ];
 
 /// Flags of any program that take `user:password`.
@@ -56,8 +66,8 @@ impl Command {
         if matches!(
             program.as_bytes(),
             [
-                b'c' | b'h' | b'l' | b'm' | b'r' | b's',
-                b'u' | b't' | b'd' | b'y' | b'a' | b's' | b'o' | b'e',
+                b'c' | b'd' | b'h' | b'l' | b'm' | b'p' | b'r' | b's',
+                b'u' | b't' | b'd' | b'h' | b'y' | b'a' | b's' | b'o' | b'e',
                 ..
             ]
         ) {
@@ -92,13 +102,20 @@ impl Command {
             return None;
         }
         let (flag, value) = word.split_once('=').map_or((word, None), |(f, v)| (f, Some(v)));
+        // What a lone `-u` belongs to, nobody can tell.
+        let tool = self.tool.or((!begun).then_some("curl"));
+        let known = TOOLS.iter().find(|it| {
+            let is_flag =
+                if it.how == How::Next { flag == it.flag } else { word.starts_with(it.flag) };
+            tool == Some(it.name) && is_flag
+        });
+        if known.is_some_and(|known| known.how == How::Never) {
+            return None;
+        }
         if USER_FLAGS.contains(&flag) {
             let begin = value.map(|_| flag.len() + 1);
             return self.follow(word, begin, How::Colon);
         }
-        // What a lone `-u` belongs to, nobody can tell.
-        let tool = self.tool.or((!begun).then_some("curl"));
-        let known = TOOLS.iter().find(|it| tool == Some(it.name) && word.starts_with(it.flag));
         if let Some(known) = known {
             return self.follow(word, (word.len() > 2).then_some(2), known.how);
         }
@@ -117,7 +134,8 @@ impl Command {
 fn secret(word: &str, begin: usize, how: How) -> Option<usize> {
     let rest = &word[begin..];
     match how {
-        How::Either | How::Attached => (!rest.is_empty()).then_some(begin),
+        How::Either | How::Attached | How::Next => (!rest.is_empty()).then_some(begin),
+        How::Never => None,
         How::Colon => {
             let colon = rest.find(':')?;
             let behind = &rest[colon + 1..];

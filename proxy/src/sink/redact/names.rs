@@ -1,15 +1,17 @@
 //! The names under which secrets stand.
 
 /// Whole names of secrets, in lower case and without anything but letters and digits.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "accesstokens",
     "apikeys",
     "apitokens",
+    "assertion",
     "auth",
     "authentication",
     "bearer",
     "credential",
     "keypass",
+    "mnemonic",
     "pincode",
     "proxyauthorization",
     "secrets",
@@ -24,21 +26,32 @@ const NAMES: [&str; 19] = [
 ];
 
 /// Names of secrets, also as the last of several words: `DB_PASS`, `userCreds`.
-const WORDS: [&str; 12] =
-    ["cookie", "cookies", "creds", "cvc", "cvv", "jwt", "otp", "pass", "pat", "pin", "pwd", "totp"];
+const WORDS: [&str; 15] = [
+    "cookie", "cookies", "creds", "csrf", "cvc", "cvv", "dsn", "jwt", "otp", "pass", "pat", "pin",
+    "pw", "pwd", "totp",
+];
 
 /// Ends of names of secrets, such as `github_token` or `dbPassword`, spelled likewise.
-const ENDS: [&str; 26] = [
+const ENDS: [&str; 42] = [
     "accesskey",
     "accesskeyid",
     "accountkey",
     "apikey",
+    "authcode",
     "authheader",
     "authorization",
+    "authorizationcode",
+    "basicauth",
+    "cardnumber",
+    "clientassertion",
+    "codeverifier",
     "connectionstring",
     "credentials",
     "deploykey",
+    "enckey",
     "encryptionkey",
+    "httpauth",
+    "licensekey",
     "masterkey",
     "mfacode",
     "otpcode",
@@ -48,12 +61,19 @@ const ENDS: [&str; 26] = [
     "password",
     "passwords",
     "privatekey",
+    "recoveryphrase",
     "secret",
     "secretkey",
+    "securitycode",
+    "seedphrase",
+    "servicekey",
     "setcookie",
     "signingkey",
     "sshkey",
+    "storagekey",
+    "subscriptionkey",
     "token",
+    "totpseed",
     "verificationcode",
 ];
 
@@ -69,7 +89,23 @@ const HARMLESS: [&str; 7] = [
 ];
 
 /// What may follow the name of a secret.
-const TAILS: [&str; 5] = ["confirm", "confirmation", "hash", "header", "value"];
+const TAILS: [&str; 12] = [
+    "confirm",
+    "confirmation",
+    "data",
+    "hash",
+    "header",
+    "new",
+    "old",
+    "pem",
+    "plain",
+    "string",
+    "text",
+    "value",
+];
+
+/// How a secret may be encoded, which the name tells last.
+const ENCODINGS: [&str; 2] = ["base64", "b64"];
 
 /// Parameters of a query that are secrets only there.
 const QUERY: [&str; 2] = ["key", "sig"];
@@ -97,8 +133,9 @@ const VALUES: [&str; 5] = ["string", "v", "val", "value", "values"];
 /// flags, escapes that may hide either.
 pub(super) const PARTS: &str = concat!(
     r"(?i:pass|pwd|secret|token|key|auth|cred|cookie|signature|session[^a-z]?id|bearer|connection[^a-z]?string",
-    r"|mfa|verification|code[^a-z]?(?:confirm|hash|header|value)|otp[^a-z]?code|pin[^a-z]?code",
-    r"|(?:cv[cv]|jwt|otp|pat|pin)(?:[^a-z]|confirm|hash|header|value|$)",
+    r"|mfa|verification|code[^a-z]?(?:confirm|hash|header|value|data|new|old|pem|plain|string|text|b64|base64)|otp[^a-z]?(?:code|seed)|pin[^a-z]?code",
+    r"|assertion|verifier|phrase|mnemonic|security[^a-z]?code|card[^a-z]?number|identified by",
+    r"|(?:cv[cv]|csrf|dsn|jwt|otp|pat|pin|pw)(?:[^a-z]|confirm|hash|header|value|data|new|old|pem|plain|string|text|b64|base64|$)",
     r"|[?&;#]sig=)",
     r"|(?:^|[\s\x22'\[(,`])-(?:[uUpaw]|-user|-proxy-user)",
     r"|\\(?:[ux]|[nrt](?:[AMNOrs]|[0-9]))",
@@ -124,6 +161,7 @@ const LAST: [u32; 26] = {
 
 /// Whether whatever stands under this name is a secret.
 pub(super) fn is_secret(name: &str) -> bool {
+    let name = unencoded(name);
     if name.is_ascii() {
         let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric);
         let second = letters.find(|byte| !byte.is_ascii_digit());
@@ -142,6 +180,15 @@ pub(super) fn is_secret(name: &str) -> bool {
     let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
     let short = TAILS.iter().find_map(|tail| plain.strip_suffix(tail));
     [Some(plain), short].into_iter().flatten().any(|plain| is_plain_secret(plain, name))
+}
+
+/// The name without the encoding of what it names.
+fn unencoded(name: &str) -> &str {
+    let before = |encoding: &&str| {
+        let (rest, end) = name.split_at_checked(name.len().checked_sub(encoding.len())?)?;
+        end.eq_ignore_ascii_case(encoding).then_some(rest)
+    };
+    ENCODINGS.iter().find_map(before).unwrap_or(name)
 }
 
 fn is_plain_secret(plain: &str, name: &str) -> bool {

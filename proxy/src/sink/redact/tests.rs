@@ -57,7 +57,38 @@ fn names_of_secrets_are_known_however_they_are_spelled() {
         "cvc",
         "DB_PASS",
         "userCreds",
+        "basic_auth",
+        "http_auth",
+        "authorization_code",
+        "auth_code",
+        "code_verifier",
+        "client_assertion",
+        "assertion",
+        "subscription-key",
+        "license_key",
+        "service_key",
+        "storage_key",
+        "enc_key",
+        "password_old",
+        "password_plain",
+        "passwordText",
+        "secretText",
+        "secretData",
+        "SecretString",
+        "token_b64",
+        "privatekey_pem",
+        "totp_seed",
+        "seed_phrase",
+        "mnemonic",
+        "recovery_phrase",
+        "security_code",
+        "card_number",
+        "csrf",
+        "pw",
+        "SENTRY_DSN",
     ] {
+        let text = format!("{name}=hunter2");
+        assert!(!redacted(&text).contains("hunter2"), "{text}");
         assert!(Redactor::is_secret(name), "{name}");
     }
     for name in [
@@ -109,6 +140,31 @@ fn shapes_of_secrets_are_known() {
         "NRAK-ABCDEFGHIJ0123456789ABCDEFG",
         "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ",
         concat!("MTIzNDU2Nzg5MDEyMzQ1Njc4", ".GabcDE.", "abcdefghijklmnopqrstuvwxyz0123456789AB"),
+        concat!("gsk_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("xai-", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("pplx-", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("nvapi-", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("r8_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("ATATT3x", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("glsa_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("dapi", "0123456789abcdef0123456789abcdef"),
+        concat!("ntn_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("secret_", "0123456789abcdefghij0123456789ABCDEFGHIJabc"),
+        concat!("figd_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("sntrys_", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("tskey-", "auth-0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("PMAK-", "0123456789abcdef0123456789abcdef"),
+        concat!("CFPAT-", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!("key-", "0123456789abcdef0123456789abcdef"),
+        concat!(
+            "EAA",
+            "0123456789abcdefghij0123456789ABCDEFGHIJ0123456789abcdefghij0123456789ABCDEFGHIJ"
+        ),
+        concat!("ops_eyJ", "0123456789abcdefghij0123456789ABCDEFGHIJ"),
+        concat!(
+            "ABSK",
+            "0123456789abcdefghij0123456789ABCDEFGHIJ0123456789abcdefghij0123456789ABCDEFGHIJ"
+        ),
         "hooks.slack.com/services/T00000000/B00000000/abcdefghij0123456789abcd",
     ] {
         assert_eq!(redacted(secret), REDACTED);
@@ -220,6 +276,25 @@ fn a_secret_is_found_in_whatever_notation() {
         r#"{"n":1,"password":12345SECRET"#,
         "Authorization: Digest username=\"a\", response=\"SECRET\"",
         "//registry.npmjs.org/:_authToken=SECRET",
+        "the api key: SECRET",
+        "Incorrect API key provided: SECRET",
+        "password for bob: SECRET",
+        "CREATE USER bob WITH PASSWORD 'a SECRET'",
+        "CREATE USER bob IDENTIFIED BY 'a SECRET'",
+        "docker login -u bob -p SECRET",
+        "login bob password SECRET",
+        "machine h login bob password SECRET",
+        "https://h/?q=password%3DSECRET",
+        "password -> SECRET",
+        "PASSWORD\u{ff1a}SECRET",
+        // Not harmless by what stands around it.
+        "token: abc1SECRET",
+        "token: getToken(\"SECRET\")",
+        "auth: { password: SECRET }",
+        r#"{"token": "SECRET"}"#,
+        "auth=SECRET",
+        "password: SECRET",
+        "pin: 1234SECRET",
     ] {
         let found = redacted(text);
         assert!(!found.contains("SECRET") && found.contains(REDACTED), "{text}\n{found}");
@@ -258,6 +333,29 @@ fn ordinary_text_passes_unchanged() {
         "it's the users' 5\" disk: don't",
         r#"{"a":"C:\new\table","b":"line\nline"}"#,
         "Grüße aus Köln",
+        "Unexpected token: }",
+        "3 tests pass: all",
+        "pass: 12, fail: 3",
+        "jwt: malformed",
+        "Password: required",
+        "function signature: f(x)",
+        "let token: string",
+        "password: string;",
+        "token = getToken()",
+        "const password = process.env.PASSWORD",
+        r#"{"auth": true, "n": 1}"#,
+        "\"auth\": true",
+        "auth=none",
+        "the pin is 5 mm long",
+        "pin: 4",
+        "Bearer authentication",
+        "WWW-Authenticate: Bearer realm=\"x\"",
+        "the sk-assessment",
+        "sudo --user bob:staff",
+        "docker run --user 1000:1000 -p 80:80 image",
+        "Invalid API key: missing",
+        "Invalid API key: please check it",
+        "users identified by email, protected with password",
     ] {
         assert_eq!(redacted(text), text);
     }
@@ -293,6 +391,11 @@ fn a_flood_of_names_costs_no_more_than_its_length() {
         "token (",
         "\"token\" ",
         "token      ",
+        "token: a ",
+        "token: { ",
+        "sk-aaaaaaaaaaaaaaaaaaaaaaaa-",
+        "api key: ",
+        "login a password ",
     ] {
         // Minutes, were each name to look at all that follows.
         redacted(&flood.repeat(30_000));

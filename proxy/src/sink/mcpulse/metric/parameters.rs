@@ -69,7 +69,7 @@ impl Parameters<'_> {
             .iter()
             .map(|(name, value)| {
                 let json = value.get().trim_ascii();
-                let named = self.is_secret(name) && !Redactor::is_count(name, json);
+                let named = self.is_secret(name) && !Redactor::is_plain(name, json);
                 let secret = named || (labelled && Redactor::is_value(name));
                 let value = if secret { redacted() } else { self.value(json, depth + 1) };
                 (self.text(name), value)
