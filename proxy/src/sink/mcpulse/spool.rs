@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Display,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -92,9 +93,16 @@ impl Spool {
     /// Takes over what dead processes left below `root`, and a folder of its own.
     pub(super) fn open(root: &Path, limit: u64) -> io::Result<(Self, Found)> {
         fs::create_dir_all(root)?;
-        let mut folders = Vec::new();
+        let (mut folders, mut found) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(root)? {
-            folders.extend(Folder::adopt(entry?.path()));
+            let Some(folder) = Folder::adopt(entry?.path()) else { continue };
+            match folder.segments() {
+                Ok(segments) => {
+                    found.extend(segments);
+                    folders.push(folder);
+                }
+                Err(error) => warn_of_left(&folder.path, &error),
+            }
         }
         if folders.is_empty() {
             folders.push(Folder::create(root)?);
@@ -107,7 +115,7 @@ impl Spool {
             known: 0,
             limit,
         };
-        let damaged = spool.find_segments()?;
+        let damaged = spool.open_segments(found);
         let restored = spool.waiting();
         let evicted = spool.make_room(0);
         Ok((spool, Found { restored, damaged, evicted }))
@@ -123,35 +131,23 @@ impl Spool {
         fs::remove_dir(probe)
     }
 
-    /// Opens the segments of its folders; how many calls are damaged in them.
-    fn find_segments(&mut self) -> io::Result<u64> {
-        let (mut found, mut damaged) = (Vec::new(), 0);
-        for folder in &self.folders {
-            for entry in fs::read_dir(&folder.path)? {
-                let path = entry?.path();
-                let stem = path.file_stem().and_then(|stem| stem.to_str());
-                let number: Option<u64> = stem.and_then(|stem| stem.parse().ok());
-                if let (Some(number), Some(SUFFIX)) =
-                    (number, path.extension().and_then(|suffix| suffix.to_str()))
-                {
-                    found.push((number, path));
-                }
-            }
-        }
+    /// Opens the segments found in its folders; how many calls are damaged in them.
+    fn open_segments(&mut self, mut found: Vec<(u64, PathBuf)>) -> u64 {
+        let mut damaged = 0;
         found.sort();
-        self.next_number = found.last().map_or(0, |(number, _)| number + 1);
-        for (_, path) in found {
+        for (number, path) in found {
+            self.next_number = number + 1;
             match Segment::open(path.clone(), self.known) {
                 Ok((segment, lost)) => {
                     damaged += lost;
                     self.known += 1;
                     self.segments.push_back(segment);
                 }
-                Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
+                Err(error) => warn_of_left(&path, &error),
             }
         }
         self.tidy();
-        Ok(damaged)
+        damaged
     }
 
     /// Calls that wait to be taken.
@@ -196,7 +192,9 @@ impl Spool {
         }
         if !self.growing {
             let name = format!("{:020}.{SUFFIX}", self.next_number);
-            self.next_number += 1;
+            self.next_number = self.next_number.checked_add(1).ok_or_else(|| {
+                io::Error::other("no file name comes after those that are there: start it anew")
+            })?;
             let path = self.folders[0].path.join(name);
             self.segments.push_back(Segment::create(path, self.known)?);
             self.known += 1;
@@ -277,10 +275,11 @@ impl Spool {
 }
 
 impl Drop for Spool {
-    /// Leaves nothing behind but calls.
+    /// Leaves nothing behind but calls, those included that only another process can read:
+    /// without its lock none would look for them.
     fn drop(&mut self) {
         for folder in &self.folders {
-            if !self.segments.iter().any(|segment| segment.is_in(&folder.path)) {
+            if folder.is_empty().unwrap_or(false) {
                 let _ = fs::remove_file(folder.path.join(LOCK));
                 let _ = fs::remove_dir(&folder.path);
             }
@@ -319,6 +318,41 @@ impl Folder {
             }
         }
     }
+
+    /// The files of calls in it, each with its number.
+    fn segments(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let number: Option<u64> = stem.and_then(|stem| stem.parse().ok());
+            let suffix = path.extension().and_then(|suffix| suffix.to_str());
+            match number {
+                // No name could follow it, so it was never written here.
+                Some(u64::MAX) if suffix == Some(SUFFIX) => {
+                    warn_of_left(&path, &"this is no name of a spool's file");
+                }
+                Some(number) if suffix == Some(SUFFIX) => found.push((number, path)),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether there is nothing in it but its lock.
+    fn is_empty(&self) -> io::Result<bool> {
+        for entry in fs::read_dir(&self.path)? {
+            if entry?.file_name() != LOCK {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Says what is not used now, and left to a later start.
+fn warn_of_left(path: &Path, why: &dyn Display) {
+    tracing::warn!("cannot read {}: {why}; it stays, and each start tries again", path.display());
 }
 
 /// Makes folders that only their owner can read: calls are nobody else's business.

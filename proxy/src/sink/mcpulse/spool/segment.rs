@@ -103,7 +103,7 @@ impl Segment {
         let mut stretches = survey(&bytes);
         if stretches.iter().all(|stretch| matches!(stretch.what, What::Damage(_))) {
             if !bytes.starts_with(&MAGIC) && bytes.starts_with(&MAGIC[..MAGIC.len() - 1]) {
-                let other = "it is of another version, and left alone";
+                let other = "it is of another version";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, other));
             }
             // Nobody knows what it was.
@@ -241,11 +241,6 @@ impl Segment {
             file.write_all(&mark(u32::try_from(length).unwrap_or(u32::MAX)).to_le_bytes())?;
         }
         Ok(())
-    }
-
-    /// Whether the file is in this folder.
-    pub(super) fn is_in(&self, folder: &Path) -> bool {
-        self.path.parent() == Some(folder)
     }
 
     /// Deletes the file.

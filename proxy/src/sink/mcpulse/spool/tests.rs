@@ -241,14 +241,72 @@ fn what_damage_took_is_counted() {
 }
 
 #[test]
-fn a_file_of_another_version_is_left_alone() {
-    let (root, spool, found) = spoilt(|bytes| {
-        bytes[7] += 1;
-        bytes[segment::HEADER..].fill(1);
-    });
-    assert_eq!(found, Found::default());
+fn a_file_that_cannot_be_read_is_left_to_a_later_start() {
+    let unreadable: [&dyn Fn(&Path); 3] = [
+        &|path| fs::write(path, [&b"MCPULSE\x03"[..], &[1; 100]].concat()).unwrap(),
+        &|path| fs::create_dir(path).unwrap(),
+        #[cfg(unix)]
+        &|path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+    ];
+    for replace in unreadable {
+        let root = tempdir().unwrap();
+        let (mut spool, _) = open(&root);
+        append(&mut spool, &calls(0..10));
+        kill(spool);
+        let segment = &segments(&root)[0];
+        let aside = root.path().join("aside");
+        fs::rename(segment, &aside).unwrap();
+        replace(segment);
+        // Starts that do nothing, and one that has calls of its own.
+        for more in [0, 0, 3] {
+            let (mut spool, found) = open(&root);
+            assert_eq!(found, Found::default());
+            append(&mut spool, &calls(10..10 + more));
+            let (taken, places) = take(&mut spool, 10);
+            assert_eq!(taken, calls(10..10 + more));
+            spool.settle(&places);
+        }
+        if fs::remove_file(segment).is_err() {
+            fs::remove_dir(segment).unwrap();
+        }
+        fs::rename(&aside, segment).unwrap();
+        let (mut spool, found) = open(&root);
+        assert_eq!(found, Found { restored: 10, ..Found::default() });
+        let (taken, places) = take(&mut spool, 10);
+        assert_eq!(taken, calls(0..10));
+        spool.settle(&places);
+        drop(spool);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_name_that_none_can_follow_spoils_nothing() {
+    let root = tempdir().unwrap();
+    let (mut spool, _) = open(&root);
+    append(&mut spool, &calls(0..10));
+    kill(spool);
+    let segment = &segments(&root)[0];
+    let last = segment.with_file_name(format!("{}.{SUFFIX}", u64::MAX));
+    fs::write(&last, "x").unwrap();
+    let (mut spool, found) = open(&root);
+    assert_eq!(found, Found { restored: 10, ..Found::default() });
+    append(&mut spool, &calls(10..12));
+    assert_eq!(take(&mut spool, 100).0, calls(0..12));
+    kill(spool);
+    // One that could be followed only by that.
+    fs::rename(segment, last.with_file_name(format!("{}.{SUFFIX}", u64::MAX - 1))).unwrap();
+    let (mut spool, found) = open(&root);
+    assert_eq!(found, Found { restored: 12, ..Found::default() });
+    let appended = spool.append(&calls(12..13));
+    assert!(appended.kept == 0 && appended.error.is_some());
+    let (taken, places) = take(&mut spool, 100);
+    assert_eq!(taken.len(), 12);
+    spool.settle(&places);
     drop(spool);
-    assert_eq!(segments(&root).len(), 1);
+    assert_eq!(segments(&root), [last]);
+    append(&mut open(&root).0, &calls(0..1));
+    assert_eq!(open(&root).1.restored, 1);
 }
 
 #[test]
