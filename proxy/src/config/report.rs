@@ -30,9 +30,9 @@ pub struct Mcpulse {
     pub flush_interval: Duration,
     /// Most calls in one request, when there is a backlog.
     pub batch_max: usize,
-    /// Calls kept in memory while MCPulse is away.
+    /// Calls queued in memory while MCPulse is away, besides up to 3 batches.
     pub queue_calls: usize,
-    /// Bytes kept in memory while MCPulse is away.
+    /// Bytes queued in memory while MCPulse is away, besides up to 3 batches.
     #[serde(with = "units::size")]
     pub queue_bytes: u64,
     /// Longest wait for the answer to a batch.
@@ -41,7 +41,7 @@ pub struct Mcpulse {
     /// Directory in which calls wait for MCPulse across restarts; off when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool_dir: Option<PathBuf>,
-    /// Most bytes in that directory.
+    /// Most bytes of its calls there, for each process.
     #[serde(with = "units::size")]
     pub spool_limit: u64,
 }

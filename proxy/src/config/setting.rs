@@ -207,10 +207,10 @@ pub static ALL: &[Setting] = &[
     Setting::new("batch-size", "mcpulse.batchSize", Count(1, 1_000_000), "Calls that are sent together without waiting longer"),
     Setting::new("batch-max", "mcpulse.batchMax", Count(1, 1_000_000), "Most calls in one request, when there is a backlog"),
     Setting::new("flush-interval", "mcpulse.flushInterval", Wait, "Longest wait for a batch to fill up"),
-    Setting::new("mcpulse-queue-calls", "mcpulse.queueCalls", Count(1, MOST), "Calls kept in memory while MCPulse is away"),
-    Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size(64 << 10), "Bytes kept in memory while MCPulse is away"),
+    Setting::new("mcpulse-queue-calls", "mcpulse.queueCalls", Count(1, MOST), "Calls queued in memory while MCPulse is away, besides up to 3 batches"),
+    Setting::new("mcpulse-queue-bytes", "mcpulse.queueBytes", Size(64 << 10), "Bytes queued in memory while MCPulse is away, besides up to 3 batches"),
     Setting::new("spool-dir", "mcpulse.spoolDir", NewDirectory, "Directory in which calls wait for MCPulse across restarts"),
-    Setting::new("spool-limit", "mcpulse.spoolLimit", Size(64 << 10), "Most bytes in that directory"),
+    Setting::new("spool-limit", "mcpulse.spoolLimit", Size(64 << 10), "Most bytes of its calls there, for each process"),
 
     Setting::new("metrics-listen", "metricsListen", Address, "Address of /metrics, /healthz and /readyz; off unless given"),
     Setting::new("call-log", "callLog", Path, "File for one JSON object a call; - for standard error"),
