@@ -6,7 +6,8 @@ use std::{fs, io, os::unix::process::CommandExt as _, process::Command};
 use rustix::{
     event::PollFlags,
     process::{
-        Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit,
+        Pid, Resource, Rlimit, Signal, getpgid, getpgrp, getpid, getppid,
+        set_parent_process_death_signal, setrlimit,
     },
 };
 
@@ -46,4 +47,28 @@ pub(super) fn hangup_is_ignored() -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_some_and(|mask| mask & 1 << (Signal::HUP.as_raw() - 1) != 0)
+}
+
+/// Most descendants that are looked for.
+const MOST_KIN: usize = 1024;
+
+/// The descendants of a child that are in our own process group, as far as their parents have
+/// not ended. A client that ends the group would reach them, and does not when the proxy ends
+/// the child before its time comes.
+pub(super) fn kin(child: Pid) -> Vec<Pid> {
+    let mut found = vec![child];
+    let mut looked = 0;
+    while looked < found.len() && found.len() < MOST_KIN {
+        let tasks = fs::read_dir(format!("/proc/{}/task", found[looked]));
+        looked += 1;
+        for task in tasks.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+            found.extend(children.filter_map(Pid::from_raw));
+        }
+    }
+    let group = getpgrp();
+    let mut kin = found.split_off(1);
+    kin.retain(|pid| getpgid(Some(*pid)).is_ok_and(|of| of == group));
+    kin
 }

@@ -260,10 +260,28 @@ impl Process {
         let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         match self.pid {
             Some(pid) if !life.over && self.leads => Ok(kill_process_group(pid, signal)?),
-            Some(pid) if !life.over => Ok(kill_process(pid, signal)?),
+            Some(pid) if !life.over => {
+                // Looked for first: those whose parent ends are nobody's.
+                let kin = kin(pid);
+                let signalled = kill_process(pid, signal);
+                for descendant in kin {
+                    // It may have ended meanwhile.
+                    let _ = kill_process(descendant, signal);
+                }
+                Ok(signalled?)
+            }
             _ => Ok(()),
         }
     }
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use super::linux::kin;
+
+/// Nobody tells who descends from a child.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn kin(_child: Pid) -> Vec<Pid> {
+    Vec::new()
 }
 
 /// The code with which to pass on how a child ended: its own, or 128 + the signal's number.

@@ -248,6 +248,36 @@ fn lives(pid: &str) -> bool {
 }
 
 #[test]
+fn an_end_by_force_reaches_the_descendants_that_the_client_would_have_reached() {
+    // A wrapper, what it waits for, and what it started besides; the last is nobody's business.
+    let script = "setsid sleep 1000 & echo $!; sleep 1000 & echo $!; \
+        sh -c 'echo $$; while :; do sleep 1000; done'; true";
+    for signalled in [true, false] {
+        let mut session = Session::piped(in_front_of(&["sh", "-c", script]));
+        let [apart, besides, inner] = [session.line(), session.line(), session.line()];
+        let begun = Instant::now();
+        let limit = if signalled {
+            session.signal(Signal::TERM);
+            AFTER_SIGNAL
+        } else {
+            session.close();
+            AFTER_CLOSE
+        };
+        assert_within(session.end(begun), 143, limit);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for pid in [&besides, &inner] {
+            while lives(pid) {
+                assert!(Instant::now() < deadline, "{pid} lives on");
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        assert!(lives(&apart), "it has a session of its own");
+        let apart = apart.parse().ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(apart, Signal::KILL).expect("it is ours");
+    }
+}
+
+#[test]
 fn the_server_stays_in_the_process_group_of_the_proxy() {
     let script = "cut -d ' ' -f 5 /proc/$$/stat; cat";
     let mut session = Session::piped(in_front_of(&["sh", "-c", script]));
