@@ -77,7 +77,7 @@ async fn asked(
         return heard(response, |line| {
             let endpoint = line.strip_prefix(b"data:")?.trim_ascii();
             let endpoint = String::from_utf8_lossy(endpoint);
-            Some(format!("answers: messages go to {}", veil::address(&endpoint)))
+            Some(Ok(format!("answers: messages go to {}", veil::address(&endpoint))))
         })
         .await;
     }
@@ -100,7 +100,7 @@ async fn asked(
 /// tried as a whole at its end.
 async fn heard(
     response: Response<Incoming>,
-    is_answer: impl Fn(&[u8]) -> Option<String>,
+    is_answer: impl Fn(&[u8]) -> Option<Result<String, String>>,
 ) -> Result<String, String> {
     let status = response.status();
     let (mut body, mut read) = (response.into_body(), Vec::new());
@@ -112,12 +112,13 @@ async fn heard(
             let lines = read.split_inclusive(|&byte| byte == b'\n');
             let mut whole = lines.filter(|line| line.ends_with(b"\n"));
             if let Some(answer) = whole.find_map(&is_answer) {
-                return Ok(answer);
+                return answer;
             }
         }
     }
     if status.is_success() {
-        return is_answer(&read).ok_or_else(|| "answers, but not with MCP; check its path".into());
+        let nothing = "answers, but not with MCP; check its path";
+        return is_answer(&read).unwrap_or_else(|| Err(nothing.to_owned()));
     }
     Err(refused(status, &read))
 }

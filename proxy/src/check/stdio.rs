@@ -58,7 +58,9 @@ pub(super) async fn ask(
             None => String::new(),
         };
         match heard {
-            Ok(Ok(Some(answer))) => Ok(format!("`{program}` {answer}")),
+            Ok(Ok(Some(answer))) => answer
+                .map(|answer| format!("`{program}` {answer}"))
+                .map_err(|problem| format!("`{program}` {problem}")),
             Ok(_) => Err(format!(
                 "`{program}` gave no answer{}; start it by itself to see why",
                 instead()
@@ -78,7 +80,7 @@ pub(super) async fn ask(
 
 /// Reads until the answer comes; none when the server says no more. Keeps the beginning of the
 /// first line that is no message at all.
-fn listen(answers: File, other: &OnceLock<String>) -> Option<String> {
+fn listen(answers: File, other: &OnceLock<String>) -> Option<Result<String, String>> {
     let lines = BufReader::new(answers.take(ENOUGH)).split(b'\n');
     lines.map_while(Result::ok).find_map(|line| {
         let answer = hello::answer(&line);

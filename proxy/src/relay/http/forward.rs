@@ -156,6 +156,7 @@ impl Forward {
         let progress = upload.progress();
         let mut outgoing = Request::new(upload);
         *outgoing.method_mut() = parts.method;
+        *outgoing.version_mut() = parts.version;
         *outgoing.uri_mut() = Uri::from(target.path);
         *outgoing.headers_mut() = headers;
 

@@ -262,8 +262,9 @@ impl Lease {
     }
 }
 
-/// HTTP/1.1 has the authority in `Host`, and one `Cookie`.
+/// HTTP/1.1 has the authority in `Host`, and one `Cookie` where HTTP/2 has crumbs of it.
 fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
+    let crumbles = request.version() == Version::HTTP_2;
     let mut parts = request.uri().clone().into_parts();
     let authority = parts.authority.take();
     parts.scheme = None;
@@ -275,7 +276,9 @@ fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
     if let Some(Ok(host)) = authority.map(|host| HeaderValue::from_str(host.as_str())) {
         headers.insert(HOST, host);
     }
-    head::join_cookies(headers);
+    if crumbles {
+        head::join_cookies(headers);
+    }
     if headers.contains_key(TE) {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
