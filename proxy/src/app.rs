@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, io, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -69,10 +69,8 @@ pub async fn run(
         (Upstream::Stdio(command), Some(listen)) => {
             process.bridge(command, environment, listen).await
         }
-        (Upstream::Http(remote), None) => process.remote(remote).await,
-        (Upstream::Sse(_), None) => {
-            bail!("a legacy SSE server cannot be served on standard input and output yet")
-        }
+        (Upstream::Http(remote), None) => process.remote(remote, HttpTransport::Streamable).await,
+        (Upstream::Sse(remote), None) => process.remote(remote, HttpTransport::LegacySse).await,
     };
     let shutdown = process.shutdown.clone();
     shutdown.begin(FLUSH);
@@ -122,12 +120,13 @@ impl Running<'_> {
         self.until_stopped(serving, listen.drain_timeout, FLUSH).await
     }
 
-    async fn remote(&self, remote: &Remote) -> anyhow::Result<ExitCode> {
+    async fn remote(&self, remote: &Remote, transport: HttpTransport) -> anyhow::Result<ExitCode> {
         let counters = Arc::default();
         self.reporting.show_relay(Arc::clone(&counters))?;
         let session = RemoteSession {
             client: Client::of_process()?,
             remote,
+            transport,
             server_id: self.server_id(),
             tap: self.reporting.tap(),
             gate: self.ready.gate("upstream"),

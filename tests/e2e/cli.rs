@@ -45,10 +45,6 @@ async fn mistakes_are_said_at_once_with_their_remedy_and_a_code() {
         (code, said.as_str()),
         (64, "mcpulse-proxy: there is no flag --comand; did you mean --command?\n")
     );
-    let line = ["sse", "--server-id", "x", "--remote-url", "https://api.example.com/sse"];
-    let (code, said) = refused(&line).await;
-    assert_eq!(code, 78);
-    assert!(said.starts_with("mcpulse-proxy: this needs a bridge"), "{said}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod faults;
+mod legacy;
 mod script;
 
 /// One session over HTTP without the proxy, and one over standard input and output with it.
@@ -32,7 +33,8 @@ async fn check(client: Client, kind: Kind) {
     let directory = Path::new("/nowhere");
     let calls = server.calls(directory);
     let remote = Remote::start(tools, kind).await;
-    let target = Target::Http(remote.url_at(remote.address()));
+    let url = remote.url_at(remote.address());
+    let target = if kind.is_sse() { Target::Sse(url) } else { Target::Http(url) };
     let session = client.hold(tools, &target, &calls).await;
     let direct = comparable(session.outcomes(), directory);
     session.close().await;
@@ -41,7 +43,8 @@ async fn check(client: Client, kind: Kind) {
     let behind = Forwarder::to(remote.address()).await;
     let before = Recorder::default();
     let url = receiver.url();
-    let flags = ["http", "--server-id", SERVER_ID, "--mcpulse-url", &url];
+    let mode = if kind.is_sse() { "sse" } else { "http" };
+    let flags = [mode, "--server-id", SERVER_ID, "--mcpulse-url", &url];
     let upstream = remote.url_at(behind.address());
     let further = ["--remote-url", &upstream, "--metrics-listen", "127.0.0.1:0"];
     let mut proxy: Vec<String> = vec![program("mcpulse-proxy").display().to_string()];
@@ -74,7 +77,13 @@ macro_rules! sessions {
 sessions! {
     mcp1_and_everything: Mcp1, Everything;
     mcp1_and_go_conformance: Mcp1, GoConformance;
+    mcp1_and_everything_sse: Mcp1, EverythingSse;
+    mcp1_and_mcp2_sse: Mcp1, Mcp2Sse;
     mcp2_and_mcp2: Mcp2, Mcp2;
+    mcp2_and_mcp2_sse: Mcp2, Mcp2Sse;
+    sdk1_and_everything_sse: Sdk1, EverythingSse;
+    client2_and_everything_sse: Client2, EverythingSse;
+    client2_and_mcp2_sse: Client2, Mcp2Sse;
     mcp2_and_go_stateless: Mcp2, GoStateless;
     sdk1_and_everything: Sdk1, Everything;
     client2_and_mcp2: Client2, Mcp2;

@@ -25,17 +25,6 @@ pub(super) fn missing(mode: Option<Mode>, is_given: impl Fn(&str) -> bool) -> Ve
     demanded.into_iter().filter_map(missing).collect()
 }
 
-/// Transports that only a bridge can join that is not there yet.
-pub(super) fn bridge(mode: Mode, listens: bool) -> Option<Problem> {
-    (mode == Mode::Sse && !listens).then(|| {
-        Problem::configuration(
-            "this needs a bridge from stdio to SSE, which this version does not have yet; \
-             add --listen 127.0.0.1:8080, so that clients use HTTP as the server does"
-                .to_owned(),
-        )
-    })
-}
-
 /// Values that are each fine and cannot be together; `given` knows the numbers that somebody
 /// gave, by their place.
 pub(super) fn contradictions(given: impl Fn(&str) -> Option<u64>) -> Vec<Problem> {
@@ -69,15 +58,5 @@ mod tests {
         assert_eq!(found(&[]), 0);
         assert_eq!(found(&[("mcpulse.batchSize", 2000)]), 1);
         assert_eq!(found(&[("mcpulse.batchSize", 2000), ("mcpulse.queueCalls", 1500)]), 2);
-    }
-
-    #[test]
-    fn a_pair_without_a_bridge_names_the_way_out() {
-        for mode in Mode::ALL {
-            assert!(bridge(mode, true).is_none());
-            let problem = bridge(mode, false);
-            assert_eq!(problem.is_none(), mode != Mode::Sse);
-            assert!(problem.is_none_or(|problem| problem.text.contains("--listen")));
-        }
     }
 }

@@ -97,7 +97,6 @@ pub(super) type Origins = BTreeMap<String, String>;
 #[derive(Debug)]
 pub(super) struct Layers {
     mode: Option<Mode>,
-    listens: bool,
     chosen: BTreeMap<String, Vec<Given>>,
 }
 
@@ -109,7 +108,7 @@ impl Layers {
         let listens = givens.iter().any(|given| given.setting.key == "listen.address");
         let mut givens: Vec<Given> = givens.into_iter().flat_map(Given::split).collect();
         givens.sort_by_key(|given| given.source.rank());
-        let mut layers = Self { mode, listens, chosen: BTreeMap::new() };
+        let mut layers = Self { mode, chosen: BTreeMap::new() };
         for given in givens {
             let is_variable = matches!(given.source, Source::Variable(_));
             let scope = given.setting.scope;
@@ -168,7 +167,6 @@ impl Layers {
         self,
         mut problems: Vec<Problem>,
     ) -> Result<(Config, Origins), Vec<Problem>> {
-        problems.extend(self.mode.and_then(|mode| demands::bridge(mode, self.listens)));
         problems.extend(demands::contradictions(|path| self.number(path)));
         if !problems.is_empty() {
             return Err(problems);

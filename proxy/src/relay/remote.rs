@@ -2,10 +2,11 @@
 //! its own, and whatever the server says, on whichever stream, is a line for it.
 //!
 //! `client` reads and writes lines, `said` tells what they want, and the loop here decides what
-//! may leave when. The `conversation` carries each message by the `server`, with the headers of
-//! its `session` or those that `mirror` makes of it, reads the `events` that come back, and puts
-//! into `words` what became of a message without an answer. The tap is shown the HTTP side, with
-//! the ids of the client: they are not changed.
+//! may leave when. The `carrier` is one of two: the `conversation` carries each message by the
+//! `server`, with the headers of its `session` or those that `mirror` makes of it, and reads the
+//! `events` that come back; `legacy` does so where all that comes back comes on one `line`. They
+//! put into `words` what became of a message without an answer. The tap is shown the HTTP side,
+//! with the ids of the client: they are not changed.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,11 +30,15 @@ use crate::{
     relay::stdio::Client as Streams,
     shutdown::Shutdown,
     tap::Tap,
+    traffic::HttpTransport,
 };
 
+mod carrier;
 mod client;
 mod conversation;
 mod events;
+mod legacy;
+mod line;
 mod mirror;
 mod said;
 mod server;
@@ -41,8 +46,10 @@ mod session;
 mod words;
 
 use self::{
+    carrier::Carrier,
     client::Client,
     conversation::{Conversation, Marks},
+    legacy::Legacy,
     said::{Said, What},
     server::Server,
 };
@@ -80,6 +87,8 @@ pub struct RemoteSession<'a> {
     pub client: Streams,
     /// The server.
     pub remote: &'a Remote,
+    /// What it speaks.
+    pub transport: HttpTransport,
     /// The MCPulse server id.
     pub server_id: Arc<str>,
     /// Where what passes is shown.
@@ -100,13 +109,16 @@ impl RemoteSession<'_> {
     /// When the remote URL, a header or a certificate file is of no use, or no thread can be
     /// started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { client, remote, server_id, tap, gate, shutdown, counters } = self;
-        let server = Server::new(remote, tap.clone(), server_id, gate, counters)?;
+        let Self { client, remote, transport, server_id, tap, gate, shutdown, counters } = self;
+        let server = Server::new(remote, transport, tap.clone(), server_id, gate, counters)?;
         let Client { lines, told, heard } = Client::start(client.input, client.output)?;
         let url = shown::url(&remote.url);
-        let conversation = Arc::new(Conversation::new(server, told, url));
+        let carrier = Arc::new(match transport {
+            HttpTransport::Streamable => Carrier::Streamable(Conversation::new(server, told, url)),
+            HttpTransport::LegacySse => Carrier::Legacy(Legacy::new(server, told, url)),
+        });
         let mut talk = Talk {
-            conversation: Arc::clone(&conversation),
+            carrier: Arc::clone(&carrier),
             errands: JoinSet::new(),
             under_way: HashMap::new(),
             known: HashMap::new(),
@@ -119,7 +131,7 @@ impl RemoteSession<'_> {
         let grace = {
             let mut lines = lines;
             let mut stop = pin!(stop);
-            let keep = conversation.server.keep();
+            let keep = carrier.keep();
             let mut keep = pin!(keep);
             loop {
                 tokio::select! {
@@ -143,9 +155,9 @@ impl RemoteSession<'_> {
         };
         // Whoever is not answered by then is told nothing: the client has gone.
         let _ = timeout_at(begun + grace.answers, answered).await;
-        let _ = timeout_at(begun + grace.leave, conversation.leave()).await;
+        let _ = timeout_at(begun + grace.leave, carrier.leave()).await;
         talk.end();
-        drop((talk, conversation));
+        drop((talk, carrier));
         tokio::select! {
             _ = heard => {}
             () = sleep_until(begun + grace.flush) => {}
@@ -157,7 +169,7 @@ impl RemoteSession<'_> {
 /// What is under way between the client and the server.
 #[derive(Debug)]
 struct Talk {
-    conversation: Arc<Conversation>,
+    carrier: Arc<Carrier>,
     /// Each a message on its way; says whether the server took it.
     errands: JoinSet<bool>,
     under_way: HashMap<task::Id, Arc<Said>>,
@@ -175,7 +187,8 @@ struct Talk {
 /// A request on its way.
 #[derive(Debug)]
 struct Known {
-    modern: bool,
+    /// To cancel it is to leave its exchange.
+    leaves: bool,
     marks: Marks,
     errand: AbortHandle,
 }
@@ -196,7 +209,7 @@ impl Talk {
             Ok(None) => {}
             Err(fault) => {
                 let error = words::error(None, fault.code(), &fault.to_string());
-                self.conversation.tell(error).await;
+                self.carrier.tell(error).await;
             }
         }
     }
@@ -218,7 +231,7 @@ impl Talk {
         };
         match self.known.get(id) {
             // With the exchange the request ends.
-            Some(known) if known.modern => {
+            Some(known) if known.leaves => {
                 known.errand.abort();
                 self.bytes -= cost(&said);
             }
@@ -234,26 +247,32 @@ impl Talk {
         let said = Arc::new(said);
         let marks = Marks::default();
         let before = match &said.what {
-            What::Cancellation(id) => self.known.get(id).map(|known| known.marks.sent.clone()),
+            What::Cancellation(id) => self.known.get(id).map(|known| known.marks.clone()),
             _ => None,
         };
         let errand = self.errands.spawn({
-            let conversation = Arc::clone(&self.conversation);
+            let carrier = Arc::clone(&self.carrier);
             let (said, marks) = (Arc::clone(&said), marks.clone());
             async move {
-                if let Some(sent) = before {
-                    // A cancellation that comes first is about nothing.
-                    sent.cancelled().await;
+                let _over = marks.over.clone().drop_guard();
+                if let Some(Marks { sent, over, .. }) = before {
+                    tokio::select! {
+                        biased;
+                        () = sent.cancelled() => {}
+                        // A cancellation of what never left is about nothing.
+                        () = over.cancelled() => return false,
+                    }
                 }
-                conversation.carry(&said, &marks).await
+                carrier.carry(&said, &marks).await
             }
         });
         if said.is(method::INITIALIZE) || said.is(method::INITIALIZED) {
             self.barrier = Some(errand.id());
         }
         for asked in &said.asked {
-            let (modern, marks, errand) = (said.is_modern(), marks.clone(), errand.clone());
-            self.known.insert(asked.id.clone(), Known { modern, marks, errand });
+            let leaves = self.carrier.is_left_by_leaving(&said);
+            let (marks, errand) = (marks.clone(), errand.clone());
+            self.known.insert(asked.id.clone(), Known { leaves, marks, errand });
         }
         self.under_way.insert(errand.id(), said);
     }
@@ -273,9 +292,9 @@ impl Talk {
         }
         self.barrier = None;
         if taken && said.is(method::INITIALIZED) {
-            self.conversation.session.ready(&said.text);
-            let conversation = Arc::clone(&self.conversation);
-            let listening = tokio::spawn(async move { conversation.listen().await });
+            self.carrier.ready(&said.text);
+            let carrier = Arc::clone(&self.carrier);
+            let listening = tokio::spawn(async move { carrier.listen().await });
             if let Some(before) = self.listening.replace(listening.abort_handle()) {
                 before.abort();
             }

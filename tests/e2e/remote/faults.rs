@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How the one call of the conversation was reported.
-async fn reported(talk: &Talk) -> (MetricStatus, String, String) {
+pub(super) async fn reported(talk: &Talk) -> (MetricStatus, String, String) {
     let calls = eventually("a call is reported", PATIENCE, async || {
         let calls = talk.receiver.metrics();
         (!calls.is_empty()).then_some(calls)
@@ -24,11 +24,11 @@ async fn reported(talk: &Talk) -> (MetricStatus, String, String) {
     (calls[0].status(), calls[0].error_type.clone(), calls[0].client_name.clone())
 }
 
-fn ok() -> (MetricStatus, String, String) {
+pub(super) fn ok() -> (MetricStatus, String, String) {
     (MetricStatus::Success, String::new(), "talk".to_owned())
 }
 
-fn count(asked: &[Asked], name: &str) -> usize {
+pub(super) fn count(asked: &[Asked], name: &str) -> usize {
     asked.iter().filter(|asked| asked.name() == name).count()
 }
 
@@ -170,7 +170,7 @@ async fn hanging() -> Script {
     .await
 }
 
-async fn waiting(script: &Script, calls: usize) {
+pub(super) async fn waiting(script: &Script, calls: usize) {
     eventually("the calls are with the server", PATIENCE, async || {
         (count(&script.asked(), "tools/call") == calls).then_some(())
     })
@@ -242,7 +242,7 @@ async fn requests_wait_for_one_another_and_cancellations_do_not() {
     assert!(most <= 131, "{most} at once");
 }
 
-fn modern(id: u64, name: &str, arguments: &Value) -> Value {
+pub(super) fn modern(id: u64, name: &str, arguments: &Value) -> Value {
     json!({
         "jsonrpc": "2.0", "id": id, "method": "tools/call",
         "params": { "name": name, "arguments": arguments, "_meta": {

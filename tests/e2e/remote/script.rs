@@ -252,9 +252,14 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) async fn with(url: &str, flags: &[&str]) -> Self {
+        Self::over("http", url, flags).await
+    }
+
+    /// `mode` says what the server speaks.
+    pub(super) async fn over(mode: &str, url: &str, flags: &[&str]) -> Self {
         let receiver = Receiver::start().await;
         let mcpulse = receiver.url();
-        let line = ["http", "--server-id", "remote", "--remote-url", url, "--mcpulse-url"];
+        let line = [mode, "--server-id", "remote", "--remote-url", url, "--mcpulse-url"];
         let further = [&mcpulse, "--flush-interval", "20ms", "--metrics-listen", "127.0.0.1:0"];
         let mut proxy = Proxy::start(line.iter().chain(&further).chain(flags));
         let say = Some(proxy.stdin());

@@ -154,14 +154,10 @@ fn a_local_server_behind_a_listener() {
 fn a_remote_server_on_standard_streams() {
     let line = "mcpulse-proxy http --server-id my-server --remote-url \
                 https://api.example.com/mcp --bearer-token your_token";
-    let remote = remote("https://api.example.com/mcp", Some("your_token"));
-    assert_eq!(config(line, &[]), Config::new("my-server", Upstream::Http(remote)));
-}
-
-#[test]
-fn an_example_that_needs_a_bridge_says_so() {
+    let streamable = remote("https://api.example.com/mcp", Some("your_token"));
+    assert_eq!(config(line, &[]), Config::new("my-server", Upstream::Http(streamable)));
     let line = "mcpulse-proxy sse --server-id my-server --remote-url \
                 https://api.example.com/sse --bearer-token your_token";
-    let (usage, text) = refused(line, &[]);
-    assert!(!usage && text.starts_with("this needs a bridge"), "{text}");
+    let legacy = remote("https://api.example.com/sse", Some("your_token"));
+    assert_eq!(config(line, &[]), Config::new("my-server", Upstream::Sse(legacy)));
 }

@@ -76,8 +76,8 @@ fn no_kind_of_problem_hides_another() {
             ],
         ),
         (
-            "sse --server-id x --remote-url https://a --batch-size 5000".to_owned(),
-            &["2 problems", "is above --batch-max", "needs a bridge"],
+            "sse --server-id x --batch-size 5000".to_owned(),
+            &["2 problems", "is above --batch-max", "--remote-url is missing"],
         ),
     ];
     for (line, parts) in cases {
@@ -136,8 +136,7 @@ fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configur
         ("run --config /no/such/file", "read --config /no/such/file"),
         ("stdio --config /no/such/file", "read --config /no/such/file"),
         ("stdio --server-id x --command y --batch-size 5000", "is above --batch-max"),
-        ("sse --server-id x --remote-url https://a", "needs a bridge"),
-        ("sse --server-id x --remote-url https://a", "add --listen"),
+        ("sse --server-id x", "--remote-url is missing"),
     ] {
         let (usage, text) = refused(&format!("mcpulse-proxy {line}"), &[]);
         assert!(!usage && text.contains(part), "{line}: {text}");

@@ -29,17 +29,17 @@ use crate::{
     traffic::BodyKind,
 };
 
-mod listening;
+pub(super) mod listening;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Requests in flight at once; the rest wait.
-const IN_FLIGHT: usize = 128;
+pub(super) const IN_FLIGHT: usize = 128;
 /// The pause before a stream is resumed if the server names none.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How often in vain a stream is resumed on which an answer is awaited.
 const RESUMED_IN_VAIN: u32 = 5;
 /// How long a server may leave a stream open on which it owes nothing any more.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// "Header mismatch" (2026-07-28).
 const HEADER_MISMATCH: i64 = -32020;
 /// "Method not found".
@@ -48,7 +48,7 @@ const METHOD_NOT_FOUND: i64 = -32601;
 const PAGES: usize = 20;
 
 /// Why no answer came, in words.
-type Problem = String;
+pub(super) type Problem = String;
 
 /// A conversation with a server.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(super) struct Marks {
     pub(super) sent: CancellationToken,
     /// Nobody waits for its answer any more.
     pub(super) withdrawn: CancellationToken,
+    /// Whatever came of it.
+    pub(super) over: CancellationToken,
 }
 
 /// A message on its way, and what is awaited for it.
@@ -443,7 +445,8 @@ impl Conversation {
     }
 }
 
-fn no_message() {
+/// Says that what came is left out.
+pub(super) fn no_message() {
     tracing::warn!("the server sent what is no JSON-RPC message; it is left out");
 }
 

@@ -11,6 +11,8 @@ use crate::sse::{self, Event, Piece};
 pub(super) const LARGEST: usize = 256 << 20;
 /// Longest event id that is kept; a longer one cannot be a header either.
 const LONGEST_ID: usize = 8 << 10;
+/// Longest URI of an endpoint that is used.
+const LONGEST_URI: usize = 8 << 10;
 
 /// Reads one event stream after the other, each going on where the last one ended.
 #[derive(Debug, Default)]
@@ -20,6 +22,9 @@ pub(super) struct Messages {
     id: Option<Vec<u8>>,
     retry: Option<Vec<u8>>,
     cursor: Cursor,
+    /// The data of an `endpoint` event that is not over, and of the first one that was.
+    uri: Vec<u8>,
+    endpoint: Option<Vec<u8>>,
     too_large: bool,
 }
 
@@ -42,6 +47,11 @@ impl Messages {
         &self.cursor
     }
 
+    /// Where the server takes messages, if it has said so (2024-11-05).
+    pub(super) fn endpoint(&self) -> Option<String> {
+        self.endpoint.as_ref().map(|uri| String::from_utf8_lossy(uri).trim().to_owned())
+    }
+
     /// Another stream begins; an event that was not over never happened.
     pub(super) fn begin(&mut self) {
         let cursor = std::mem::take(&mut self.cursor);
@@ -50,14 +60,17 @@ impl Messages {
 
     /// Reads on. What is complete is handed out, each on one line.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Vec<Bytes>, TooLarge> {
-        let Self { events, data, id, retry, cursor, too_large } = self;
+        let Self { events, data, id, retry, cursor, uri, endpoint, too_large } = self;
         let mut messages = Vec::new();
         events.split(bytes, |piece| match piece {
             Piece::Data(Event::Message, part) if data.len() + part.len() <= LARGEST => {
                 data.extend_from_slice(part);
             }
-            Piece::Data(Event::Message, _) => *too_large = true,
-            Piece::Data(..) => {}
+            Piece::Data(Event::Endpoint, part) if uri.len() + part.len() <= LONGEST_URI => {
+                uri.extend_from_slice(part);
+            }
+            Piece::Data(Event::Message | Event::Endpoint, _) => *too_large = true,
+            Piece::Data(Event::Other, _) => {}
             Piece::Id => *id = Some(Vec::new()),
             Piece::IdPart(part) => {
                 if let Some(id) = id.as_mut().filter(|id| id.len() <= LONGEST_ID) {
@@ -78,6 +91,10 @@ impl Messages {
                 if let Some(retry) = retry.take() {
                     let milliseconds = str::from_utf8(&retry).ok().and_then(|it| it.parse().ok());
                     cursor.retry = milliseconds.map(Duration::from_millis).or(cursor.retry);
+                }
+                let uri = std::mem::take(uri);
+                if !uri.is_empty() {
+                    endpoint.get_or_insert(uri);
                 }
                 let message = std::mem::take(data);
                 if !message.trim_ascii().is_empty() {
@@ -106,6 +123,18 @@ mod tests {
     fn read(messages: &mut Messages, text: &str, chunk: usize) -> Vec<Bytes> {
         let chunks = text.as_bytes().chunks(chunk);
         chunks.flat_map(|chunk| messages.read(chunk).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_first_endpoint_counts_once_it_is_whole() {
+        for chunk in 1..12 {
+            let mut messages = Messages::default();
+            assert!(read(&mut messages, "event: endpoint\r\ndata: /m?s=1\r\n", chunk).is_empty());
+            assert_eq!(messages.endpoint(), None);
+            let text = "\r\ndata: 1\n\nevent: endpoint\ndata: /other\n\n";
+            assert_eq!(read(&mut messages, text, chunk), ["1"]);
+            assert_eq!(messages.endpoint().as_deref(), Some("/m?s=1"));
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
         download::{Answer, Download},
         failure::Failure,
         head,
+        origin::{Origin, resolve},
         upload::Upload,
         upstream::{Lease, Unsent, Upstream},
     },
@@ -45,15 +46,23 @@ const REDIRECTS: usize = 5;
 /// Most bytes of a response that is no answer of a server.
 const LARGEST_REFUSAL: usize = 1 << 20;
 
-/// A remote server.
+/// A place at a remote server.
 #[derive(Debug)]
 pub(super) struct Server {
-    upstream: Upstream,
-    credentials: Credentials,
-    /// Scheme and authority of its URL.
-    origin: String,
+    way: Arc<Way>,
     /// Where it is; it may have moved.
     path: Mutex<PathAndQuery>,
+    /// What is spoken there.
+    transport: HttpTransport,
+}
+
+/// What leads to any place at the server.
+#[derive(Debug)]
+struct Way {
+    upstream: Upstream,
+    credentials: Credentials,
+    /// Of its URL.
+    origin: Origin,
     response_timeout: Option<Duration>,
     counters: Arc<Counters>,
     tap: Tap,
@@ -82,6 +91,7 @@ pub(super) struct NoResponse {
 impl Server {
     pub(super) fn new(
         remote: &Remote,
+        transport: HttpTransport,
         tap: Tap,
         server_id: Arc<str>,
         gate: Gate,
@@ -91,23 +101,35 @@ impl Server {
         let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
             Ok(tls::client_config(remote.ca_file.as_deref())?)
         })?;
-        let origin = origin(&url).ok_or(UrlError::NotHttp)?;
+        let origin = Origin::of(&url).ok_or(UrlError::NotHttp)?;
         let path = url.path_and_query().cloned();
-        Ok(Self {
+        let way = Way {
             upstream: Upstream::new(dialer, remote.idle_timeout, gate, Arc::clone(&counters)),
             credentials: Credentials::new(remote),
             origin,
-            path: Mutex::new(path.unwrap_or_else(|| PathAndQuery::from_static("/"))),
             response_timeout: remote.response_timeout,
             counters,
             tap,
             id: server_id,
-        })
+        };
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { way: Arc::new(way), path: Mutex::new(path), transport })
+    }
+
+    /// The place that a reference leads to; none if it is at another origin.
+    pub(super) fn elsewhere(&self, reference: &str) -> Option<Self> {
+        let path = self.resolve(&self.path(), reference)?;
+        Some(Self { path: Mutex::new(path), way: Arc::clone(&self.way), ..*self })
+    }
+
+    /// The same place, where the other transport is spoken.
+    pub(super) fn spoken_to_by(&self, transport: HttpTransport) -> Self {
+        Self { way: Arc::clone(&self.way), path: Mutex::new(self.path()), transport }
     }
 
     /// Never ends: closes connections that are unused for too long.
     pub(super) async fn keep(&self) {
-        self.upstream.close_idle().await;
+        self.way.upstream.close_idle().await;
     }
 
     /// Begins to show an exchange to the tap: the direction to the server, and the other.
@@ -117,10 +139,10 @@ impl Server {
             target: self.path(),
             session: headers.get(SESSION_ID).cloned(),
             protocol_version: headers.get(PROTOCOL_VERSION).cloned(),
-            transport: HttpTransport::Streamable,
+            transport: self.transport,
         };
         let kind = StreamKind::Exchange(exchange);
-        let (to_server, to_client) = self.tap.open(Arc::clone(&self.id), kind);
+        let (to_server, to_client) = self.way.tap.open(Arc::clone(&self.way.id), kind);
         (to_server, Answer(Some(to_client)))
     }
 
@@ -135,7 +157,7 @@ impl Server {
         sent: &CancellationToken,
     ) -> Result<Response, NoResponse> {
         let mut headers = headers.clone();
-        headers.insert(HOST, self.upstream.authority().clone());
+        headers.insert(HOST, self.way.upstream.authority().clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let accepts = if *method == Method::POST {
@@ -145,7 +167,8 @@ impl Server {
             "text/event-stream"
         };
         headers.insert(ACCEPT, HeaderValue::from_static(accepts));
-        self.credentials
+        self.way
+            .credentials
             .add_to(&mut headers)
             .map_err(|error| NoResponse { message: error.to_string(), end: End::Refused })?;
         for _ in 0..=REDIRECTS {
@@ -171,7 +194,7 @@ impl Server {
 
     async fn once(&self, request: Request<Upload>) -> Result<Response, NoResponse> {
         let progress = request.body().progress();
-        let limit = self.response_timeout.filter(|_| *request.method() == Method::POST);
+        let limit = self.way.response_timeout.filter(|_| *request.method() == Method::POST);
         let timeout = async {
             match limit {
                 Some(limit) => progress.expire(limit).await,
@@ -180,7 +203,7 @@ impl Server {
         };
         let sent = tokio::select! {
             biased;
-            sent = self.upstream.send(request) => sent,
+            sent = self.way.upstream.send(request) => sent,
             () = timeout => return Err(self.failed(&Failure::timed_out())),
         };
         let (response, lease) = match sent {
@@ -194,12 +217,12 @@ impl Server {
             }
         };
         let (response::Parts { status, headers, .. }, body) = response.into_parts();
-        Ok(Response { status, headers, body, lease, counters: Arc::clone(&self.counters) })
+        Ok(Response { status, headers, body, lease, counters: Arc::clone(&self.way.counters) })
     }
 
     fn failed(&self, failure: &Failure) -> NoResponse {
         if let Some(kind) = failure.kind {
-            self.counters.count_failed(kind);
+            self.way.counters.count_failed(kind);
         }
         NoResponse { message: failure.message().to_owned(), end: failure.end }
     }
@@ -215,18 +238,7 @@ impl Server {
         location: &HeaderValue,
     ) -> Result<PathAndQuery, NoResponse> {
         let text = location.to_str().unwrap_or_default();
-        let target = text.parse::<Uri>().ok();
-        let onwards = target.and_then(|target| match origin(&target) {
-            Some(origin) if origin == self.origin => target.into_parts().path_and_query,
-            Some(_) => None,
-            None if text.starts_with("//") => None,
-            None if text.starts_with('/') => text.parse().ok(),
-            None => {
-                let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-                format!("{folder}/{text}").parse().ok()
-            }
-        });
-        onwards.ok_or_else(|| NoResponse {
+        self.resolve(from, text).ok_or_else(|| NoResponse {
             message: format!(
                 "the server redirects to {}; if that is where it is now, change --remote-url",
                 shown::url(text)
@@ -234,14 +246,12 @@ impl Server {
             end: End::ServerGone,
         })
     }
-}
 
-/// Scheme and authority, as origins compare.
-fn origin(url: &Uri) -> Option<String> {
-    let scheme = url.scheme_str()?.to_ascii_lowercase();
-    let standard = if scheme == "https" { 443 } else { 80 };
-    let host = url.host()?.to_ascii_lowercase();
-    Some(format!("{scheme}://{host}:{}", url.port_u16().unwrap_or(standard)))
+    fn resolve(&self, from: &PathAndQuery, reference: &str) -> Option<PathAndQuery> {
+        let local = self.way.origin.strip(reference);
+        let local = local.or_else(|| resolve(from.path(), reference))?;
+        local.split('#').next()?.parse().ok()
+    }
 }
 
 impl Response {
@@ -254,6 +264,12 @@ impl Response {
     pub(super) fn observed(self, mut answer: Answer) -> Download {
         self.show_head(&mut answer);
         Download::new(self.body, answer, self.lease, self.counters, None)
+    }
+
+    /// The body as it comes; the tap is shown the head alone, and is yet to be told of the end.
+    pub(super) fn unseen(self, answer: &mut Answer) -> Download {
+        self.show_head(answer);
+        Download::new(self.body, Answer(None), self.lease, self.counters, None)
     }
 
     /// The body of a response that is no answer, as far as it is kept. Nothing is shown.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Conversation, Cursor, Messages, NoResponse, PAUSE};
 
 /// The longest pause between two tries to open the stream.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Conversation {
     /// Keeps the stream open on which the server says what it says by itself, until there is

@@ -1,0 +1,335 @@
+//! Carries what the client says to a server of HTTP+SSE (2024-11-05): each message is a POST that
+//! is answered by a nod, and whatever the server says comes on one stream, which is the session.
+//! When it breaks, all that is asked fails at once, and the next stream is begun as the client
+//! began the first.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::{
+    sync::{Mutex, Semaphore, mpsc},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    conversation::{IN_FLIGHT, LAST_WORDS, Marks, PAUSE, Problem, listening::LONGEST_PAUSE},
+    events::Messages,
+    line::{Awaited, Line, Reading},
+    said::Said,
+    server::{NoResponse, Server},
+    session::Session,
+    words,
+};
+use crate::{
+    config::shown,
+    mcp::method,
+    traffic::{BodyKind, End, HttpTransport, ResponseHead},
+};
+
+/// How long a server may take to open a stream and begin the session on it.
+const OPENED_WITHIN: Duration = Duration::from_secs(30);
+/// Why there is no answer to what was asked on a stream.
+const ENDED: &str = "the server ended the stream on which it answers; the request is not sent \
+                     again, for it may have been worked on";
+
+/// A conversation with a server.
+#[derive(Debug)]
+pub(super) struct Legacy {
+    /// Where the stream is.
+    pub(super) server: Server,
+    session: Session,
+    told: mpsc::Sender<Bytes>,
+    slots: Semaphore,
+    /// Held by the one who opens the stream, while others wait for it.
+    line: Mutex<State>,
+    /// Cancelled when the client has left.
+    over: CancellationToken,
+    /// For words that name the server.
+    url: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    line: Option<Arc<Line>>,
+    /// Why there is none, and when that was.
+    failed: Option<(Instant, Unopened)>,
+}
+
+/// Why there is no stream.
+#[derive(Clone, Debug)]
+struct Unopened {
+    message: Problem,
+    /// What the tap is told: how it ended, or what the server answered.
+    end: End,
+    status: Option<StatusCode>,
+}
+
+impl Unopened {
+    /// The server has answered, but not as it should.
+    fn strange(message: impl Into<Problem>) -> Self {
+        Self { message: message.into(), end: End::ServerGone, status: None }
+    }
+}
+
+impl Legacy {
+    pub(super) fn new(server: Server, told: mpsc::Sender<Bytes>, url: String) -> Self {
+        Self {
+            server,
+            session: Session::default(),
+            told,
+            slots: Semaphore::new(IN_FLIGHT),
+            line: Mutex::default(),
+            over: CancellationToken::new(),
+            url,
+        }
+    }
+
+    /// Tells the client something.
+    pub(super) async fn tell(&self, line: Bytes) {
+        // A client that takes no more ends the session elsewhere.
+        let _ = self.told.send(line).await;
+    }
+
+    /// The server has been told that the client is ready.
+    pub(super) fn ready(&self, initialized: &Bytes) {
+        self.session.ready(initialized);
+    }
+
+    /// Ends the session, which ends with its stream.
+    pub(super) fn leave(&self) {
+        self.over.cancel();
+    }
+
+    /// Opens the stream again whenever it has ended: what the server says by itself comes on it.
+    pub(super) async fn listen(&self) {
+        let mut pause = PAUSE;
+        loop {
+            match self.open(true).await {
+                Ok(line) => {
+                    let begun = Instant::now();
+                    line.ended().await;
+                    if begun.elapsed() > LONGEST_PAUSE {
+                        pause = PAUSE;
+                    }
+                }
+                Err(Unopened { message, .. }) => tracing::debug!("open a stream: {message}"),
+            }
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// Carries a message to the server and waits until it has been answered on the stream.
+    /// Returns whether the server took it. Nothing is ever repeated.
+    pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {
+        let asks = !said.asked.is_empty();
+        let begin = async {
+            let slot = if asks { self.slots.acquire().await.ok() } else { None };
+            // With `initialize` the client begins by itself.
+            (slot, self.open(!said.is(method::INITIALIZE)).await)
+        };
+        let (_slot, line) = tokio::select! {
+            begun = begin => begun,
+            // Not even on its way: the server hears of neither.
+            () = marks.withdrawn.cancelled() => return false,
+        };
+        let (left, carried) = match line {
+            Ok(line) => {
+                let mut awaited = line.expect(&said.asked, false);
+                let carried = self.exchange(&line, said, marks, &mut awaited).await;
+                (awaited.into_iter().filter_map(Awaited::left).collect(), carried)
+            }
+            Err(unopened) => {
+                self.show_unsent(said, &unopened);
+                (said.asked.clone(), Err(unopened.message))
+            }
+        };
+        let taken = carried.is_ok();
+        let Err(problem) = carried else { return taken };
+        if !asks {
+            let method = said.method.as_deref().unwrap_or("a response");
+            tracing::warn!("{method} did not reach the server: {problem}");
+        }
+        for asked in &left {
+            self.tell(words::failed(asked, &problem)).await;
+        }
+        taken
+    }
+
+    /// One message and its answers, or as far as anybody waits for them.
+    async fn exchange(
+        &self,
+        line: &Line,
+        said: &Said,
+        marks: &Marks,
+        awaited: &mut [Awaited],
+    ) -> Result<(), Problem> {
+        let headers = HeaderMap::new();
+        let (question, mut answer) = line.posts.observe(Method::POST, &headers);
+        let mut question = Some(question);
+        let posted = tokio::select! {
+            posted = line.posts.send(
+                &Method::POST, &headers, &said.text, &mut question, &marks.sent,
+            ) => posted,
+            () = line.ended() => {
+                answer.end(self.broken());
+                return Err(ENDED.to_owned());
+            }
+        };
+        let response = posted.map_err(|NoResponse { message, end }| {
+            answer.end(end);
+            message
+        })?;
+        if !response.status.is_success() {
+            let refusal = response.refusal().await;
+            refusal.show(answer);
+            return Err(words::refused(&refusal, &self.url));
+        }
+        // The tap is told of the end of the exchange when it is known what came of it.
+        let mut nod = response.unseen(&mut answer);
+        let nod = async { while let Some(Ok(_)) = nod.frame().await {} };
+        let (_, answered) = tokio::join!(timeout(LAST_WORDS, nod), async {
+            for awaited in awaited.iter_mut() {
+                tokio::select! {
+                    answered = awaited.answered() => if !answered {
+                        return false;
+                    },
+                    () = marks.withdrawn.cancelled() => return true,
+                }
+            }
+            true
+        });
+        if !answered {
+            answer.end(self.broken());
+            return Err(ENDED.to_owned());
+        }
+        answer.end(End::Clean);
+        if said.is(method::INITIALIZE) && awaited.iter().all(Awaited::is_result) {
+            self.session.begin(&said.text, None, None);
+        }
+        Ok(())
+    }
+
+    /// Who ended a stream.
+    fn broken(&self) -> End {
+        if self.over.is_cancelled() { End::ClientGone } else { End::ServerGone }
+    }
+
+    /// The stream of the session, which is opened if there is none; `replay` says whether to
+    /// begin the session on it as the client began it before.
+    async fn open(&self, replay: bool) -> Result<Arc<Line>, Unopened> {
+        let mut state = self.line.lock().await;
+        if let Some(line) = state.line.as_ref().filter(|line| line.is_open()) {
+            return Ok(Arc::clone(line));
+        }
+        if let Some((at, why)) = &state.failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(why.clone());
+        }
+        let again = state.line.take().is_some();
+        let opened = timeout(OPENED_WITHIN, self.begin(replay)).await.unwrap_or_else(|_| {
+            let seconds = OPENED_WITHIN.as_secs();
+            let message = format!("the server began no session within {seconds} s");
+            Err(Unopened { message, end: End::TimedOut, status: None })
+        });
+        match opened {
+            Ok(line) => {
+                if again {
+                    tracing::info!("the stream had ended; a new one was opened");
+                }
+                *state = State { line: Some(Arc::clone(&line)), failed: None };
+                Ok(line)
+            }
+            Err(why) => {
+                state.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    async fn begin(&self, replay: bool) -> Result<Arc<Line>, Unopened> {
+        let (posts, reading) = self.announced().await?;
+        let line = Arc::new(Line::new(posts, self.over.child_token()));
+        tokio::spawn(Arc::clone(&line).read(reading, self.told.clone()));
+        // Ends it unless the session has begun.
+        let unless_begun = line.guard();
+        if replay {
+            let state = self.session.current();
+            for text in [state.initialize, state.initialized].into_iter().flatten() {
+                self.replay(&line, text).await.map_err(Unopened::strange)?;
+            }
+        }
+        unless_begun.disarm();
+        Ok(line)
+    }
+
+    /// Says again what the client said to begin the session; the answer is for nobody.
+    async fn replay(&self, line: &Line, text: Bytes) -> Result<(), Problem> {
+        let Ok(Some(said)) = Said::read(text) else { return Ok(()) };
+        let mut awaited = line.expect(&said.asked, true);
+        self.exchange(line, &said, &Marks::default(), &mut awaited).await?;
+        if awaited.iter().all(Awaited::is_result) {
+            return Ok(());
+        }
+        Err("the server refused initialize".to_owned())
+    }
+
+    /// Opens a stream and waits for the server to say where it takes messages.
+    async fn announced(&self) -> Result<(Server, Reading), Unopened> {
+        let headers = HeaderMap::new();
+        let (to_server, mut answer) = self.server.observe(Method::GET, &headers);
+        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let body = Bytes::new();
+        let response = self.server.send(&Method::GET, &headers, &body, &mut probe, &sent).await;
+        let response = response.map_err(|NoResponse { message, end }| {
+            answer.end(end);
+            Unopened { message, end, status: None }
+        })?;
+        if !response.status.is_success() {
+            let refusal = response.refusal().await;
+            refusal.show(answer);
+            let (message, status) = (words::refused(&refusal, &self.url), Some(refusal.status));
+            return Err(Unopened { message, end: End::Clean, status });
+        }
+        let is_stream = response.kind() == BodyKind::EventStream;
+        let mut download = response.observed(answer);
+        let mut events = Messages::default();
+        while is_stream && let Some(Ok(frame)) = download.frame().await {
+            let Ok(chunk) = frame.into_data() else { continue };
+            let early = events.read(&chunk).map_err(|it| Unopened::strange(it.to_string()))?;
+            let Some(uri) = events.endpoint() else { continue };
+            let Some(posts) = self.server.elsewhere(&uri) else {
+                return Err(Unopened::strange(format!(
+                    "the server takes messages at {}, which is not the origin of --remote-url; \
+                     they are not sent there",
+                    shown::url(&uri)
+                )));
+            };
+            return Ok((posts, Reading { download, events, early }));
+        }
+        Err(Unopened::strange(
+            "the server has no stream of events that begins with an endpoint; is this a URL of \
+             HTTP+SSE? With streamable HTTP the mode is http",
+        ))
+    }
+
+    /// Shows the tap what could not even be asked.
+    fn show_unsent(&self, said: &Said, why: &Unopened) {
+        if said.asked.is_empty() {
+            return;
+        }
+        // It belongs to no session.
+        let nowhere = self.server.spoken_to_by(HttpTransport::Streamable);
+        let (mut question, mut answer) = nowhere.observe(Method::POST, &HeaderMap::new());
+        question.data(&said.text);
+        question.end(End::Clean);
+        if let Some(status) = why.status {
+            answer.head(|| ResponseHead { status, body: BodyKind::Opaque, session: None });
+        }
+        answer.end(why.end);
+    }
+}

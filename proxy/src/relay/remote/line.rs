@@ -1,0 +1,170 @@
+//! The one stream of a session of HTTP+SSE (2024-11-05), and what is awaited on it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    events::Messages,
+    said::{Asked, messages},
+    server::Server,
+};
+use crate::{
+    jsonrpc::{self, Id, Kind},
+    relay::http::download::Download,
+    scan::Frame,
+};
+
+/// A stream that was opened.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Where the server takes messages.
+    pub(super) posts: Server,
+    /// In the order in which they were asked; none once the stream has ended.
+    open: Mutex<Option<Vec<Open>>>,
+    ended: CancellationToken,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct Open {
+    id: Id,
+    /// Takes whether the answer is a result.
+    answer: oneshot::Sender<bool>,
+    /// The proxy asked, and not the client.
+    own: bool,
+}
+
+/// An answer that is awaited.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    asked: Asked,
+    answer: oneshot::Receiver<bool>,
+    /// Whether it was a result, once it came.
+    came: Option<bool>,
+}
+
+impl Awaited {
+    /// Waits for it. Returns whether it came, or else the stream has ended.
+    pub(super) async fn answered(&mut self) -> bool {
+        if self.came.is_none() {
+            self.came = (&mut self.answer).await.ok();
+        }
+        self.came.is_some()
+    }
+
+    /// Whether it came and is a result.
+    pub(super) fn is_result(&self) -> bool {
+        self.came == Some(true)
+    }
+
+    /// What is still to be answered.
+    pub(super) fn left(mut self) -> Option<Asked> {
+        let came = self.came.is_some() || self.answer.try_recv().is_ok();
+        (!came).then_some(self.asked)
+    }
+}
+
+/// A stream as far as it was read.
+pub(super) struct Reading {
+    pub(super) download: Download,
+    pub(super) events: Messages,
+    /// Messages that came together with the announcement.
+    pub(super) early: Vec<Bytes>,
+}
+
+impl Line {
+    pub(super) fn new(posts: Server, ended: CancellationToken) -> Self {
+        Self { posts, open: Mutex::new(Some(Vec::new())), ended }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
+
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Ends the stream when it is dropped.
+    pub(super) fn guard(&self) -> DropGuard {
+        self.ended.clone().drop_guard()
+    }
+
+    /// Awaits these answers from now on. On a stream that has ended none comes.
+    pub(super) fn expect(&self, asked: &[Asked], own: bool) -> Vec<Awaited> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of those that were withdrawn nobody knows whether they are answered.
+        open.iter_mut().for_each(|open| open.retain(|open| !open.answer.is_closed()));
+        let expect = |asked: &Asked| {
+            let (sender, answer) = oneshot::channel();
+            if let Some(open) = &mut *open {
+                open.push(Open { id: asked.id.clone(), answer: sender, own });
+            }
+            Awaited { asked: asked.clone(), answer, came: None }
+        };
+        asked.iter().map(expect).collect()
+    }
+
+    /// Reads the stream to its end: what it says is for the client, and answers are for those
+    /// who wait for them as well.
+    pub(super) async fn read(self: Arc<Self>, reading: Reading, told: mpsc::Sender<Bytes>) {
+        self.ended.run_until_cancelled(self.pass(reading, &told)).await;
+        self.ended.cancel();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn pass(&self, reading: Reading, told: &mpsc::Sender<Bytes>) {
+        let Reading { mut download, mut events, early } = reading;
+        let mut came = early;
+        loop {
+            for text in came {
+                let mut answers = Vec::new();
+                let frame = messages(&text, |message| {
+                    if let Kind::Answer(id) = Kind::of(message) {
+                        answers.push((id, !jsonrpc::is_error(message)));
+                    }
+                });
+                if frame != Frame::Whole {
+                    super::conversation::no_message();
+                    continue;
+                }
+                let answered: Vec<_> =
+                    answers.iter().filter_map(|(id, good)| Some((self.take(id)?, *good))).collect();
+                // First the client, for who has waited for it may end the session.
+                if !answered.iter().any(|(open, _)| open.own) {
+                    // A client that takes no more ends the session elsewhere.
+                    let _ = told.send(text).await;
+                }
+                for (open, good) in answered {
+                    // It may have been withdrawn just now.
+                    let _ = open.answer.send(good);
+                }
+            }
+            let chunk = loop {
+                let Some(Ok(frame)) = download.frame().await else { return };
+                if let Ok(chunk) = frame.into_data() {
+                    break chunk;
+                }
+            };
+            came = match events.read(&chunk) {
+                Ok(came) => came,
+                Err(problem) => {
+                    tracing::warn!("the stream of the session: {problem}");
+                    return;
+                }
+            };
+        }
+    }
+
+    /// The first request that an answer may be to.
+    fn take(&self, id: &Id) -> Option<Open> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_mut()?;
+        let at = open.iter().position(|open| open.id == *id && !open.answer.is_closed())?;
+        Some(open.remove(at))
+    }
+}

@@ -1,0 +1,292 @@
+//! Servers of HTTP+SSE (2024-11-05), which answer all there is on one stream.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mcpulse_tests::eventually;
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    PATIENCE,
+    faults::{count, modern, ok, reported, waiting},
+    script::{Asked, Reply, Script, Talk},
+};
+
+/// The streams of a server, one after the other.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<Vec<Option<mpsc::Sender<Bytes>>>>>);
+
+impl Streams {
+    /// Opens the next one, which takes messages at an endpoint of its own.
+    fn open(&self) -> Reply {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = streams.len() + 1;
+        let (reply, sender) =
+            Reply::stream(format!("event: endpoint\r\ndata: m/{number}\r\n\r\n: ping\r\n\r\n"));
+        streams.push(Some(sender));
+        reply
+    }
+
+    /// Says something on the latest.
+    fn say(&self, message: &Value) {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = streams.last().and_then(Option::as_ref).expect("a stream");
+        let event = format!("event: message\r\ndata: {message}\r\n\r\n");
+        sender.try_send(event.into()).expect("the proxy reads");
+    }
+
+    /// Ends the latest.
+    fn end(&self) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.last_mut().expect("a stream").take();
+    }
+
+    /// What any server says.
+    fn usual(&self, asked: &Asked) -> Reply {
+        let result = match &*asked.name() {
+            "GET" => return self.open(),
+            "initialize" => json!({
+                "protocolVersion": "2024-11-05",
+                "capabilities": {},
+                "serverInfo": { "name": "script", "version": "1" },
+            }),
+            "tools/call" => json!({ "content": [] }),
+            _ => return Reply::empty(202),
+        };
+        self.say(&json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result }));
+        Reply::empty(202)
+    }
+}
+
+async fn talk(script: &Script) -> Talk {
+    Talk::over("sse", &script.url(), &[]).await
+}
+
+#[tokio::test]
+async fn all_that_is_said_comes_on_the_stream() {
+    let streams = Streams::default();
+    let script = Script::start({
+        let streams = streams.clone();
+        move |asked, _| {
+            let reply = streams.usual(&asked);
+            std::future::ready(reply)
+        }
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    assert_eq!(talk.begin().await["id"], 0);
+    talk.call(1).await;
+    assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+    streams.say(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }));
+    assert_eq!(talk.hear().await["method"], "ping");
+    talk.say(&json!({ "jsonrpc": "2.0", "id": 1, "result": {} })).await;
+    eventually("the answer arrives", PATIENCE, async || (script.asked().len() == 5).then_some(()))
+        .await;
+    assert_eq!(
+        script.names(),
+        ["GET", "initialize", "notifications/initialized", "tools/call", "POST"]
+    );
+    let asked = script.asked();
+    assert_eq!((asked[0].path.as_str(), asked[0].header("accept")), ("/mcp", "text/event-stream"));
+    for post in &asked[1..] {
+        assert_eq!(post.path, "/m/1");
+        assert_eq!(post.header("content-type"), "application/json");
+    }
+    assert_eq!(reported(&talk).await, ok());
+    talk.close();
+    assert!(talk.end(Duration::from_millis(1900)).await.success());
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_fails_what_is_asked_and_is_begun_anew() {
+    let streams = Streams::default();
+    let script = Script::start(move |asked, before| {
+        let first_call = asked.name() == "tools/call" && count(&before, "tools/call") == 0;
+        if first_call {
+            streams.end();
+        }
+        let reply = if first_call { Reply::empty(202) } else { streams.usual(&asked) };
+        std::future::ready(reply)
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    let answer = talk.hear().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32603)));
+    talk.call(2).await;
+    let answer = talk.hear().await;
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(2), &json!({ "content": [] })));
+    let session = ["GET", "initialize", "notifications/initialized", "tools/call"];
+    assert_eq!(script.names(), [session, session].concat());
+    let asked = script.asked();
+    assert_eq!(asked[5].body, asked[1].body, "as the client said it");
+    assert!(asked[5..].iter().all(|post| post.path == "/m/2"), "{asked:?}");
+    let calls = eventually("the calls are reported", PATIENCE, async || {
+        let calls = talk.receiver.metrics();
+        (calls.len() >= 2).then_some(calls)
+    })
+    .await;
+    let mut outcomes: Vec<_> = calls.iter().map(|call| call.error_type.as_str()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["", "transport"]);
+    assert!(calls.iter().all(|call| call.client_name == "talk"), "{calls:#?}");
+    talk.proxy.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
+    let streams = Streams::default();
+    let script = Script::start({
+        let streams = streams.clone();
+        move |asked, _| std::future::ready(streams.usual(&asked))
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    let begun = async |times: usize| {
+        eventually("the session begins", PATIENCE, async || {
+            (count(&script.asked(), "notifications/initialized") == times).then_some(())
+        })
+        .await;
+    };
+    begun(1).await;
+    streams.end();
+    begun(2).await;
+    streams.say(&json!({ "jsonrpc": "2.0", "method": "n" }));
+    assert_eq!(talk.hear().await["method"], "n", "the answer to initialize was not the client's");
+}
+
+#[tokio::test]
+async fn messages_go_to_no_other_origin() {
+    let script = Script::start(|_, _| async {
+        Reply::events("event: endpoint\ndata: http://localhost:1/m?key=s3cret\n\n")
+    })
+    .await;
+    let mut talk = Talk::over("sse", &script.url(), &["--bearer-token", "t0ken"]).await;
+    talk.call(1).await;
+    let answer = talk.hear().await;
+    let message = answer["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("localhost:1") && message.contains("origin"), "{message}");
+    assert!(!message.contains("s3cret"), "{message}");
+    assert_eq!(script.names(), ["GET"]);
+    assert_eq!(reported(&talk).await.1, "transport");
+}
+
+#[tokio::test]
+async fn what_gives_no_stream_is_said_to() {
+    let login = || Reply::empty(401).header("www-authenticate", "Bearer");
+    let json = || Reply::json(200, &json!({}));
+    let gone: (fn() -> Reply, _, _) = (json, "is this a URL of HTTP+SSE?", "transport");
+    let cases: [(fn() -> Reply, _, _); 2] = [(login, "--bearer-token", "http_401"), gone];
+    for (reply, part, outcome) in cases {
+        let script = Script::start(move |_, _| std::future::ready(reply())).await;
+        let mut talk = talk(&script).await;
+        talk.call(1).await;
+        let answer = talk.hear().await;
+        let message = answer["error"]["message"].as_str().expect("a message");
+        assert!(message.contains(part), "{message}");
+        assert_eq!(reported(&talk).await.1, outcome);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_is_answered_so() {
+    let streams = Streams::default();
+    let script = Script::start(move |asked, _| {
+        let reply = match &*asked.name() {
+            "tools/call" => Reply::json(413, &json!("too large")),
+            _ => streams.usual(&asked),
+        };
+        std::future::ready(reply)
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    let answer = talk.hear().await;
+    assert!(answer["error"]["message"].as_str().expect("a message").contains("413"), "{answer}");
+    assert_eq!(reported(&talk).await.1, "http_413");
+}
+
+/// A server that never answers calls.
+async fn hanging() -> Script {
+    let streams = Streams::default();
+    Script::start(move |asked, _| {
+        let hangs = asked.name() == "tools/call";
+        let reply = if hangs { Reply::empty(202) } else { streams.usual(&asked) };
+        std::future::ready(reply)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_server_that_hangs() {
+    for signal in [false, true] {
+        let script = hanging().await;
+        let mut talk = talk(&script).await;
+        talk.begin().await;
+        talk.call(1).await;
+        waiting(&script, 1).await;
+        let begun = Instant::now();
+        let limit = if signal {
+            talk.stop();
+            Duration::from_millis(900)
+        } else {
+            talk.close();
+            Duration::from_millis(1900)
+        };
+        talk.end(Duration::from_secs(10)).await;
+        assert!(begun.elapsed() < limit, "signal: {signal}, {:?}", begun.elapsed());
+        let calls = talk.receiver.metrics();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].error_type, "cancelled", "{calls:#?}");
+    }
+}
+
+fn cancel(id: u64) -> Value {
+    json!({
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id },
+    })
+}
+
+#[tokio::test]
+async fn requests_wait_until_others_are_answered_or_withdrawn() {
+    let script = hanging().await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    for id in 1..=150 {
+        talk.call(id).await;
+    }
+    waiting(&script, 128).await;
+    talk.say(&cancel(1)).await;
+    // The place of the one that was cancelled is another's.
+    waiting(&script, 129).await;
+    assert_eq!(count(&script.asked(), "notifications/cancelled"), 1);
+}
+
+#[tokio::test]
+async fn to_cancel_is_to_say_so_in_every_era() {
+    for is_modern in [false, true] {
+        let script = hanging().await;
+        let mut talk = talk(&script).await;
+        if is_modern {
+            talk.say(&modern(1, "t", &json!({}))).await;
+        } else {
+            talk.begin().await;
+            talk.call(1).await;
+        }
+        waiting(&script, 1).await;
+        talk.say(&cancel(1)).await;
+        eventually("the cancellation is with the server", PATIENCE, async || {
+            (count(&script.asked(), "notifications/cancelled") == 1).then_some(())
+        })
+        .await;
+        let (_, error, client) = reported(&talk).await;
+        assert_eq!((error.as_str(), client.as_str()), ("cancelled", "talk"));
+    }
+}
