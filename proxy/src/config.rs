@@ -153,6 +153,8 @@ pub struct Sessions {
     pub limit: usize,
     /// Sessions that may start in a second, after `limit` at once; beyond it 503.
     pub rate: u32,
+    /// Programs at most that clients without sessions (2026-07-28) share.
+    pub shared: usize,
     /// How long a session may be unused; one with an open stream or a call in flight is used.
     #[serde(with = "units::duration")]
     pub idle_timeout: Duration,
@@ -160,7 +162,7 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { limit: 100, rate: 10, idle_timeout: Duration::from_mins(30) }
+        Self { limit: 100, rate: 10, shared: 1, idle_timeout: Duration::from_mins(30) }
     }
 }
 

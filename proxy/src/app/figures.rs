@@ -80,7 +80,7 @@ const SESSIONS_ENDED: Family = Family::counter(
 const SHARED: Family = Family::counter(
     "mcpulse_bridge_shared_started_total",
     &[],
-    "Programs started for clients without sessions, which share one at a time.",
+    "Programs started for clients without sessions, which share them.",
 );
 const MESSAGES_DROPPED: Family = Family::counter(
     "mcpulse_bridge_dropped_total",

@@ -285,7 +285,12 @@ fn every_field_comes_back_from_yaml() {
     };
     let served = Command {
         bearer_token: Some(Secret::File(files.path("secret"))),
-        sessions: Sessions { limit: 7, rate: 3, idle_timeout: std::time::Duration::from_secs(61) },
+        sessions: Sessions {
+            limit: 7,
+            rate: 3,
+            shared: 5,
+            idle_timeout: std::time::Duration::from_secs(61),
+        },
         ..command.clone()
     };
     for (upstream, listens) in [

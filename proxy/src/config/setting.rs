@@ -177,6 +177,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
     Setting::new("max-sessions", "upstream.stdio.sessions.limit", Count(1, 1_000_000), "Sessions at once with --listen, each a program of its own; 503 beyond").within(Stdio),
     Setting::new("session-rate", "upstream.stdio.sessions.rate", Count(1, 1_000_000), "Sessions that may start a second with --listen, once as many did as there may be; 503 beyond").within(Stdio),
+    Setting::new("shared-programs", "upstream.stdio.sessions.shared", Count(1, 1_000), "Programs at most that clients without sessions (2026-07-28) share with --listen").within(Stdio),
     Setting::new("session-timeout", "upstream.stdio.sessions.idleTimeout", Wait, "How long a session with --listen may be unused").within(Stdio),
     Setting::new("ca-file", "upstream.$.caFile", CERTIFICATE, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
     Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),

@@ -25,7 +25,7 @@ use super::http::{
     listener::{Listener, MAX_CONNECTIONS},
 };
 use crate::{
-    config::{Command, Listen},
+    config::{self, Command, Listen},
     ready::Gate,
     shutdown::Shutdown,
     tap::Tap,
@@ -126,7 +126,7 @@ impl Bridge {
         let Self { command, environment, listen, tls, server_id, http, counters } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
-        let idle_timeout = command.sessions.idle_timeout;
+        let config::Sessions { shared, idle_timeout, .. } = command.sessions;
         let sessions = Arc::new(Sessions::new(&command.sessions));
         let tasks = TaskTracker::new();
         let launcher = Arc::new(Launcher {
@@ -138,9 +138,10 @@ impl Bridge {
             tasks: tasks.clone(),
         });
         let health = Arc::new(Health::new(gate));
+        let pool = Pool::new(shared, Arc::clone(&launcher), Arc::clone(&health), idle_timeout);
         let exchanges = Arc::new(Exchanges {
             guard: Guard::new(&listen, bound, token),
-            pool: Pool::new(Arc::clone(&launcher), Arc::clone(&health), idle_timeout),
+            pool: Arc::new(pool),
             launcher: Arc::clone(&launcher),
             health: Arc::clone(&health),
             max_header: listen.max_header,
@@ -160,7 +161,7 @@ impl Bridge {
             () = watch(&launcher, &health) => {}
         }
         sessions.end_all();
-        exchanges.pool.end().await;
+        exchanges.pool.end();
         tasks.close();
         if time::timeout(STOPPING, tasks.wait()).await.is_err() {
             tracing::debug!("not everything of the programs has ended in time");

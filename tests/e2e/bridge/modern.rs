@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::{Actor, Answer, ENDED, Stage, Stream};
 use crate::faults::{PATIENCE, result};
 
+mod sharing;
+
 const VERSION: &str = "2026-07-28";
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
 

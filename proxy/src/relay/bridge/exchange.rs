@@ -69,7 +69,7 @@ pub(super) struct NoSuchSession;
 pub(super) struct Exchanges {
     pub(super) guard: Guard,
     pub(super) launcher: Arc<Launcher>,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
     pub(super) health: Arc<Health>,
     pub(super) max_header: u64,
     pub(super) max_body: u64,

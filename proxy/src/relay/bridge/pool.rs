@@ -1,9 +1,17 @@
-//! The program that clients of the era without sessions share: started when it is first needed,
-//! again when it has ended, and ended when nobody has used it for long.
+//! The programs that clients of the era without sessions share: one is started when the others
+//! have something to do, again when it has ended, and ended when nobody has used it for long.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    iter,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::Duration,
+};
 
-use tokio::{sync::Mutex, time::Instant};
+use bytes::Bytes;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     FIRST_PAUSE, LONGEST_PAUSE,
@@ -13,15 +21,12 @@ use super::{
     program::{Audience as _, Launcher},
     session::Unheard,
     sessions,
-    shared::Shared,
-    splice::Said,
+    shared::{Shared, Turn},
+    splice::{Gist, Said},
 };
 use crate::relay::{child::StartError, http::health::Health};
 
-/// What the log knows the program by.
-const TAG: &str = "shared";
-
-/// Keeps one program.
+/// Keeps at most so many programs as there are slots.
 #[derive(Debug)]
 pub(super) struct Pool {
     launcher: Arc<Launcher>,
@@ -29,17 +34,47 @@ pub(super) struct Pool {
     idle_timeout: Duration,
     /// What the server's tools want to see in headers.
     pub(super) mirrors: Arc<Mirrors>,
-    slot: Arc<Mutex<Slot>>,
+    slots: Mutex<Slots>,
+    /// A program was started, or could not be.
+    settled: Notify,
+    /// How many programs go on.
+    living: Arc<AtomicUsize>,
 }
 
+#[derive(Debug)]
+struct Slots {
+    all: Vec<Slot>,
+    /// Some program has answered something.
+    has_answered: bool,
+    /// No program is wanted any more.
+    over: bool,
+}
+
+/// A place for one program after another.
 #[derive(Debug, Default)]
 struct Slot {
-    program: Option<(Arc<Shared>, Instant)>,
+    holds: Holds,
     /// The pause after the last end; none after a program that lived for long.
     pause: Option<Duration>,
     not_before: Option<Instant>,
-    /// Some program has answered something.
-    has_answered: bool,
+}
+
+#[derive(Debug, Default)]
+enum Holds {
+    #[default]
+    Nothing,
+    Starting,
+    Program(Arc<Shared>, Instant),
+}
+
+/// What to do about a message.
+enum Choice {
+    Ask(Turn),
+    /// Start a program in this slot, and ask it; if that fails, the other.
+    Start(usize, Option<Turn>),
+    /// The only programs there may be are being started.
+    Wait,
+    Pause(Unavailable),
 }
 
 /// Why there is no program to ask.
@@ -57,94 +92,177 @@ pub(super) enum Unavailable {
 }
 
 impl Pool {
+    /// A pool of at most so many programs.
     pub(super) fn new(
+        most: usize,
         launcher: Arc<Launcher>,
         health: Arc<Health>,
         idle_timeout: Duration,
     ) -> Self {
-        let (mirrors, slot) = (Arc::default(), Arc::default());
-        Self { launcher, health, idle_timeout, mirrors, slot }
+        let all = iter::repeat_with(Slot::default).take(most).collect();
+        let slots = Mutex::new(Slots { all, has_answered: false, over: false });
+        let (mirrors, living) = (Arc::default(), Arc::default());
+        Self { launcher, health, idle_timeout, mirrors, slots, settled: Notify::new(), living }
     }
 
-    /// See [`Shared::ask`].
+    /// Asks the program that has the least to do; see [`Shared::ask`].
     pub(super) async fn ask(
-        &self,
+        self: &Arc<Self>,
         said: &Said,
         takes_events: bool,
     ) -> Result<(Arc<Shared>, Inbox), Unavailable> {
-        let program = self.program().await?;
-        let (program, asked) = match program.ask(said, takes_events).await {
+        let mut turn = self.turn(&said.gist).await?;
+        let mut asked = turn.program().ask(said, takes_events).await;
+        if let Err(Unheard::Over) = asked {
             // It ended between two looks, and nothing was said to it.
-            Err(Unheard::Over) => {
-                let program = self.program().await?;
-                let asked = program.ask(said, takes_events).await;
-                (program, asked)
-            }
-            asked => (program, asked),
-        };
+            turn = self.turn(&said.gist).await?;
+            asked = turn.program().ask(said, takes_events).await;
+        }
+        let program = Arc::clone(turn.program());
         asked.map(|inbox| (program, inbox)).map_err(Unavailable::Unheard)
     }
 
     /// Passes on what wants no answer, if there is a program that may know what it is about.
     pub(super) async fn tell(&self, said: &Said) {
-        let program = self.slot.lock().await.program.as_ref().map(|(it, _)| Arc::clone(it));
-        if let Some(program) = program {
+        let turn = self.lock().least_busy().map(Turn::at);
+        if let Some(turn) = turn {
             // Nobody is told what becomes of it.
-            let _ = program.tell(said).await;
+            let _ = turn.program().tell(said).await;
         }
     }
 
-    async fn program(&self) -> Result<Arc<Shared>, Unavailable> {
-        let mut slot = Arc::clone(&self.slot).lock_owned().await;
-        if let Some(program) = slot.living() {
-            return Ok(program);
+    async fn turn(self: &Arc<Self>, gist: &Gist) -> Result<Turn, Unavailable> {
+        loop {
+            let settled = self.settled.notified();
+            let choice = self.lock().choose(gist);
+            match choice {
+                Choice::Ask(turn) => return Ok(turn),
+                Choice::Start(slot, otherwise) => {
+                    let started = self.start(slot).await;
+                    return started.or_else(|error| otherwise.ok_or(error));
+                }
+                Choice::Wait => settled.await,
+                Choice::Pause(why) => return Err(why),
+            }
         }
-        let now = Instant::now();
-        if let Some(until) = slot.not_before.filter(|until| *until > now) {
-            return Err(Unavailable::Paused { for_: until - now, mute: !slot.has_answered });
-        }
-        let (launcher, health) = (Arc::clone(&self.launcher), Arc::clone(&self.health));
-        let mirrors = Arc::clone(&self.mirrors);
+    }
+
+    async fn start(self: &Arc<Self>, slot: usize) -> Result<Turn, Unavailable> {
+        let pool = Arc::clone(self);
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = tokio::spawn(async move {
-            let counters = Arc::clone(&launcher.counters);
-            let begin = |lines| Shared::new(TAG.into(), lines, counters, health, mirrors);
-            let program = launcher.start(begin, || {}).await?;
-            launcher.counters.count_shared();
-            slot.program = Some((Arc::clone(&program), Instant::now()));
-            Ok(program)
+            let begin = |lines| pool.begin(slot, lines);
+            let started = pool.launcher.start(begin, || {}).await;
+            if started.is_ok() {
+                pool.launcher.counters.count_shared();
+            }
+            let turn = started.map(|program| Turn::at(&program));
+            pool.lock().settle(slot, turn.as_ref().ok());
+            pool.settled.notify_waiters();
+            turn
         });
         let started = starting.await.unwrap_or_else(|error| Err(StartError::Thread(error.into())));
         started.map_err(Unavailable::Unstarted)
     }
 
-    /// Ends the program when nobody uses it, for ever.
+    fn begin(&self, slot: usize, lines: mpsc::Sender<Bytes>) -> Shared {
+        let tag = format!("shared-{}", slot + 1).into();
+        let (counters, health) = (Arc::clone(&self.launcher.counters), Arc::clone(&self.health));
+        let (mirrors, living) = (Arc::clone(&self.mirrors), Arc::clone(&self.living));
+        Shared::new(tag, lines, counters, health, mirrors, living)
+    }
+
+    /// Ends programs that nobody uses, for ever.
     pub(super) async fn expire(&self) {
         let mut looks = sessions::looks(self.idle_timeout);
         loop {
             looks.tick().await;
-            if let Some((program, _)) = &self.slot.lock().await.program
-                && program.idle() >= self.idle_timeout
-            {
-                program.end(Ended::Idle);
-            }
+            let slots = self.lock();
+            let unused = slots.programs().filter(|it| it.idle() >= self.idle_timeout);
+            unused.for_each(|program| program.end(Ended::Idle));
         }
     }
 
-    /// Ends the program.
-    pub(super) async fn end(&self) {
-        if let Some((program, _)) = &self.slot.lock().await.program {
-            program.end(Ended::Shutdown);
+    /// Ends all programs, for good.
+    pub(super) fn end(&self) {
+        let mut slots = self.lock();
+        slots.over = true;
+        slots.programs().for_each(|program| program.end(Ended::Shutdown));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    fn choose(&mut self, gist: &Gist) -> Choice {
+        for slot in &mut self.all {
+            self.has_answered |= slot.look();
         }
+        // What else is said of a task is for the program that has it.
+        let task = gist.task.as_deref().filter(|_| gist.asks_of_a_task());
+        let has_it = task.and_then(|task| self.programs().find(|it| it.has_task(task)));
+        if let Some(program) = has_it {
+            return Choice::Ask(Turn::at(program));
+        }
+        let least_busy = self.least_busy();
+        if let Some(program) = least_busy.filter(|it| it.load().0 == 0) {
+            return Choice::Ask(Turn::at(program));
+        }
+        let otherwise = least_busy.map(Turn::at);
+        let now = Instant::now();
+        let pause = |slot: &Slot| slot.not_before.map_or(Duration::ZERO, |until| until - now);
+        let empty = || self.all.iter().enumerate().filter(|(_, slot)| slot.is_empty());
+        let next = empty().map(|(at, slot)| (pause(slot), at)).min();
+        match (next, otherwise) {
+            (Some((Duration::ZERO, at)), otherwise) => {
+                self.all[at].holds = Holds::Starting;
+                Choice::Start(at, otherwise)
+            }
+            (_, Some(turn)) => Choice::Ask(turn),
+            (Some((for_, _)), None) if empty().count() == self.all.len() => {
+                Choice::Pause(Unavailable::Paused { for_, mute: !self.has_answered })
+            }
+            _ => Choice::Wait,
+        }
+    }
+
+    /// The program that works on the fewest requests; of several the one that waits on the
+    /// fewest subscriptions, then the first, so that the last are left to end unused.
+    fn least_busy(&self) -> Option<&Arc<Shared>> {
+        self.programs().filter(|it| it.over().is_none()).min_by_key(|program| program.load())
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.all.iter().filter_map(|slot| match &slot.holds {
+            Holds::Program(program, _) => Some(program),
+            Holds::Nothing | Holds::Starting => None,
+        })
+    }
+
+    /// The start in a slot is over.
+    fn settle(&mut self, slot: usize, started: Option<&Turn>) {
+        self.all[slot].holds = started.map_or(Holds::Nothing, |turn| {
+            if self.over {
+                turn.program().end(Ended::Shutdown);
+            }
+            Holds::Program(Arc::clone(turn.program()), Instant::now())
+        });
     }
 }
 
 impl Slot {
-    /// The program, if it goes on; otherwise takes to heart how it ended.
-    fn living(&mut self) -> Option<Arc<Shared>> {
-        let (program, started) = self.program.as_ref()?;
-        let Some((why, at)) = program.over() else { return Some(Arc::clone(program)) };
-        self.has_answered |= program.has_answered();
+    fn is_empty(&self) -> bool {
+        matches!(self.holds, Holds::Nothing)
+    }
+
+    /// Notices that its program has ended, and takes to heart how. Returns whether that one has
+    /// answered anything.
+    fn look(&mut self) -> bool {
+        let Holds::Program(program, started) = &self.holds else { return false };
+        let Some((why, at)) = program.over() else { return false };
+        let has_answered = program.has_answered();
         if why == Ended::Exited {
             let lived_long = at - *started > LONGEST_PAUSE;
             let pause = match self.pause.filter(|_| !lived_long) {
@@ -154,7 +272,7 @@ impl Slot {
             self.pause = Some(pause);
             self.not_before = Some(at + pause);
         }
-        self.program = None;
-        None
+        self.holds = Holds::Nothing;
+        has_answered
     }
 }

@@ -136,7 +136,7 @@ mod tests {
 
     fn sessions(limit: usize) -> Sessions {
         let idle_timeout = Duration::from_mins(30);
-        Sessions::new(&config::Sessions { limit, rate: 2, idle_timeout })
+        Sessions::new(&config::Sessions { limit, rate: 2, idle_timeout, ..Default::default() })
     }
 
     fn session(id: &str) -> Arc<Session> {

@@ -6,9 +6,13 @@
 //! whose message the program reads in another way than we do cannot reach a request of another.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +39,8 @@ use crate::{
 
 /// Most requests that may wait for one program.
 const MOST_WAITING: usize = 16_384;
+/// Most tasks of a program that are remembered; the oldest are forgotten.
+const MOST_TASKS: usize = 1024;
 /// How far numbers go that every peer reads exactly, those as well that read them as doubles.
 const EXACT_BITS: u32 = 53;
 
@@ -48,12 +54,18 @@ pub(super) struct Shared {
     counters: Arc<Counters>,
     health: Arc<Health>,
     mirrors: Arc<Mirrors>,
+    /// How many of its kind go on.
+    living: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct State {
     /// The requests that wait, by our numbers.
     asked: HashMap<i64, Asked>,
+    /// How many of them ask for no stream that stays open, and how many requests are about to.
+    at_work: usize,
+    /// The tasks that it has told of, oldest first.
+    tasks: VecDeque<Box<str>>,
     /// How many there were.
     count: u64,
     /// It has answered something other than an error.
@@ -83,7 +95,30 @@ enum Asks {
     Discovery,
     /// Which tools there are.
     Tools,
+    /// What to be told for as long as it asks.
+    Stream,
     Else,
+}
+
+/// A program whose turn it is to be asked: until this is dropped, that counts as work for it.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<Shared>);
+
+impl Turn {
+    pub(super) fn at(program: &Arc<Shared>) -> Self {
+        program.lock().at_work += 1;
+        Self(Arc::clone(program))
+    }
+
+    pub(super) fn program(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.lock().at_work -= 1;
+    }
 }
 
 /// A request whose client has left withdraws it.
@@ -102,16 +137,21 @@ impl Drop for Withdrawal {
 }
 
 impl Shared {
-    /// What talks with a program that gets what is sent to `input`.
+    /// What talks with a program that gets what is sent to `input`, one of as many as are
+    /// `living`.
     pub(super) fn new(
         tag: Arc<str>,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
         health: Arc<Health>,
         mirrors: Arc<Mirrors>,
+        living: Arc<AtomicUsize>,
     ) -> Self {
+        living.fetch_add(1, Ordering::Relaxed);
         let state = State {
             asked: HashMap::new(),
+            at_work: 0,
+            tasks: VecDeque::new(),
             count: 0,
             has_answered: false,
             input: Some(input),
@@ -119,7 +159,8 @@ impl Shared {
             over: None,
         };
         let (numbers, over) = (RandomState::new(), CancellationToken::new());
-        Self { tag, numbers, state: Mutex::new(state), over, counters, health, mirrors }
+        let state = Mutex::new(state);
+        Self { tag, numbers, state, over, counters, health, mirrors, living }
     }
 
     /// Passes on what wants no answer.
@@ -161,6 +202,7 @@ impl Shared {
         let is = match gist.method.as_deref() {
             Some(method::DISCOVER) => Asks::Discovery,
             Some(method::TOOLS_LIST) => Asks::Tools,
+            Some(method::LISTEN) => Asks::Stream,
             _ => Asks::Else,
         };
         let asked = Asked {
@@ -171,7 +213,7 @@ impl Shared {
             wants_log: gist.wants_log,
             is,
         };
-        state.asked.insert(number, asked);
+        state.insert(number, asked);
         drop(state);
         let number_text = number.to_string();
         let name = Some(number_text.as_bytes());
@@ -182,6 +224,17 @@ impl Shared {
     /// Whether the program has answered anything with other than an error.
     pub(super) fn has_answered(&self) -> bool {
         self.lock().has_answered
+    }
+
+    /// How many requests it works on, and how many wait for it, those included that stay open.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.at_work, state.asked.len())
+    }
+
+    /// Whether it has told of this task.
+    pub(super) fn has_task(&self, id: &str) -> bool {
+        self.lock().tasks.iter().any(|known| **known == *id)
     }
 
     /// Why it has ended, and when; none while it goes on.
@@ -200,7 +253,7 @@ impl Shared {
 
     /// Nobody waits for the answer any more.
     fn withdraw(self: &Arc<Self>, number: i64) {
-        if self.lock().asked.remove(&number).is_none() {
+        if self.lock().remove(number).is_none() {
             return;
         }
         let params = json!({ "requestId": number, "reason": "the client has left" });
@@ -246,21 +299,23 @@ impl Audience for Shared {
             return true;
         }
         let mut state = self.lock();
-        let State { asked, has_answered, .. } = &mut *state;
-        let lost = match concerned(asked, gist).map(|number| (number, asked.entry(number))) {
-            Some((number, Entry::Occupied(entry))) => {
-                let text = entry.get().renamed(&text, gist, number);
-                let lost =
-                    entry.get().outbox.push(Piece { text: text.clone(), weight, event: None });
+        let number = concerned(&state.asked, gist);
+        let lost = match number.and_then(|number| Some((number, state.asked.get(&number)?))) {
+            Some((number, asked)) => {
+                let text = asked.renamed(&text, gist, number);
+                let lost = asked.outbox.push(Piece { text: text.clone(), weight, event: None });
                 if let Weight::Answer(error) = weight {
-                    *has_answered |= error.is_none();
-                    if entry.remove().is == Asks::Tools {
+                    let is = asked.is;
+                    state.remove(number);
+                    state.has_answered |= error.is_none();
+                    state.remember(gist.task.as_deref());
+                    if is == Asks::Tools {
                         self.mirrors.learn(&text);
                     }
                 }
                 lost
             }
-            _ => Lost::notifications(1),
+            None => Lost::notifications(1),
         };
         drop(state);
         self.counters.count_dropped(lost.count);
@@ -276,11 +331,12 @@ impl Audience for Shared {
         // A server of the other era may end for being asked whether it is of this one.
         let is_of_use =
             state.has_answered || state.asked.values().any(|it| it.is != Asks::Discovery);
-        for (_, asked) in state.asked.drain() {
+        for (_, asked) in mem::take(&mut state.asked) {
             asked.outbox.cut(Cut::Lost);
         }
         drop(state);
-        if why == Ended::Exited && is_of_use {
+        let was_the_last = self.living.fetch_sub(1, Ordering::Relaxed) == 1;
+        if why == Ended::Exited && is_of_use && was_the_last {
             self.health.fall(&"the server that clients share has ended; it is started again");
         }
         self.over.cancel();
@@ -288,6 +344,30 @@ impl Audience for Shared {
 
     async fn ended(&self) {
         self.over.cancelled().await;
+    }
+}
+
+impl State {
+    fn insert(&mut self, number: i64, asked: Asked) {
+        self.at_work += usize::from(asked.is != Asks::Stream);
+        self.asked.insert(number, asked);
+    }
+
+    fn remove(&mut self, number: i64) -> Option<Asked> {
+        let asked = self.asked.remove(&number)?;
+        self.at_work -= usize::from(asked.is != Asks::Stream);
+        Some(asked)
+    }
+
+    fn remember(&mut self, task: Option<&str>) {
+        let Some(task) = task.filter(|task| self.tasks.iter().all(|known| **known != **task))
+        else {
+            return;
+        };
+        if self.tasks.len() >= MOST_TASKS {
+            self.tasks.pop_front();
+        }
+        self.tasks.push_back(task.into());
     }
 }
 

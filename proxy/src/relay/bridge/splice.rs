@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::{
     jsonrpc::{self, Id, Kind},
-    mcp::Field,
+    mcp::{Field, method},
     scan::{Bounds, Frame, Message, Scanner},
 };
 
@@ -43,6 +43,8 @@ pub(super) struct Gist {
     pub(super) cancelled: Option<Id>,
     /// The request that opened the subscription which this belongs to.
     pub(super) subscription: Option<Id>,
+    /// The task that this is about, or that an answer is.
+    pub(super) task: Option<Box<str>>,
     /// A request that wants to hear of the log.
     pub(super) wants_log: bool,
     /// The code of an answer that is an error; 0 where it has none.
@@ -76,6 +78,7 @@ impl Gist {
             token: Id::of(message, Field::ProgressToken),
             cancelled: Id::of(message, Field::RequestId),
             subscription: Id::of(message, Field::SubscriptionId),
+            task: message.text(Field::TaskId).map(Into::into),
             wants_log: message.has(Field::LogLevel),
             error: jsonrpc::is_error(message).then(|| match Id::of(message, Field::Code) {
                 Some(Id::Number(code)) => code,
@@ -127,6 +130,11 @@ impl Gist {
         }
         renamed.extend_from_slice(&text[done..]);
         renamed.freeze()
+    }
+
+    /// Whether it asks something of a task.
+    pub(super) fn asks_of_a_task(&self) -> bool {
+        self.method.as_deref().is_some_and(|method| method.starts_with(method::TASKS))
     }
 
     /// Whether it is a request or notification of this method.
