@@ -1,7 +1,7 @@
 //! Composes everything; it alone knows every part. What is started last to first by the flow
 //! (sinks, observer, tap, relay) ends first to last, all of it by the shutdown's deadline.
 
-use std::{ffi::OsString, io, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -13,8 +13,9 @@ use crate::{
     ready::Ready,
     relay::{
         bridge::{Bridge, STOPPING},
-        http::HttpRelay,
+        http::{self, HttpRelay, Listener},
         remote::RemoteSession,
+        site::Site,
         stdio::{Client, Session},
     },
     shutdown::Shutdown,
@@ -109,15 +110,17 @@ impl Running<'_> {
         listen: &Listen,
         transport: HttpTransport,
     ) -> anyhow::Result<ExitCode> {
-        let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, self.server_id())?;
-        self.reporting.show_relay(relay.counters())?;
-        let listener = bound(listen).await?;
-        let address = listener.local_addr()?;
+        let counters = Arc::<http::Counters>::default();
+        self.reporting.show_relay(Arc::clone(&counters))?;
+        let listener = Listener::new(listen, Arc::clone(&counters), self.shutdown.clone())?;
+        let (server, clients) = (remote.clone(), listen.clone());
+        let relay = HttpRelay::new(server, clients, transport, self.server_id(), counters)?;
+        let socket = bound(listen).await?;
+        let address = socket.local_addr()?;
         tracing::info!(%address, upstream = veil::address(&remote.url), "listening");
-        let gate = self.ready.gate("upstream");
-        let serving =
-            relay.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
-        self.until_stopped(serving, listen.drain_timeout, FLUSH).await
+        let (tap, gate) = (self.reporting.tap().clone(), self.ready.gate("upstream"));
+        let site = Site::of_remote(relay, address, tap, gate, self.shutdown.clone());
+        self.until_stopped(site.serve(listener, socket), listen.drain_timeout, FLUSH).await
     }
 
     async fn remote(&self, remote: &Remote, transport: HttpTransport) -> anyhow::Result<ExitCode> {
@@ -143,23 +146,26 @@ impl Running<'_> {
         environment: Vec<(OsString, OsString)>,
         listen: &Listen,
     ) -> anyhow::Result<ExitCode> {
-        let bridge = Bridge::new(command.clone(), environment, listen.clone(), self.server_id())?;
-        self.reporting.show_relay(bridge.http_counters())?;
+        let counters = Arc::<http::Counters>::default();
+        self.reporting.show_relay(Arc::clone(&counters))?;
+        let listener = Listener::new(listen, Arc::clone(&counters), self.shutdown.clone())?;
+        let (program, clients) = (command.clone(), listen.clone());
+        let bridge = Bridge::new(program, environment, clients, self.server_id(), counters);
         self.reporting.show_bridge(bridge.counters())?;
-        let listener = bound(listen).await?;
-        let address = listener.local_addr()?;
+        let socket = bound(listen).await?;
+        let address = socket.local_addr()?;
         tracing::info!(%address, program = veil::program(&command.program), "listening");
-        let gate = self.ready.gate("server");
-        let serving =
-            bridge.serve(listener, self.reporting.tap().clone(), gate, self.shutdown.clone());
-        self.until_stopped(serving, listen.drain_timeout, STOPPING + FLUSH).await
+        let (tap, gate) = (self.reporting.tap().clone(), self.ready.gate("server"));
+        let site = Site::of_program(bridge, address, tap, gate, self.shutdown.clone());
+        let rest = STOPPING + FLUSH;
+        self.until_stopped(site.serve(listener, socket), listen.drain_timeout, rest).await
     }
 
     /// Serves until a signal asks the process to end, and then for as long as that takes: at
     /// most for `drain`, which another signal cuts short, and then for `rest`.
     async fn until_stopped(
         &self,
-        serving: impl Future<Output = io::Result<()>>,
+        serving: impl Future<Output = ()>,
         drain: Duration,
         rest: Duration,
     ) -> anyhow::Result<ExitCode> {
@@ -167,10 +173,7 @@ impl Running<'_> {
         let mut serving = pin!(serving);
         loop {
             tokio::select! {
-                result = &mut serving => {
-                    result?;
-                    break;
-                }
+                () = &mut serving => break,
                 () = stop.next() => {
                     if self.shutdown.has_begun() {
                         self.shutdown.hasten(rest);

@@ -6,4 +6,5 @@ mod child;
 mod ending;
 pub mod http;
 pub mod remote;
+pub mod site;
 pub mod stdio;

@@ -13,7 +13,10 @@ use crate::{
     bind::bind,
     config::{Listen, Remote, Secret},
     ready::Ready,
-    relay::http::HttpRelay,
+    relay::{
+        http::{HttpRelay, Listener},
+        site::Site,
+    },
     shutdown::Shutdown,
     sink::veil,
     tap::Tap,
@@ -26,13 +29,17 @@ const ENOUGH: usize = 1 << 20;
 /// What the server says to the question.
 pub(super) async fn ask(remote: &Remote, transport: HttpTransport) -> Result<String, String> {
     let listen = Listen::new("127.0.0.1:0");
-    let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, Arc::from("check"))
+    let (server_id, counters) = (Arc::from("check"), Arc::default());
+    let relay = HttpRelay::new(remote.clone(), listen.clone(), transport, server_id, counters)
         .map_err(|error| error.to_string())?;
-    let listener = bind(&listen.address).await.map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let socket = bind(&listen.address).await.map_err(|error| error.to_string())?;
+    let address = socket.local_addr().map_err(|error| error.to_string())?;
     let (tap, _) = Tap::new(0);
     tap.close();
     let (gate, shutdown) = (Ready::default().gate("upstream"), Shutdown::default());
+    let listener = Listener::new(&listen, Arc::default(), shutdown.clone());
+    let listener = listener.map_err(|error| error.to_string())?;
+    let site = Site::of_remote(relay, address, tap, gate, shutdown);
     let asking = tokio::time::timeout(hello::PATIENCE, asked(address, remote, transport));
     let url = veil::address(&remote.url);
     tokio::select! {
@@ -44,9 +51,7 @@ pub(super) async fn ask(remote: &Remote, transport: HttpTransport) -> Result<Str
                 hello::PATIENCE
             )),
         },
-        ended = relay.serve(listener, tap, gate, shutdown) => {
-            Err(format!("the relay has ended: {ended:?}"))
-        }
+        () = site.serve(listener, socket) => Err("the relay has ended".to_owned()),
     }
 }
 

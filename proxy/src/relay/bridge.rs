@@ -9,34 +9,29 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::BytesMut;
 use serde_json::json;
-use tokio::{net::TcpListener, time};
+use tokio::time;
 use tokio_util::task::TaskTracker;
 
-use super::http::{
-    Counters as HttpCounters, guard,
-    guard::Guard,
-    health::Health,
-    listener::{Listener, MAX_CONNECTIONS},
-};
+use super::http::{Counters as HttpCounters, guard, guard::Guard, health::Health};
 use crate::{
     config::{self, Command, Listen},
     ready::Gate,
     shutdown::Shutdown,
     tap::Tap,
-    tls::{Acceptor, TlsError},
 };
 
 mod accepts;
 mod batch;
 mod cors;
 pub mod counters;
-mod exchange;
+pub(in crate::relay) mod exchange;
 mod line;
 mod mirrored;
 mod modern;
@@ -45,7 +40,7 @@ mod outbox;
 mod pool;
 mod program;
 mod replay;
-mod reply;
+pub(in crate::relay) mod reply;
 mod routing;
 mod session;
 mod sessions;
@@ -76,32 +71,22 @@ pub struct Bridge {
     command: Command,
     environment: Vec<(OsString, OsString)>,
     listen: Listen,
-    tls: Option<Acceptor>,
     server_id: Arc<str>,
     http: Arc<HttpCounters>,
     counters: Arc<Counters>,
 }
 
 impl Bridge {
-    /// Sets up a bridge to programs that `command` starts, each with `environment`. Reads
-    /// certificates, starts nothing.
-    ///
-    /// # Errors
-    /// When a certificate file is of no use.
+    /// Sets up a bridge to programs that `command` starts, each with `environment`. Starts
+    /// nothing.
     pub fn new(
         command: Command,
         environment: Vec<(OsString, OsString)>,
         listen: Listen,
         server_id: Arc<str>,
-    ) -> Result<Self, TlsError> {
-        let tls = listen.tls.as_ref().map(Acceptor::new).transpose()?;
-        let (http, counters) = (Arc::default(), Arc::default());
-        Ok(Self { command, environment, listen, tls, server_id, http, counters })
-    }
-
-    /// What the listener counts, from now on.
-    pub fn http_counters(&self) -> Arc<HttpCounters> {
-        Arc::clone(&self.http)
+        http: Arc<HttpCounters>,
+    ) -> Self {
+        Self { command, environment, listen, server_id, http, counters: Arc::default() }
     }
 
     /// What sessions come to, from now on.
@@ -109,64 +94,61 @@ impl Bridge {
         Arc::clone(&self.counters)
     }
 
-    /// Serves clients on `listener` until the shutdown begins, the drain is over, and every
-    /// program has ended, which takes them at most [`STOPPING`]. `gate` is open while the
-    /// program can be used.
-    ///
-    /// # Errors
-    /// When the listener has no local address.
-    pub async fn serve(
+    /// Begins to answer clients that come by a listener `bound` to this address, until the
+    /// shutdown. `gate` is open while the program can be used.
+    pub(in crate::relay) fn begin(
         self,
-        listener: TcpListener,
+        bound: SocketAddr,
         tap: Tap,
         gate: Gate,
         shutdown: Shutdown,
-    ) -> std::io::Result<()> {
-        let bound = listener.local_addr()?;
-        let Self { command, environment, listen, tls, server_id, http, counters } = self;
+    ) -> Exchanges {
+        let Self { command, environment, listen, server_id, http, counters } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
         let config::Sessions { shared, idle_timeout, .. } = command.sessions;
-        let sessions = Arc::new(Sessions::new(&command.sessions));
-        let tasks = TaskTracker::new();
         let launcher = Arc::new(Launcher {
+            sessions: Arc::new(Sessions::new(&command.sessions)),
             command,
             environment,
             server_id,
-            sessions: Arc::clone(&sessions),
             counters,
-            tasks: tasks.clone(),
+            tasks: TaskTracker::new(),
         });
         let health = Arc::new(Health::new(gate));
         let pool = Pool::new(shared, Arc::clone(&launcher), Arc::clone(&health), idle_timeout);
-        let exchanges = Arc::new(Exchanges {
+        Exchanges {
             guard: Guard::new(&listen, bound, token),
             pool: Arc::new(pool),
-            launcher: Arc::clone(&launcher),
-            health: Arc::clone(&health),
+            launcher,
+            health,
             max_header: listen.max_header,
             max_body: listen.max_body,
             read_timeout: listen.read_timeout,
             tap,
-            shutdown: shutdown.clone(),
+            shutdown,
             counters: http,
             abandoned: AtomicBool::new(false),
-        });
-        let listening =
-            Listener::new(Arc::clone(&exchanges), &listen, tls, MAX_CONNECTIONS, shutdown);
-        tokio::select! {
-            () = listening.run(listener) => {}
-            () = sessions.expire() => {}
-            () = exchanges.pool.expire() => {}
-            () = watch(&launcher, &health) => {}
         }
+    }
+}
+
+impl Exchanges {
+    /// Ends what nobody uses, and keeps the gate true, for ever.
+    pub(in crate::relay) async fn keep(&self) {
+        let Self { launcher, pool, health, .. } = self;
+        tokio::join!(launcher.sessions.expire(), pool.expire(), watch(launcher, health));
+    }
+
+    /// Ends every program, which takes them at most [`STOPPING`].
+    pub(in crate::relay) async fn end(&self) {
+        let Launcher { sessions, tasks, .. } = &*self.launcher;
         sessions.end_all();
-        exchanges.pool.end();
+        self.pool.end();
         tasks.close();
         if time::timeout(STOPPING, tasks.wait()).await.is_err() {
             tracing::debug!("not everything of the programs has ended in time");
         }
-        Ok(())
     }
 }
 

@@ -7,17 +7,19 @@
 //! response has begun, an upstream that breaks cannot be answered for any more: the client's
 //! connection is aborted (HTTP/1.1) or its stream reset (HTTP/2).
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use http::Uri;
-use tokio::net::TcpListener;
 
 use crate::{
     config::{Listen, Remote},
     ready::Gate,
     shutdown::Shutdown,
     tap::Tap,
-    tls::{self, Acceptor, TlsError},
+    tls::{self, TlsError},
     traffic::HttpTransport,
 };
 
@@ -29,7 +31,7 @@ pub(in crate::relay) mod download;
 pub mod endpoint;
 mod endpoints;
 pub mod failure;
-mod forward;
+pub(in crate::relay) mod forward;
 pub mod guard;
 pub(in crate::relay) mod head;
 pub(in crate::relay) mod health;
@@ -44,6 +46,7 @@ pub(in crate::relay) mod upstream;
 
 pub use counters::Counters;
 pub use dial::UrlError;
+pub use listener::Listener;
 
 use self::{
     credentials::Credentials,
@@ -51,7 +54,6 @@ use self::{
     endpoints::Endpoints,
     forward::{Forward, Settings},
     guard::Guard,
-    listener::{Listener, MAX_CONNECTIONS},
     rewrite::Rewrite,
     upstream::Upstream,
 };
@@ -62,14 +64,11 @@ pub struct HttpRelay {
     dialer: Dialer,
     rewrite: Rewrite,
     credentials: Credentials,
-    tls: Option<Acceptor>,
     remote: Remote,
     listen: Listen,
     transport: HttpTransport,
     server_id: Arc<str>,
     counters: Arc<Counters>,
-    /// Clients at once.
-    max_connections: usize,
 }
 
 /// What is wrong with the configuration of a relay.
@@ -78,7 +77,7 @@ pub enum SetupError {
     /// The remote URL.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// Certificates or keys.
+    /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -88,12 +87,13 @@ impl HttpRelay {
     /// dials nothing.
     ///
     /// # Errors
-    /// When the remote URL or a certificate file is of no use.
+    /// When the remote URL or its certificate file is of no use.
     pub fn new(
         remote: Remote,
         listen: Listen,
         transport: HttpTransport,
         server_id: Arc<str>,
+        counters: Arc<Counters>,
     ) -> Result<Self, SetupError> {
         let url: Uri = remote.url.parse().map_err(UrlError::from)?;
         let served = match transport {
@@ -109,40 +109,27 @@ impl HttpRelay {
             dialer,
             rewrite,
             credentials: Credentials::new(&remote),
-            tls: listen.tls.as_ref().map(Acceptor::new).transpose()?,
             remote,
             listen,
             transport,
             server_id,
-            counters: Arc::default(),
-            max_connections: MAX_CONNECTIONS,
+            counters,
         })
     }
 
-    /// What the relay counts, from now on.
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
-    }
-
-    /// Serves clients on `listener` until the shutdown begins and the drain is over. `gate`
-    /// is open while the upstream can be reached.
-    ///
-    /// # Errors
-    /// When the listener has no local address.
-    pub async fn serve(
+    /// Begins to answer clients that come by a listener `bound` to this address, until the
+    /// shutdown. `gate` is open while the upstream can be reached.
+    pub(in crate::relay) fn begin(
         self,
-        listener: TcpListener,
+        bound: SocketAddr,
         tap: Tap,
         gate: Gate,
         shutdown: Shutdown,
-    ) -> std::io::Result<()> {
-        let bound = listener.local_addr()?;
+    ) -> Forward {
         guard::warn_of_exposure(&self.listen, bound, self.remote.bearer_token.as_ref());
-        let Self { dialer, rewrite, credentials, tls, remote, listen, counters, .. } = self;
-        let idle_timeout = remote.idle_timeout;
-        let upstream = Arc::new(Upstream::new(dialer, idle_timeout, gate, Arc::clone(&counters)));
-        let forward = Arc::new(Forward {
-            upstream: Arc::clone(&upstream),
+        let Self { dialer, rewrite, credentials, remote, listen, counters, .. } = self;
+        Forward {
+            upstream: Upstream::new(dialer, remote.idle_timeout, gate, Arc::clone(&counters)),
             guard: Guard::new(&listen, bound, remote.bearer_token.clone()),
             rewrite: Arc::new(rewrite),
             endpoints: Arc::new(Endpoints::default()),
@@ -151,16 +138,10 @@ impl HttpRelay {
             transport: self.transport,
             server_id: self.server_id,
             tap,
-            shutdown: shutdown.clone(),
+            shutdown,
             counters,
             abandoned: AtomicBool::new(false),
-        });
-        let listening = Listener::new(forward, &listen, tls, self.max_connections, shutdown);
-        tokio::select! {
-            () = listening.run(listener) => {}
-            () = upstream.keep() => {}
         }
-        Ok(())
     }
 }
 

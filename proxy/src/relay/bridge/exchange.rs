@@ -46,7 +46,6 @@ use crate::{
         guard::Guard,
         head,
         health::Health,
-        listener::Answering,
         refusal::Refusal,
         upload::{Interrupted, Upload},
     },
@@ -66,7 +65,7 @@ pub(super) struct NoSuchSession;
 
 /// Everything that an exchange needs.
 #[derive(Debug)]
-pub(super) struct Exchanges {
+pub(in crate::relay) struct Exchanges {
     pub(super) guard: Guard,
     pub(super) launcher: Arc<Launcher>,
     pub(super) pool: Arc<Pool>,
@@ -81,10 +80,14 @@ pub(super) struct Exchanges {
     pub(super) abandoned: AtomicBool,
 }
 
-impl Answering for Exchanges {
-    type Body = Reply;
+impl Exchanges {
+    /// See [`Answering`](crate::relay::http::listener::Answering).
+    pub(in crate::relay) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
 
-    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
+    /// Answers a request, whatever happens. Dropped before its end, the client went away.
+    pub(in crate::relay) async fn respond(&self, request: Request<Incoming>) -> Response<Reply> {
         self.counters.count_request();
         let (parts, body) = request.into_parts();
         let admitted = head::admit(&parts, self.max_header).and_then(|()| self.guard.admit(&parts));
@@ -106,16 +109,6 @@ impl Answering for Exchanges {
         response
     }
 
-    fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
-    }
-}
-
-impl Exchanges {
     /// Answers a request that the guard has let pass.
     async fn answer(&self, parts: Parts, body: Incoming) -> Response<Reply> {
         if let Err(refusal) = self.check(&parts, &body) {

@@ -44,7 +44,7 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The body of any answer of the bridge.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(in crate::relay) enum Reply {
     /// All of it.
     Whole(Full<Bytes>),
     /// Messages as they come.
@@ -157,7 +157,7 @@ pub(super) async fn first(inbox: &mut Inbox, patience: Option<Duration>) -> Firs
 pub(super) const PATIENCE: Duration = SIGN_OF_LIFE;
 
 /// A stream of events: the messages of an inbox, and signs of life.
-pub(super) struct Events {
+pub(in crate::relay) struct Events {
     /// The event with which it begins.
     begin: Option<Bytes>,
     /// What was taken out of the inbox already.

@@ -62,7 +62,7 @@ impl Drop for Answer {
 
 /// The body of any answer that the listener gives.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(in crate::relay) enum Reply {
     /// Words of the proxy, or a body that it had to read whole.
     Whole(Full<Bytes>),
     /// The upstream's.

@@ -37,7 +37,6 @@ use super::{
     failure::Failure,
     guard::{self, Guard},
     head,
-    listener::Answering,
     refusal::Refusal,
     rewrite::{METADATA_LIMIT, Rewrite},
     upload::{Interrupted, Upload},
@@ -56,8 +55,8 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Everything that an exchange needs.
 #[derive(Debug)]
-pub(super) struct Forward {
-    pub(super) upstream: Arc<Upstream>,
+pub(in crate::relay) struct Forward {
+    pub(super) upstream: Upstream,
     pub(super) guard: Guard,
     pub(super) rewrite: Arc<Rewrite>,
     pub(super) endpoints: Arc<Endpoints>,
@@ -111,24 +110,19 @@ struct Question {
     idle_stream: bool,
 }
 
-impl Answering for Forward {
-    type Body = Reply;
-
-    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<Reply> {
-        self.handle(request).await
+impl Forward {
+    /// Keeps the connections to the upstream, and the gate true, for ever.
+    pub(in crate::relay) async fn keep(&self) {
+        self.upstream.keep().await;
     }
 
-    fn abandon(&self) {
+    /// See [`Answering`](super::listener::Answering).
+    pub(in crate::relay) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    fn counters(&self) -> &Counters {
-        &self.counters
-    }
-}
-
-impl Forward {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Reply> {
+    /// Answers a request, whatever happens. Dropped before its end, the client went away.
+    pub(in crate::relay) async fn respond(&self, request: Request<Incoming>) -> Response<Reply> {
         self.counters.count_request();
         let (mut parts, body) = request.into_parts();
         let asked = match self.check(&parts, &body) {

@@ -17,12 +17,15 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Map},
+};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
     server::conn::{http1, http2},
-    service::service_fn,
+    service::Service,
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -41,10 +44,15 @@ use super::{
     dial::tune,
     prefixed::Prefixed,
 };
-use crate::{config::Listen, shutdown::Shutdown, tls::Acceptor, trouble::Trouble};
+use crate::{
+    config::Listen,
+    shutdown::Shutdown,
+    tls::{Acceptor, TlsError},
+    trouble::Trouble,
+};
 
 /// Clients at once; further ones wait in the system's queue until another leaves.
-pub(in crate::relay) const MAX_CONNECTIONS: usize = 16 << 10;
+const MAX_CONNECTIONS: usize = 16 << 10;
 /// How many times the limit a head over HTTP/2 may have to be refused by us, who count it:
 /// beyond it the library refuses it and tells nobody.
 const COUNTED: usize = 4;
@@ -71,40 +79,43 @@ pub(in crate::relay) trait Answering: Send + Sync + 'static {
     /// What answers are made of.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
-    /// Answers a request, whatever happens. Dropped before its end, the client went away.
+    /// Answers a request, whatever happens. Dropped before its end, the client went away. Boxed,
+    /// for hyper keeps the room of a future for as long as the connection lives.
     fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    ) -> BoxFuture<'static, Response<Self::Body>>;
 
     /// The drain is over: whoever still waits for a response is to be told so when it is polled
     /// the next time.
     fn abandon(&self);
-
-    /// Where the listener counts what never became an exchange.
-    fn counters(&self) -> &Counters;
 }
 
-/// The listening side.
-pub(in crate::relay) struct Listener<A> {
-    answering: Arc<A>,
+/// A listener that is set up and has not begun.
+#[derive(Debug)]
+pub struct Listener {
     tls: Option<Acceptor>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     read_timeout: Duration,
     drain_timeout: Duration,
-    max_connections: usize,
+    /// Clients at once.
+    pub(super) max_connections: usize,
+    /// Of what never became an exchange.
+    counters: Arc<Counters>,
     shutdown: Shutdown,
 }
 
-impl<A: Answering> Listener<A> {
-    pub(in crate::relay) fn new(
-        answering: Arc<A>,
+impl Listener {
+    /// Sets up a listener that serves until `shutdown`. Reads certificates.
+    ///
+    /// # Errors
+    /// When a certificate file is of no use.
+    pub fn new(
         listen: &Listen,
-        tls: Option<Acceptor>,
-        max_connections: usize,
+        counters: Arc<Counters>,
         shutdown: Shutdown,
-    ) -> Self {
+    ) -> Result<Self, TlsError> {
         let max_header = usize::try_from(listen.max_header).unwrap_or(usize::MAX);
         let mut http1 = http1::Builder::new();
         http1
@@ -125,21 +136,23 @@ impl<A: Answering> Listener<A> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER);
-        Self {
-            answering,
-            tls,
+        Ok(Self {
+            tls: listen.tls.as_ref().map(Acceptor::new).transpose()?,
             http1,
             http2,
             read_timeout: listen.read_timeout,
             drain_timeout: listen.drain_timeout,
-            max_connections,
+            max_connections: MAX_CONNECTIONS,
+            counters,
             shutdown,
-        }
+        })
     }
 
-    /// Serves until the shutdown, then for as long as the drain may take.
-    pub(in crate::relay) async fn run(self, listener: TcpListener) {
-        let this = Arc::new(self);
+    /// Serves the clients that come by `listener` until the shutdown, then for as long as the
+    /// drain may take.
+    pub(in crate::relay) async fn run(self, listener: TcpListener, answering: Arc<impl Answering>) {
+        let serving = Arc::new(Serving { listener: self, answering });
+        let this = &serving.listener;
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(this.max_connections));
         let (mut full, mut trouble) = (Trouble::default(), Trouble::default());
@@ -156,7 +169,7 @@ impl<A: Answering> Listener<A> {
             match next {
                 Some((permit, Ok((stream, _)))) => {
                     trouble.ends();
-                    connections.spawn(Arc::clone(&this).serve(stream, permit));
+                    connections.spawn(Arc::clone(&serving).serve(stream, permit));
                 }
                 Some((_, Err(error))) => this.pause(&error, &mut trouble).await,
                 None => break,
@@ -177,7 +190,7 @@ impl<A: Answering> Listener<A> {
             full.ends();
             return Some(permit);
         }
-        self.answering.counters().count_full();
+        self.counters.count_full();
         if full.begins_or_lasts() {
             let most = self.max_connections;
             tracing::warn!("{most} clients are connected; others wait until one of them leaves");
@@ -188,7 +201,7 @@ impl<A: Answering> Listener<A> {
     /// A client that left again is its own matter; without descriptors only time helps.
     async fn pause(&self, error: &io::Error, trouble: &mut Trouble) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        self.answering.counters().count_turned_away(Away::NotAccepted);
+        self.counters.count_turned_away(Away::NotAccepted);
         if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
             if trouble.begins_or_lasts() {
                 tracing::warn!("accept a connection: {error}; clients wait until others leave");
@@ -197,116 +210,6 @@ impl<A: Answering> Listener<A> {
         }
     }
 
-    /// Serves one client until it leaves, or the drain is over.
-    async fn serve(self: Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        if let Err(error) = tune(&stream) {
-            tracing::debug!("set options of a client's socket: {error}");
-        }
-        let begun = match &self.tls {
-            None => self.serve_plain(stream).await,
-            // Boxed, or every client without TLS would have room for its state as well.
-            Some(acceptor) => Box::pin(self.serve_tls(acceptor, stream)).await,
-        };
-        if let Err(error) = begun {
-            let away = if self.tls.is_some() { Away::NoTls } else { Away::Silent };
-            self.answering.counters().count_turned_away(away);
-            tracing::debug!("a client got no further than to connect: {error}");
-        }
-        drop(permit);
-    }
-
-    /// Until a request can have begun, the shutdown has nothing to wait for.
-    async fn serve_plain(&self, mut stream: TcpStream) -> io::Result<()> {
-        let begun = {
-            let begins = pin!(timeout(self.read_timeout, preface(&mut stream)));
-            self.until_shutdown(begins).await
-        };
-        let Some(begun) = begun else { return Ok(()) };
-        let (first, http2) = begun??;
-        self.exchange(Prefixed::new(first, stream), http2).await;
-        Ok(())
-    }
-
-    async fn serve_tls(&self, acceptor: &Acceptor, stream: TcpStream) -> io::Result<()> {
-        let begun = {
-            let begins = pin!(timeout(self.read_timeout, acceptor.accept(stream)));
-            self.until_shutdown(begins).await
-        };
-        let Some(begun) = begun else { return Ok(()) };
-        let stream = begun??;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.exchange(stream, http2).await;
-        Ok(())
-    }
-
-    async fn exchange<S>(&self, io: S, http2: bool)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let answering = Arc::clone(&self.answering);
-        let asked = Arc::new(AtomicBool::new(false));
-        let asks = Arc::clone(&asked);
-        let service = service_fn(move |request: Request<Incoming>| {
-            asks.store(true, Ordering::Relaxed);
-            // hyper keeps the room of a future for as long as the connection lives.
-            let answered = Box::pin(Arc::clone(&answering).respond(request));
-            answered.map(Ok::<_, Infallible>)
-        });
-        let io = TokioIo::new(io);
-        if http2 {
-            self.drive(Box::pin(self.http2.serve_connection(io, service)), &asked).await;
-        } else {
-            self.drive(Box::pin(self.http1.serve_connection(io, service)), &asked).await;
-        }
-    }
-
-    async fn drive<C>(&self, mut connection: Pin<Box<C>>, asked: &AtomicBool)
-    where
-        C: GracefulConnection<Error = hyper::Error>,
-    {
-        if let Some(result) = self.until_shutdown(connection.as_mut()).await {
-            return self.note(result, asked);
-        }
-        connection.as_mut().graceful_shutdown();
-        // To who has asked nothing, or only begun to, nothing is owed but the goodbye.
-        if !asked.load(Ordering::Relaxed) {
-            if let Ok(result) = timeout(LAST_WORDS, connection.as_mut()).await {
-                return self.note(result, asked);
-            }
-            if !asked.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-        let drained = timeout(self.drain_timeout, self.shutdown.hastened());
-        tokio::select! {
-            biased;
-            result = connection.as_mut() => return self.note(result, asked),
-            _ = drained => self.answering.abandon(),
-        }
-        if let Ok(result) = timeout(LAST_WORDS, connection).await {
-            return self.note(result, asked);
-        }
-        tracing::warn!("cut off a client that was still served after the drain");
-    }
-
-    /// Heads that cannot be read, or do not come, are a matter of hyper and seen only here;
-    /// `asked` says whether a request came before.
-    fn note(&self, result: hyper::Result<()>, asked: &AtomicBool) {
-        let Err(error) = result else { return };
-        let silent = error.is_timeout() || error.is_incomplete_message();
-        if silent && !asked.load(Ordering::Relaxed) {
-            self.answering.counters().count_turned_away(Away::Silent);
-        }
-        if error.is_parse_too_large() {
-            self.answering.counters().count_refused("head_too_large");
-        } else if error.is_parse() {
-            self.answering.counters().count_refused("malformed");
-        }
-        tracing::debug!("connection of a client ended: {error}");
-    }
-}
-
-impl<A> Listener<A> {
     /// Serves the connection until it ends, or until the shutdown begins. Signs up for that
     /// only once, since a task keeps its waker: connections must not queue for a lock each
     /// time that they have something to do.
@@ -326,6 +229,138 @@ impl<A> Listener<A> {
             if over { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// Heads that cannot be read, or do not come, are a matter of hyper and seen only here;
+    /// `asked` says whether a request came before.
+    fn note(&self, result: hyper::Result<()>, asked: &AtomicBool) {
+        let Err(error) = result else { return };
+        let silent = error.is_timeout() || error.is_incomplete_message();
+        if silent && !asked.load(Ordering::Relaxed) {
+            self.counters.count_turned_away(Away::Silent);
+        }
+        if error.is_parse_too_large() {
+            self.counters.count_refused("head_too_large");
+        } else if error.is_parse() {
+            self.counters.count_refused("malformed");
+        }
+        tracing::debug!("connection of a client ended: {error}");
+    }
+}
+
+/// A listener, and what answers those who come by it.
+struct Serving<A> {
+    listener: Listener,
+    answering: Arc<A>,
+}
+
+impl<A: Answering> Serving<A> {
+    /// Serves one client until it leaves, or the drain is over.
+    async fn serve(self: Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        if let Err(error) = tune(&stream) {
+            tracing::debug!("set options of a client's socket: {error}");
+        }
+        let begun = match &self.listener.tls {
+            None => self.serve_plain(stream).await,
+            // Boxed, or every client without TLS would have room for its state as well.
+            Some(acceptor) => Box::pin(self.serve_tls(acceptor, stream)).await,
+        };
+        if let Err(error) = begun {
+            let away = if self.listener.tls.is_some() { Away::NoTls } else { Away::Silent };
+            self.listener.counters.count_turned_away(away);
+            tracing::debug!("a client got no further than to connect: {error}");
+        }
+        drop(permit);
+    }
+
+    /// Until a request can have begun, the shutdown has nothing to wait for.
+    async fn serve_plain(&self, mut stream: TcpStream) -> io::Result<()> {
+        let begun = {
+            let begins = pin!(timeout(self.listener.read_timeout, preface(&mut stream)));
+            self.listener.until_shutdown(begins).await
+        };
+        let Some(begun) = begun else { return Ok(()) };
+        let (first, http2) = begun??;
+        self.exchange(Prefixed::new(first, stream), http2).await;
+        Ok(())
+    }
+
+    async fn serve_tls(&self, acceptor: &Acceptor, stream: TcpStream) -> io::Result<()> {
+        let begun = {
+            let begins = pin!(timeout(self.listener.read_timeout, acceptor.accept(stream)));
+            self.listener.until_shutdown(begins).await
+        };
+        let Some(begun) = begun else { return Ok(()) };
+        let stream = begun??;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.exchange(stream, http2).await;
+        Ok(())
+    }
+
+    async fn exchange<S>(&self, io: S, http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let asked = Arc::new(AtomicBool::new(false));
+        let answering = Arc::clone(&self.answering);
+        let service = Exchanging { answering, asked: Arc::clone(&asked) };
+        let io = TokioIo::new(io);
+        if http2 {
+            let connection = self.listener.http2.serve_connection(io, service);
+            self.drive(Box::pin(connection), &asked).await;
+        } else {
+            let connection = self.listener.http1.serve_connection(io, service);
+            self.drive(Box::pin(connection), &asked).await;
+        }
+    }
+
+    async fn drive<C>(&self, mut connection: Pin<Box<C>>, asked: &AtomicBool)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        if let Some(result) = self.listener.until_shutdown(connection.as_mut()).await {
+            return self.listener.note(result, asked);
+        }
+        connection.as_mut().graceful_shutdown();
+        // To who has asked nothing, or only begun to, nothing is owed but the goodbye.
+        if !asked.load(Ordering::Relaxed) {
+            if let Ok(result) = timeout(LAST_WORDS, connection.as_mut()).await {
+                return self.listener.note(result, asked);
+            }
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+        let drained = timeout(self.listener.drain_timeout, self.listener.shutdown.hastened());
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return self.listener.note(result, asked),
+            _ = drained => self.answering.abandon(),
+        }
+        if let Ok(result) = timeout(LAST_WORDS, connection).await {
+            return self.listener.note(result, asked);
+        }
+        tracing::warn!("cut off a client that was still served after the drain");
+    }
+}
+
+/// The exchanges of one connection.
+struct Exchanging<A> {
+    answering: Arc<A>,
+    /// There was one.
+    asked: Arc<AtomicBool>,
+}
+
+type Answered<B> = fn(Response<B>) -> Result<Response<B>, Infallible>;
+
+impl<A: Answering> Service<Request<Incoming>> for Exchanging<A> {
+    type Response = Response<A::Body>;
+    type Error = Infallible;
+    type Future = Map<BoxFuture<'static, Response<A::Body>>, Answered<A::Body>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        Arc::clone(&self.answering).respond(request).map(Ok)
     }
 }
 

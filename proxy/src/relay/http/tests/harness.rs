@@ -28,10 +28,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::super::{Counters, HttpRelay, listener::MAX_CONNECTIONS};
+use super::super::{Counters, HttpRelay, Listener};
 use crate::{
     config::{Listen, Remote},
     ready::Ready,
+    relay::site::Site,
     shutdown::Shutdown,
     tap::{Drain, Tap},
     traffic::{Direction, End, HttpTransport, What},
@@ -138,7 +139,7 @@ pub(super) struct Relay {
     pub(super) ready: Ready,
     pub(super) shutdown: Shutdown,
     pub(super) drain: Drain,
-    pub(super) task: JoinHandle<std::io::Result<()>>,
+    pub(super) task: JoinHandle<()>,
 }
 
 impl Relay {
@@ -147,27 +148,30 @@ impl Relay {
     }
 
     pub(super) async fn start(remote: Remote, listen: Listen, transport: HttpTransport) -> Self {
-        Self::with_room(remote, listen, transport, MAX_CONNECTIONS).await
+        Self::with_room(remote, listen, transport, None).await
     }
 
-    /// A relay that serves so many clients at once.
+    /// A relay that serves so many clients at once, or as many as any.
     pub(super) async fn with_room(
         remote: Remote,
         listen: Listen,
         transport: HttpTransport,
-        room: usize,
+        room: Option<usize>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
         let url: http::Uri = remote.url.parse().unwrap();
         let upstream_port = url.port_u16().unwrap();
         let (tap, drain) = Tap::new(8 << 20);
         let (ready, shutdown) = (Ready::default(), Shutdown::default());
-        let mut relay = HttpRelay::new(remote, listen, transport, "server".into()).unwrap();
-        relay.max_connections = room;
-        let counters = relay.counters();
-        let serving = relay.serve(listener, tap, ready.gate("upstream"), shutdown.clone());
-        let task = tokio::spawn(serving);
+        let counters = Arc::<Counters>::default();
+        let mut listener = Listener::new(&listen, Arc::clone(&counters), shutdown.clone()).unwrap();
+        listener.max_connections = room.unwrap_or(listener.max_connections);
+        let (id, counted) = ("server".into(), Arc::clone(&counters));
+        let relay = HttpRelay::new(remote, listen, transport, id, counted).unwrap();
+        let gate = ready.gate("upstream");
+        let site = Site::of_remote(relay, address, tap, gate, shutdown.clone());
+        let task = tokio::spawn(site.serve(listener, socket));
         Self { address, upstream_port, counters, ready, shutdown, drain, task }
     }
 

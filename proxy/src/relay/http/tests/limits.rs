@@ -133,7 +133,8 @@ async fn a_slow_body_is_waited_for_as_long_as_it_comes() {
 async fn a_client_too_many_waits_and_is_counted() {
     let server = echo().await;
     let remote = Remote::new(server.url());
-    let relay = Relay::with_room(remote, Listen::new(":0"), HttpTransport::Streamable, 2).await;
+    let relay =
+        Relay::with_room(remote, Listen::new(":0"), HttpTransport::Streamable, Some(2)).await;
     let post = || relay.request("POST", "/mcp").body(whole("hello")).unwrap();
     let (mut first, mut second) = (relay.client().await, relay.client().await);
     for client in [&mut first, &mut second] {
