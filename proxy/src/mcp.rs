@@ -28,6 +28,20 @@ pub mod method {
     pub const TASK_NOTIFICATIONS: &str = "notifications/tasks";
 }
 
+/// Codes of errors.
+pub mod code {
+    /// "Method not found" of JSON-RPC.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// "Invalid params" of JSON-RPC; also for a request that states no version (2026-07-28).
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// Headers do not say what the body does (2026-07-28).
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The client has not what the request takes (2026-07-28).
+    pub const MISSING_CAPABILITY: i64 = -32021;
+    /// The server does not speak the version that is stated (2026-07-28).
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
+}
+
 /// A member of a message whose value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

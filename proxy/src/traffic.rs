@@ -152,4 +152,6 @@ pub enum End {
     TimedOut,
     /// The proxy itself refused the request or is shutting down; nothing went upstream.
     Refused,
+    /// What was asked is asked again on another stream, where it ends: nothing came of it here.
+    AskedAgain,
 }

@@ -17,12 +17,18 @@ use crate::{
     real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools},
 };
 
+mod fallback;
 mod faults;
 mod legacy;
 mod script;
 
 /// One session over HTTP without the proxy, and one over standard input and output with it.
 async fn check(client: Client, kind: Kind) {
+    check_in(if kind.is_sse() { "sse" } else { "http" }, client, kind).await;
+}
+
+/// The same with the proxy in this mode.
+async fn check_in(mode: &str, client: Client, kind: Kind) {
     let Some(tools) = tools([client.part(), Some(kind.part())]) else { return };
     let server = match kind {
         Kind::Everything | Kind::EverythingSse => Server::Everything,
@@ -43,7 +49,6 @@ async fn check(client: Client, kind: Kind) {
     let behind = Forwarder::to(remote.address()).await;
     let before = Recorder::default();
     let url = receiver.url();
-    let mode = if kind.is_sse() { "sse" } else { "http" };
     let flags = [mode, "--server-id", SERVER_ID, "--mcpulse-url", &url];
     let upstream = remote.url_at(behind.address());
     let further = ["--remote-url", &upstream, "--metrics-listen", "127.0.0.1:0"];

@@ -40,6 +40,8 @@ enum Fate {
     Unread,
     /// The answer may come on another stream of the session.
     Stays,
+    /// It is asked on another stream, and counted there.
+    Moves,
 }
 
 impl Matcher {
@@ -82,6 +84,7 @@ impl Matcher {
                     self.give_up(ticket, at, Outcome::Unobserved);
                 }
                 Fate::Stays => self.pending.leave_exchange(ticket),
+                Fate::Moves => drop(self.pending.remove(ticket)),
             }
         }
     }
@@ -254,6 +257,9 @@ impl Matcher {
 
 /// What becomes of a request when the exchange that it came on has ended.
 fn fate(route: &Route, open: &Open, end: End) -> Fate {
+    if end == End::AskedAgain {
+        return Fate::Moves;
+    }
     let in_session = matches!(open.scope, Scope::Session(_));
     if !matches!(open.wait, Wait::Answer | Wait::Resumed) {
         // Tasks outlive the exchange.
@@ -273,7 +279,7 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
     }
     let elsewhere = in_session && (route.resumable || route.is_legacy_sse());
     Fate::Ends(match end {
-        End::Unreachable | End::Refused => Outcome::Transport,
+        End::Unreachable | End::Refused | End::AskedAgain => Outcome::Transport,
         End::TimedOut => Outcome::Timeout,
         End::ServerGone if route.is_legacy_sse() => Outcome::Transport,
         _ if elsewhere => return Fate::Stays,

@@ -114,8 +114,8 @@ impl RemoteSession<'_> {
         let Client { lines, told, heard } = Client::start(client.input, client.output)?;
         let url = shown::url(&remote.url);
         let carrier = Arc::new(match transport {
-            HttpTransport::Streamable => Carrier::Streamable(Conversation::new(server, told, url)),
-            HttpTransport::LegacySse => Carrier::Legacy(Legacy::new(server, told, url)),
+            HttpTransport::Streamable => Carrier::from(Conversation::new(server, told, url)),
+            HttpTransport::LegacySse => Carrier::from(Legacy::new(server, told, url)),
         });
         let mut talk = Talk {
             carrier: Arc::clone(&carrier),

@@ -18,7 +18,7 @@ use super::{
 
 /// The streams of a server, one after the other.
 #[derive(Clone, Default)]
-struct Streams(Arc<Mutex<Vec<Option<mpsc::Sender<Bytes>>>>>);
+pub(super) struct Streams(Arc<Mutex<Vec<Option<mpsc::Sender<Bytes>>>>>);
 
 impl Streams {
     /// Opens the next one, which takes messages at an endpoint of its own.
@@ -32,7 +32,7 @@ impl Streams {
     }
 
     /// Says something on the latest.
-    fn say(&self, message: &Value) {
+    pub(super) fn say(&self, message: &Value) {
         let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = streams.last().and_then(Option::as_ref).expect("a stream");
         let event = format!("event: message\r\ndata: {message}\r\n\r\n");
@@ -46,7 +46,7 @@ impl Streams {
     }
 
     /// What any server says.
-    fn usual(&self, asked: &Asked) -> Reply {
+    pub(super) fn usual(&self, asked: &Asked) -> Reply {
         let result = match &*asked.name() {
             "GET" => return self.open(),
             "initialize" => json!({

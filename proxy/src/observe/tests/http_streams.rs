@@ -86,6 +86,19 @@ fn both(goes_on: impl Fn(&mut Script, &Talk)) -> [Option<Outcome>; 2] {
 }
 
 #[test]
+fn what_is_asked_again_elsewhere_is_counted_there() {
+    let again = both(|script, talk| script.end(talk, ToClient, End::AskedAgain));
+    assert_eq!(again, [None; 2]);
+    let mut script = Script::new();
+    let first = script.post(None, &call("1"));
+    script.end(&first, ToClient, End::AskedAgain);
+    let second = script.post(None, &call("1"));
+    script.reply(&second, 200, &ok("1"));
+    assert_eq!(script.records().len(), 1);
+    script.assert_clean();
+}
+
+#[test]
 fn every_end_has_its_outcome() {
     use BodyKind::{EventStream, Json, Opaque};
     let ends = |status: Option<(u16, BodyKind)>, body: &'static str, end: End| {

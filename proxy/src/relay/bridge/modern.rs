@@ -17,15 +17,13 @@ use super::{
 };
 use crate::{
     jsonrpc::{Id, Kind},
-    mcp::method,
+    mcp::{
+        code::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
+        method,
+    },
     relay::http::{counters::Failed, download::Answer},
     traffic::End,
 };
-
-/// `HeaderMismatch`, `MissingRequiredClientCapability` and `UnsupportedProtocolVersion`.
-const HEADER_MISMATCH: i64 = -32020;
-const MISSING_CAPABILITY: i64 = -32021;
-const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// What acts upon a session, or on what another client asked: it has no place in a program that
 /// many share.

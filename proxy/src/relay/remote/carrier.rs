@@ -1,75 +1,138 @@
 //! The two HTTP transports, as the loop needs them: it does not know which one carries.
 
+use std::{sync::OnceLock, time::Duration};
+
 use bytes::Bytes;
+use http::StatusCode;
+use tokio::time::timeout;
 
 use super::{
-    conversation::{Conversation, Marks},
+    conversation::{Carried, Conversation, Marks},
     legacy::Legacy,
     said::Said,
 };
+use crate::traffic::HttpTransport;
+
+/// How long a server that spoke no streamable HTTP may take to announce an endpoint.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What carries messages to the server, and what it says to the client.
 #[derive(Debug)]
-pub(super) enum Carrier {
+pub(super) struct Carrier {
+    configured: Transport,
+    /// What the server turned out to speak instead.
+    found: OnceLock<Transport>,
+}
+
+#[derive(Debug)]
+enum Transport {
     /// Streamable HTTP.
     Streamable(Conversation),
     /// HTTP+SSE (2024-11-05).
     Legacy(Legacy),
 }
 
+impl From<Conversation> for Carrier {
+    fn from(conversation: Conversation) -> Self {
+        Self { configured: Transport::Streamable(conversation), found: OnceLock::new() }
+    }
+}
+
+impl From<Legacy> for Carrier {
+    fn from(legacy: Legacy) -> Self {
+        Self { configured: Transport::Legacy(legacy), found: OnceLock::new() }
+    }
+}
+
 impl Carrier {
+    fn spoken(&self) -> &Transport {
+        self.found.get().unwrap_or(&self.configured)
+    }
+
     /// Carries a message to the server and sees to it that it is answered. Returns whether the
     /// server took it.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {
-        match self {
-            Self::Streamable(conversation) => conversation.carry(said, marks).await,
-            Self::Legacy(legacy) => legacy.carry(said, marks).await,
+        loop {
+            let conversation = match self.spoken() {
+                Transport::Streamable(conversation) => conversation,
+                Transport::Legacy(legacy) => return legacy.carry(said, marks).await,
+            };
+            let unspoken = match conversation.carry(said, marks).await {
+                Carried::Taken => return true,
+                Carried::Untaken => return false,
+                Carried::Unspoken(unspoken) => unspoken,
+            };
+            let Some(legacy) = other(conversation, unspoken.refusal.status).await else {
+                conversation.refuse(said, marks, unspoken).await;
+                return false;
+            };
+            unspoken.is_asked_again();
+            self.found.get_or_init(|| Transport::Legacy(legacy));
         }
     }
 
     /// Tells the client something.
     pub(super) async fn tell(&self, line: Bytes) {
-        match self {
-            Self::Streamable(conversation) => conversation.tell(line).await,
-            Self::Legacy(legacy) => legacy.tell(line).await,
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.tell(line).await,
+            Transport::Legacy(legacy) => legacy.tell(line).await,
         }
     }
 
     /// Whether to cancel this request is to leave its exchange.
     pub(super) fn is_left_by_leaving(&self, said: &Said) -> bool {
         // On HTTP+SSE nothing ends with the exchange of a request.
-        matches!(self, Self::Streamable(_)) && said.is_modern()
+        matches!(self.spoken(), Transport::Streamable(_)) && said.is_modern()
     }
 
     /// The server has been told that the client is ready.
     pub(super) fn ready(&self, initialized: &Bytes) {
-        match self {
-            Self::Streamable(conversation) => conversation.session.ready(initialized),
-            Self::Legacy(legacy) => legacy.ready(initialized),
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.session.ready(initialized),
+            Transport::Legacy(legacy) => legacy.ready(initialized),
         }
     }
 
     /// Keeps the stream open on which the server says what it says by itself.
     pub(super) async fn listen(&self) {
-        match self {
-            Self::Streamable(conversation) => conversation.listen().await,
-            Self::Legacy(legacy) => legacy.listen().await,
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.listen().await,
+            Transport::Legacy(legacy) => legacy.listen().await,
         }
     }
 
     /// Never ends: closes connections that are unused for too long.
     pub(super) async fn keep(&self) {
-        match self {
-            Self::Streamable(conversation) => conversation.server.keep().await,
-            Self::Legacy(legacy) => legacy.server.keep().await,
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.server.keep().await,
+            Transport::Legacy(legacy) => legacy.server.keep().await,
         }
     }
 
     /// Ends the session, if there is one that can be.
     pub(super) async fn leave(&self) {
-        match self {
-            Self::Streamable(conversation) => conversation.leave().await,
-            Self::Legacy(legacy) => legacy.leave(),
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.leave().await,
+            Transport::Legacy(legacy) => legacy.leave(),
+        }
+    }
+}
+
+/// The transport of 2024-11-05, if it is what a server speaks that refused `initialize`.
+async fn other(conversation: &Conversation, status: StatusCode) -> Option<Legacy> {
+    let server = conversation.server.spoken_to_by(HttpTransport::LegacySse);
+    let legacy = Legacy::new(server, conversation.told.clone(), conversation.url.clone());
+    let announced = timeout(ANNOUNCED_WITHIN, legacy.announce()).await;
+    let late = |_| Err(format!("none within {} s", ANNOUNCED_WITHIN.as_secs()));
+    let said = format!("the server answered initialize with {status} and announces");
+    match announced.unwrap_or_else(late) {
+        Ok(()) => {
+            tracing::info!("{said} an endpoint of HTTP+SSE: on with that, as in the mode sse");
+            Some(legacy)
+        }
+        Err(problem) => {
+            tracing::info!("{said} no endpoint of HTTP+SSE: {problem}");
+            None
         }
     }
 }

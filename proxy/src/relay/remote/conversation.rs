@@ -16,20 +16,21 @@ use super::{
     events::{Cursor, Messages},
     mirror::Mirror,
     said::{Asked, Said, messages},
-    server::{NoResponse, Response, Server, whole},
+    server::{NoResponse, Refusal, Response, Server, whole},
     session::{Session, State},
     words,
 };
 use crate::{
     jsonrpc::{self, Kind},
-    mcp::{Field, method},
+    mcp::{Field, code, method},
     relay::http::download::{Answer, Download},
     scan::Frame,
     tap::Probe,
-    traffic::BodyKind,
+    traffic::{BodyKind, End},
 };
 
 pub(super) mod listening;
+mod listing;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Requests in flight at once; the rest wait.
@@ -40,12 +41,6 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 const RESUMED_IN_VAIN: u32 = 5;
 /// How long a server may leave a stream open on which it owes nothing any more.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
-/// "Header mismatch" (2026-07-28).
-const HEADER_MISMATCH: i64 = -32020;
-/// "Method not found".
-const METHOD_NOT_FOUND: i64 = -32601;
-/// Pages of a list of tools that are read at most.
-const PAGES: usize = 20;
 
 /// Why no answer came, in words.
 pub(super) type Problem = String;
@@ -56,10 +51,34 @@ pub(super) struct Conversation {
     pub(super) server: Server,
     pub(super) session: Session,
     mirror: Mirror,
-    told: mpsc::Sender<Bytes>,
+    pub(super) told: mpsc::Sender<Bytes>,
     slots: Semaphore,
     /// For words that name the server.
-    url: String,
+    pub(super) url: String,
+}
+
+/// What became of a message.
+pub(super) enum Carried {
+    /// The server took it.
+    Taken,
+    /// It did not, and who asked has been told.
+    Untaken,
+    /// The server refused to begin a session as one does that speaks the other transport.
+    /// Nobody has been told yet.
+    Unspoken(Unspoken),
+}
+
+/// What was answered in place of a session, and where the tap waits for it.
+pub(super) struct Unspoken {
+    pub(super) refusal: Refusal,
+    answer: Answer,
+}
+
+impl Unspoken {
+    /// The same is asked by the other transport.
+    pub(super) fn is_asked_again(mut self) {
+        self.answer.end(End::AskedAgain);
+    }
 }
 
 /// What others know of a message on its way.
@@ -85,6 +104,8 @@ struct Errand<'a> {
     /// Shows the tap what is asked, once, and what is answered.
     question: Option<Probe>,
     answer: Option<Answer>,
+    /// The server seems not to speak this transport.
+    unspoken: Option<Unspoken>,
 }
 
 impl<'a> Errand<'a> {
@@ -96,7 +117,7 @@ impl<'a> Errand<'a> {
     /// One that the tap is not shown.
     fn unseen(said: &'a Said) -> Self {
         let asked = said.asked.clone();
-        Self { said, asked, minted: None, kept: None, question: None, answer: None }
+        Self { said, asked, minted: None, kept: None, question: None, answer: None, unspoken: None }
     }
 
     /// One of the proxy's own.
@@ -118,9 +139,8 @@ impl Conversation {
         let _ = self.told.send(line).await;
     }
 
-    /// Carries a message to the server and what comes of it to the client. Returns whether the
-    /// server took it.
-    pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {
+    /// Carries a message to the server and what comes of it to the client.
+    pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> Carried {
         let state = if said.is(method::INITIALIZE) { State::default() } else { self.current() };
         let headers = self.headers(said, &state);
         let asks = !said.asked.is_empty();
@@ -128,7 +148,7 @@ impl Conversation {
         let mut slot = tokio::select! {
             slot = slot => slot,
             // Not even on its way: the server hears of neither.
-            () = marks.withdrawn.cancelled() => return false,
+            () = marks.withdrawn.cancelled() => return Carried::Untaken,
         };
         let mut errand = Errand::new(said, &self.server, &headers);
         let carried = {
@@ -141,22 +161,46 @@ impl Conversation {
                 }
             }
         };
-        let taken = carried.is_ok();
+        match errand.unspoken.take() {
+            Some(unspoken) => Carried::Unspoken(unspoken),
+            None => self.settle(&errand, marks, carried).await,
+        }
+    }
+
+    /// The other transport is not spoken either: the client gets the answer that there was.
+    pub(super) async fn refuse(&self, said: &Said, marks: &Marks, unspoken: Unspoken) {
+        let Unspoken { refusal, answer } = unspoken;
+        let mut errand = Errand::unseen(said);
+        let refused = self.turned_down(&mut errand, &refusal, answer).await;
+        self.settle(&errand, marks, refused).await;
+    }
+
+    /// Tells the client what it would else wait for.
+    async fn settle(
+        &self,
+        errand: &Errand<'_>,
+        marks: &Marks,
+        carried: Result<(), Problem>,
+    ) -> Carried {
+        let came = if carried.is_ok() { Carried::Taken } else { Carried::Untaken };
         if marks.withdrawn.is_cancelled() {
-            return taken;
+            return came;
+        }
+        let said = errand.said;
+        if let Err(problem) = &carried
+            && said.asked.is_empty()
+        {
+            let method = said.method.as_deref().unwrap_or("a response");
+            tracing::warn!("{method} did not reach the server: {problem}");
         }
         let problem = match carried {
             Ok(()) => "the server ended the exchange without an answer".to_owned(),
             Err(problem) => problem,
         };
-        if !taken && !asks {
-            let method = said.method.as_deref().unwrap_or("a response");
-            tracing::warn!("{method} did not reach the server: {problem}");
-        }
         for asked in &errand.asked {
             self.tell(words::failed(asked, &problem)).await;
         }
-        taken
+        came
     }
 
     /// One message and all that comes of it. Only what was certainly not taken is repeated.
@@ -191,10 +235,10 @@ impl Conversation {
                 break response;
             }
             let refusal = response.refusal().await;
-            let code = words::code(&refusal.body);
+            let said_code = words::code(&refusal.body);
             let forgotten = refusal.status == StatusCode::NOT_FOUND
                 && headers.contains_key(super::server::SESSION_ID)
-                && code != Some(METHOD_NOT_FOUND);
+                && said_code != Some(code::METHOD_NOT_FOUND);
             if forgotten && !healed {
                 healed = true;
                 if self.heal(state.generation).await.is_ok() {
@@ -202,24 +246,20 @@ impl Conversation {
                     continue;
                 }
             }
-            if code == Some(HEADER_MISMATCH) && said.is(method::TOOLS_CALL) && !corrected {
+            if said_code == Some(code::HEADER_MISMATCH) && said.is(method::TOOLS_CALL) && !corrected
+            {
                 corrected = true;
                 if self.learn(said).await {
                     continue;
                 }
             }
-            refusal.show(answer);
-            let needs_login =
-                matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            if !needs_login
-                && let [asked] = &errand.asked[..]
-                && let Some(told) = words::under_id(&refusal.body, asked)
-            {
-                errand.asked.clear();
-                self.hand_over(errand, told).await;
-                return Ok(());
+            let begins = said.is(method::INITIALIZE) && self.current().generation == 0;
+            if begins && words::may_be_of_http_sse(&refusal) {
+                let problem = words::refused(&refusal, &self.url);
+                errand.unspoken = Some(Unspoken { refusal, answer });
+                return Err(problem);
             }
-            return Err(words::refused(&refusal, &self.url));
+            return self.turned_down(errand, &refusal, answer).await;
         };
         errand.minted = response.headers.get(super::server::SESSION_ID).cloned();
         match response.kind() {
@@ -242,6 +282,27 @@ impl Conversation {
                 Err(format!("the server answered {status} with neither JSON nor events"))
             }
         }
+    }
+
+    /// The server's answer is not to the message, or in no way that ends well.
+    async fn turned_down(
+        &self,
+        errand: &mut Errand<'_>,
+        refusal: &Refusal,
+        answer: Answer,
+    ) -> Result<(), Problem> {
+        refusal.show(answer);
+        let needs_login =
+            matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if !needs_login
+            && let [asked] = &errand.asked[..]
+            && let Some(told) = words::under_id(&refusal.body, asked)
+        {
+            errand.asked.clear();
+            self.hand_over(errand, told).await;
+            return Ok(());
+        }
+        Err(words::refused(refusal, &self.url))
     }
 
     /// Reads the events that answer a message; where they break off, it goes on from there.
@@ -409,28 +470,6 @@ impl Conversation {
         Ok(())
     }
 
-    /// Looks at the list of tools for what of `call` is to be mirrored. Returns whether that is
-    /// news.
-    async fn learn(&self, call: &Said) -> bool {
-        let mut news = false;
-        let mut cursor = None;
-        for _ in 0..PAGES {
-            let Some(question) = list_like(call, cursor.as_deref()) else { return news };
-            let mut errand = Errand::unseen(&question).own();
-            let (state, marks) = (State::default(), Marks::default());
-            if self.exchange(&mut errand, state, &marks).await.is_err() {
-                return news;
-            }
-            let answers = errand.kept.unwrap_or_default();
-            news |= answers.iter().any(|text| self.mirror.learn(text));
-            cursor = answers.iter().find_map(|text| next_page(text));
-            if cursor.is_none() {
-                break;
-            }
-        }
-        news
-    }
-
     fn current(&self) -> State {
         self.session.current()
     }
@@ -448,40 +487,4 @@ impl Conversation {
 /// Says that what came is left out.
 pub(super) fn no_message() {
     tracing::warn!("the server sent what is no JSON-RPC message; it is left out");
-}
-
-/// A request for the list of tools by the same rights as `call`.
-fn list_like(call: &Said, cursor: Option<&str>) -> Option<Said> {
-    #[derive(serde::Deserialize)]
-    struct Call<'a> {
-        #[serde(borrow)]
-        params: Params<'a>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, rename = "_meta")]
-        meta: &'a serde_json::value::RawValue,
-    }
-    let Call { params } = serde_json::from_slice(&call.text).ok()?;
-    let meta = params.meta.get();
-    let cursor = cursor.map(|cursor| format!(r#","cursor":{}"#, serde_json::json!(cursor)));
-    let cursor = cursor.unwrap_or_default();
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","id":"mcpulse-proxy","method":"tools/list","params":{{"_meta":{meta}{cursor}}}}}"#
-    );
-    Said::read(text.into()).ok().flatten()
-}
-
-/// Where the list goes on.
-fn next_page(answer: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        result: Page,
-    }
-    #[derive(serde::Deserialize)]
-    struct Page {
-        #[serde(rename = "nextCursor")]
-        next: Option<String>,
-    }
-    serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.result.next)
 }

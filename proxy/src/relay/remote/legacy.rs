@@ -122,6 +122,14 @@ impl Legacy {
         }
     }
 
+    /// Opens the stream on which the client then begins the session.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn announce(&self) -> Result<(), Problem> {
+        self.open(false).await.map(drop).map_err(|unopened| unopened.message)
+    }
+
     /// Carries a message to the server and waits until it has been answered on the stream.
     /// Returns whether the server took it. Nothing is ever repeated.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {

@@ -6,6 +6,9 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{said::Asked, server::Refusal};
+use crate::mcp::code::{
+    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+};
 
 /// "Internal error": no code of the range that MCP keeps for itself.
 const INTERNAL: i64 = -32603;
@@ -56,6 +59,27 @@ pub(super) fn code(body: &[u8]) -> Option<i64> {
         code: i64,
     }
     serde_json::from_slice(body).ok().map(|body: Body| body.error.code)
+}
+
+/// Whether a server that refuses `initialize` in this way may be one of HTTP+SSE (2024-11-05);
+/// not so one of the era that has no sessions, which says so by an error of its own
+/// (2026-07-28, backward compatibility).
+pub(super) fn may_be_of_http_sse(refusal: &Refusal) -> bool {
+    let status = matches!(
+        refusal.status,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    );
+    let is_modern = matches!(
+        code(&refusal.body),
+        Some(
+            METHOD_NOT_FOUND
+                | INVALID_PARAMS
+                | HEADER_MISMATCH
+                | MISSING_CAPABILITY
+                | UNSUPPORTED_VERSION
+        )
+    );
+    status && !is_modern
 }
 
 /// A refusal in words, with a way out where there is one.
