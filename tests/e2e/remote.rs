@@ -19,6 +19,7 @@ use crate::{
 
 mod fallback;
 mod faults;
+mod http2;
 mod legacy;
 mod script;
 

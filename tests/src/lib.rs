@@ -3,6 +3,7 @@
 //!
 //! - [`Proxy`] runs the binary under test.
 //! - [`Receiver`] is a small MCPulse, [`Collector`] a small OpenTelemetry collector.
+//! - [`Identity`] is what a server shows over TLS.
 //! - [`Scrape`] reads `/metrics`.
 //! - [`Client`] and [`Server`] are the real programs that hold sessions through it, installed as
 //!   [`Tools`]; [`record`] keeps both sides of a session.
@@ -16,6 +17,7 @@
 
 pub mod client;
 pub mod collector;
+pub mod identity;
 pub mod mood;
 pub mod patience;
 pub mod program;
@@ -30,6 +32,7 @@ pub mod tools;
 
 pub use client::Client;
 pub use collector::Collector;
+pub use identity::Identity;
 pub use mood::Mood;
 pub use patience::eventually;
 pub use program::program;

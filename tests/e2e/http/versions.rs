@@ -1,6 +1,6 @@
 //! HTTP/2 and TLS on both sides of the proxy.
 
-use std::{convert::Infallible, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -13,18 +13,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mcpulse_tests::eventually;
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-};
-use tempfile::TempDir;
+use mcpulse_tests::{Identity, eventually};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::faults::{call, result, upstream::Front};
@@ -67,48 +61,6 @@ async fn ask(proxy: SocketAddr, length: usize) -> u16 {
     answer.expect("an answer").status().as_u16()
 }
 
-/// A certificate for `localhost`, in files.
-struct Identity(TempDir);
-
-impl Identity {
-    fn new() -> Self {
-        let identity = Self(TempDir::new().expect("a directory"));
-        identity.renew();
-        identity
-    }
-
-    fn renew(&self) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-        let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate");
-        fs::write(self.cert(), cert.pem()).expect("a file");
-        fs::write(self.key(), signing_key.serialize_pem()).expect("a file");
-    }
-
-    fn cert(&self) -> String {
-        self.0.path().join("cert.pem").to_str().expect("text").to_owned()
-    }
-
-    fn key(&self) -> String {
-        self.0.path().join("key.pem").to_str().expect("text").to_owned()
-    }
-
-    /// A TLS connection that trusts this certificate alone.
-    async fn connect(&self, address: SocketAddr) -> Option<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate(Path::new(&self.cert()))).expect("a certificate");
-        let mut config =
-            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let socket = TcpStream::connect(address).await.expect("it listens");
-        let name = ServerName::try_from("localhost").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()
-    }
-}
-
-fn certificate(path: &Path) -> CertificateDer<'static> {
-    CertificateDer::from_pem_file(path).expect("a certificate")
-}
-
 /// Serves HTTP/2 over TLS and answers by a function; where.
 async fn serve<B, R>(
     identity: &Identity,
@@ -118,14 +70,7 @@ where
     B: hyper::body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
     R: Future<Output = Response<B>> + Send + 'static,
 {
-    let key = PrivateKeyDer::from_pem_file(identity.key()).expect("a key");
-    let chain = vec![certificate(Path::new(&identity.cert()))];
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a certificate and its key");
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = identity.acceptor(&["h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
@@ -159,8 +104,7 @@ async fn echo(request: Request<Incoming>) -> Response<Body> {
 
 #[tokio::test]
 async fn calls_and_trailers_pass_over_http2_and_tls() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (theirs, ours) = (Identity::new(), Identity::new());
+    let (theirs, ours) = (Identity::default(), Identity::default());
     let url = serve(&theirs, echo).await;
     let (cert, key, ca) = (ours.cert(), ours.key(), theirs.cert());
     let flags = ["--tls-cert", &cert, "--tls-key", &key, "--ca-file", &ca];
@@ -189,8 +133,7 @@ async fn calls_and_trailers_pass_over_http2_and_tls() {
 
 #[tokio::test]
 async fn a_client_may_know_beforehand_that_http2_is_spoken() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let theirs = Identity::new();
+    let theirs = Identity::default();
     let url = serve(&theirs, echo).await;
     let front = Front::before(&url, &["--ca-file", &theirs.cert()]).await;
     assert_eq!(ask(front.address(), 60_000).await, 200);
@@ -202,8 +145,7 @@ async fn a_client_may_know_beforehand_that_http2_is_spoken() {
 
 #[tokio::test]
 async fn who_breaks_off_over_http2_breaks_off_for_the_other() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let theirs = Identity::new();
+    let theirs = Identity::default();
     let (begun, mut streams) = mpsc::channel(4);
     let answer = move |_| {
         let begun = begun.clone();

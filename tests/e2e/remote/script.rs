@@ -1,8 +1,9 @@
 //! A server over HTTP that answers by a script, and the client of a proxy in front of it.
 
 use std::{
-    convert::Infallible,
+    io,
     net::SocketAddr,
+    pin::pin,
     process::ExitStatus,
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,19 +17,20 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
-    service::service_fn,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mcpulse_tests::{Proxy, Receiver};
+use mcpulse_tests::{Identity, Proxy, Receiver};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::TcpListener,
     process::{ChildStdin, ChildStdout},
-    sync::mpsc,
+    sync::{broadcast, mpsc},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
@@ -83,11 +85,13 @@ pub(super) struct Reply {
     body: Bytes,
     /// More of the body, as it comes; the body ends with the sender.
     more: Option<mpsc::Receiver<Bytes>>,
+    /// It breaks off where it should end.
+    breaks: bool,
 }
 
 impl Reply {
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), more: None }
+        Self { status, headers: Vec::new(), body: Bytes::new(), more: None, breaks: false }
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {
@@ -106,18 +110,23 @@ impl Reply {
         (Self { more: Some(more), ..Self::events(text) }, sender)
     }
 
+    /// The same, but the body never comes to its end.
+    pub(super) fn broken(self) -> Self {
+        Self { breaks: true, ..self }
+    }
+
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    fn response(self) -> Response<BoxBody<Bytes, Infallible>> {
+    fn response(self) -> Response<BoxBody<Bytes, io::Error>> {
         let mut response = Response::builder().status(self.status);
         for (name, value) in self.headers {
             response = response.header(name, value);
         }
         let first = Some(self.body).filter(|body| !body.is_empty());
-        let body = futures_body(first, self.more);
+        let body = futures_body(first, self.more, self.breaks);
         response.body(body).expect("a response")
     }
 }
@@ -125,18 +134,22 @@ impl Reply {
 fn futures_body(
     first: Option<Bytes>,
     more: Option<mpsc::Receiver<Bytes>>,
-) -> BoxBody<Bytes, Infallible> {
+    breaks: bool,
+) -> BoxBody<Bytes, io::Error> {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         if let Some(first) = first {
-            let _ = sender.send(first).await;
+            let _ = sender.send(Ok(first)).await;
+        }
+        if breaks {
+            let _ = sender.send(Err(io::Error::other("it breaks"))).await;
         }
         let Some(mut more) = more else { return };
         loop {
             tokio::select! {
                 chunk = more.recv() => match chunk {
                     Some(chunk) => {
-                        let _ = sender.send(chunk).await;
+                        let _ = sender.send(Ok(chunk)).await;
                     }
                     None => return,
                 },
@@ -145,12 +158,27 @@ fn futures_body(
         }
     });
     let frames = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    StreamBody::new(tokio_stream::StreamExt::map(frames, |chunk| Ok(Frame::data(chunk)))).boxed()
+    StreamBody::new(tokio_stream::StreamExt::map(frames, |chunk: io::Result<Bytes>| {
+        chunk.map(Frame::data)
+    }))
+    .boxed()
+}
+
+/// What befalls every connection that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It takes no more requests, and ends with those that it has (GOAWAY over HTTP/2).
+    Retire,
+    /// It is gone at once.
+    Break,
 }
 
 /// A server that runs, until it is dropped.
 pub(super) struct Script {
     address: SocketAddr,
+    scheme: &'static str,
+    fates: broadcast::Sender<Fate>,
+    connections: Arc<AtomicUsize>,
     asked: Arc<Mutex<Vec<Asked>>>,
     /// Requests that wait for their answers, and the most at once.
     open: Arc<(AtomicUsize, AtomicUsize)>,
@@ -164,6 +192,26 @@ impl Script {
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
     {
+        Self::serve(None, answer).await
+    }
+
+    /// The same over TLS and HTTP/2.
+    pub(super) async fn start_secure<F, A>(identity: &Identity, answer: F) -> Self
+    where
+        F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
+        A: Future<Output = Reply> + Send + 'static,
+    {
+        Self::serve(Some(identity.acceptor(&["h2"])), answer).await
+    }
+
+    async fn serve<F, A>(tls: Option<TlsAcceptor>, answer: F) -> Self
+    where
+        F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
+        A: Future<Output = Reply> + Send + 'static,
+    {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (fates, connections) = (broadcast::Sender::new(4), Arc::<AtomicUsize>::default());
+        let (all_fates, opened) = (fates.clone(), Arc::clone(&connections));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -197,19 +245,41 @@ impl Script {
                         Ok::<_, hyper::Error>(answer(asked, before).await.response())
                     }
                 });
+                opened.fetch_add(1, Ordering::SeqCst);
+                let (tls, fates) = (tls.clone(), all_fates.subscribe());
                 tokio::spawn(async move {
-                    let io = TokioIo::new(socket);
-                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    // The proxy may have gone.
-                    let _ = server.serve_connection(io, service).await;
+                    match tls {
+                        None => converse(socket, service, fates).await,
+                        // Whoever only looks whether somebody listens says nothing.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(socket).await {
+                                converse(stream, service, fates).await;
+                            }
+                        }
+                    }
                 });
             }
         });
-        Self { address, asked, open, serving }
+        Self { address, scheme, fates, connections, asked, open, serving }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+        self.url_at(if self.scheme == "https" { "localhost" } else { "127.0.0.1" })
+    }
+
+    /// The same by another name of the host.
+    fn url_at(&self, host: &str) -> String {
+        format!("{}://{host}:{}/mcp", self.scheme, self.address.port())
+    }
+
+    /// Connections that there were so far.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Lets this befall all connections.
+    pub(super) fn befall(&self, fate: Fate) {
+        self.fates.send(fate).expect("a connection");
     }
 
     pub(super) fn asked(&self) -> Vec<Asked> {
@@ -224,6 +294,32 @@ impl Script {
     /// Requests that wait now, and the most that ever waited at once.
     pub(super) fn open(&self) -> (usize, usize) {
         (self.open.0.load(Ordering::SeqCst), self.open.1.load(Ordering::SeqCst))
+    }
+}
+
+/// Serves a connection until it ends by itself or by fate.
+async fn converse<I, S>(io: I, service: S, mut fates: broadcast::Receiver<Fate>)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<
+            Request<Incoming>,
+            Response = Response<BoxBody<Bytes, io::Error>>,
+            Error = hyper::Error,
+            Future: Send,
+        > + Send
+        + 'static,
+{
+    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let mut serving = pin!(server.serve_connection(TokioIo::new(io), service));
+    loop {
+        tokio::select! {
+            // The proxy may have gone.
+            _ = &mut serving => return,
+            Ok(fate) = fates.recv() => match fate {
+                Fate::Retire => serving.as_mut().graceful_shutdown(),
+                Fate::Break => return,
+            },
+        }
     }
 }
 
