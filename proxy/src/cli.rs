@@ -15,6 +15,7 @@ mod mcp_json;
 mod opentelemetry;
 mod own;
 mod print;
+mod proxies;
 mod strays;
 mod yaml;
 
@@ -89,6 +90,7 @@ pub fn read(
     let id_is_given = givens.iter().any(|given| given.setting.key == "serverId");
     let more = found.givens.into_iter();
     givens.extend(more.filter(|given| given.setting.key != "serverId" || !id_is_given));
+    givens.extend(proxies::given(environment, &givens));
     let print = typed.print || environment.switch("print-config", &mut problems);
     let layers = Layers::new(found.mode, givens, &mut problems);
     if found.whole {

@@ -11,6 +11,7 @@ pub mod header;
 pub mod kind;
 pub(crate) mod nearest;
 pub mod problem;
+pub mod proxy;
 pub mod report;
 pub mod secret;
 pub mod setting;
@@ -20,6 +21,7 @@ pub mod units;
 pub use fresh::Fresh;
 pub use header::{Header, HeaderError};
 pub use problem::Problem;
+pub use proxy::Proxy;
 pub use report::{Capture, Mcpulse, Otel};
 pub use secret::Secret;
 
@@ -181,6 +183,9 @@ pub struct Remote {
     /// PEM file of certificate authorities to trust besides the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// The way to it.
+    #[serde(default)]
+    pub proxy: Proxy,
     /// What the upstream sees as `Host`.
     #[serde(default)]
     pub host_header: HostHeader,
@@ -210,6 +215,7 @@ impl Remote {
             bearer_token: None,
             headers: Vec::new(),
             ca_file: None,
+            proxy: Proxy::None,
             host_header: HostHeader::default(),
             accept_encoding: AcceptEncoding::default(),
             connect_timeout: default_connect_timeout(),

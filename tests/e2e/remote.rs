@@ -21,6 +21,7 @@ mod fallback;
 mod faults;
 mod http2;
 mod legacy;
+mod proxies;
 mod script;
 
 /// One session over HTTP without the proxy, and one over standard input and output with it.

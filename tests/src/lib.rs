@@ -3,7 +3,8 @@
 //!
 //! - [`Proxy`] runs the binary under test.
 //! - [`Receiver`] is a small MCPulse, [`Collector`] a small OpenTelemetry collector.
-//! - [`Identity`] is what a server shows over TLS.
+//! - [`ForwardProxy`] stands between it and the world, [`Identity`] is what a server shows over
+//!   TLS.
 //! - [`Scrape`] reads `/metrics`.
 //! - [`Client`] and [`Server`] are the real programs that hold sessions through it, installed as
 //!   [`Tools`]; [`record`] keeps both sides of a session.
@@ -17,6 +18,7 @@
 
 pub mod client;
 pub mod collector;
+pub mod forward;
 pub mod identity;
 pub mod mood;
 pub mod patience;
@@ -32,6 +34,7 @@ pub mod tools;
 
 pub use client::Client;
 pub use collector::Collector;
+pub use forward::ForwardProxy;
 pub use identity::Identity;
 pub use mood::Mood;
 pub use patience::eventually;

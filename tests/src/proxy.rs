@@ -119,7 +119,8 @@ impl Drop for Proxy {
 pub fn unconfigured(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("MCPULSE_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
+        let ours = text.starts_with("MCPULSE_") || text.starts_with("OTEL_") || text == "RUST_LOG";
+        if ours || text.to_ascii_uppercase().ends_with("_PROXY") {
             command.env_remove(&name);
         }
     }

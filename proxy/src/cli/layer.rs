@@ -25,7 +25,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The precedence, weakest first.
-    fn rank(&self) -> u8 {
+    pub(super) fn rank(&self) -> u8 {
         match self {
             Self::File(..) => 0,
             Self::Variable(_) => 1,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{nearest::nearest, shown::VEIL, units};
+use super::{Proxy, nearest::nearest, shown::VEIL, units};
 
 mod address;
 mod file;
@@ -39,6 +39,8 @@ pub enum Kind {
     NewDirectory,
     /// A URL with scheme `http` or `https`.
     Url,
+    /// The URL of a forward proxy, or `none`.
+    Proxy,
     /// A URL without path.
     Origin,
     /// `HOST:PORT`, a URL, or `none`.
@@ -93,7 +95,7 @@ impl Kind {
             Self::Level => "LEVEL",
             Self::Path | Self::Pem(_) | Self::SecretFile => "FILE",
             Self::Directory | Self::NewDirectory => "DIRECTORY",
-            Self::Url | Self::Origin | Self::Collector => "URL",
+            Self::Url | Self::Proxy | Self::Origin | Self::Collector => "URL",
             Self::Endpoint => "HOST:PORT",
             Self::Address => "[HOST]:PORT",
             Self::Size(_) => "SIZE",
@@ -143,6 +145,7 @@ impl Kind {
             Self::Pem(label) => file::pem(text, label).map(Into::into),
             Self::Directory => file::directory(text).map(Into::into),
             Self::Url => address::url(text).map(Into::into),
+            Self::Proxy => Proxy::try_from(text.to_owned()).map(|_| text.into()),
             Self::Origin => address::origin(text).map(Into::into),
             Self::Endpoint => address::endpoint(text).map(Into::into),
             Self::Collector => address::collector(text).map(Into::into),

@@ -152,8 +152,8 @@ pub fn defaults() -> Value {
 
 use Kind::{
     Address, Args, Collector, Count, Directory, Duration, Endpoint, Header, HeaderPairs, Headers,
-    Hosts, Level, NewDirectory, OneOf, Origin, Origins, Pairs, Path, Secret, SecretFile, Share,
-    Size, Switch, Text, Url, Variables, Wait, Words,
+    Hosts, Level, NewDirectory, OneOf, Origin, Origins, Pairs, Path, Proxy, Secret, SecretFile,
+    Share, Size, Switch, Text, Url, Variables, Wait, Words,
 };
 use Scope::{Listener, Remote, RemoteOrListener, Stdio};
 
@@ -180,6 +180,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("shared-programs", "upstream.stdio.sessions.shared", Count(1, 1_000), "Programs at most that clients without sessions (2026-07-28) share with --listen").within(Stdio),
     Setting::new("session-timeout", "upstream.stdio.sessions.idleTimeout", Wait, "How long a session with --listen may be unused").within(Stdio),
     Setting::new("ca-file", "upstream.$.caFile", CERTIFICATE, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
+    Setting::new("proxy", "upstream.$.proxy", Proxy, "Forward proxy to the server, http:// or socks5://; else what HTTPS_PROXY and the like say").within(Remote),
     Setting::new("host-header", "upstream.$.hostHeader", OneOf(&["upstream", "preserve"]), "Host that the upstream sees: its own, or the client's").within(Remote),
     Setting::new("accept-encoding", "upstream.$.acceptEncoding", OneOf(&["identity", "preserve"]), "Accept-Encoding that it sees: identity, so that answers can be read, or the client's").within(Remote),
     Setting::new("connect-timeout", "upstream.$.connectTimeout", Wait, "Longest wait for a connection upstream").within(Remote),

@@ -41,6 +41,7 @@ mod pool;
 mod prefixed;
 pub mod refusal;
 pub mod rewrite;
+mod tunnel;
 pub(in crate::relay) mod upload;
 pub(in crate::relay) mod upstream;
 
@@ -102,9 +103,10 @@ impl HttpRelay {
         };
         let rewrite =
             Rewrite::new(served, &url, listen.public_url.as_deref()).ok_or(UrlError::NotHttp)?;
-        let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
-            Ok(tls::client_config(remote.ca_file.as_deref())?)
-        })?;
+        let dialer =
+            Dialer::new::<SetupError>(&url, &remote.proxy, remote.connect_timeout, || {
+                Ok(tls::client_config(remote.ca_file.as_deref())?)
+            })?;
         Ok(Self {
             dialer,
             rewrite,

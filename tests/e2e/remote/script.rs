@@ -268,8 +268,12 @@ impl Script {
     }
 
     /// The same by another name of the host.
-    fn url_at(&self, host: &str) -> String {
+    pub(super) fn url_at(&self, host: &str) -> String {
         format!("{}://{host}:{}/mcp", self.scheme, self.address.port())
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Connections that there were so far.
@@ -353,11 +357,23 @@ impl Talk {
 
     /// `mode` says what the server speaks.
     pub(super) async fn over(mode: &str, url: &str, flags: &[&str]) -> Self {
+        Self::among(mode, url, flags, &[]).await
+    }
+
+    /// The same with these variables.
+    pub(super) async fn among(
+        mode: &str,
+        url: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let receiver = Receiver::start().await;
         let mcpulse = receiver.url();
         let line = [mode, "--server-id", "remote", "--remote-url", url, "--mcpulse-url"];
         let further = [&mcpulse, "--flush-interval", "20ms", "--metrics-listen", "127.0.0.1:0"];
-        let mut proxy = Proxy::start(line.iter().chain(&further).chain(flags));
+        let mut command = Proxy::command(line.iter().chain(&further).chain(flags));
+        command.envs(variables.iter().copied());
+        let mut proxy = Proxy::run(command);
         let say = Some(proxy.stdin());
         let hear = BufReader::new(proxy.stdout()).lines();
         Self { proxy, receiver, say, hear }

@@ -19,6 +19,7 @@ fn samples(kind: Kind, files: &Files) -> [String; 3] {
         Kind::Url | Kind::Origin | Kind::Origins | Kind::Collector => {
             three(&|n| format!("https://v{n}.example"))
         }
+        Kind::Proxy => three(&|n| format!("http://v{n}.example:3128")),
         Kind::Endpoint => three(&|n| format!("v{n}.example:1")),
         Kind::Address => three(&|n| format!(":{n}")),
         Kind::Size(least) => three(&|n| (least + n).to_string()),

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Uri, uri::Scheme};
+use http::{
+    HeaderValue, StatusCode, Uri,
+    uri::{Authority, Scheme},
+};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
@@ -12,7 +15,14 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::tls::Trouble;
+use super::tunnel::{Forwarding, TunnelError, through};
+use crate::{
+    config::{
+        Proxy,
+        proxy::{Forward, Protocol},
+    },
+    tls::Trouble,
+};
 
 /// How long a connection may be silent before it is probed, how often it is probed then, and
 /// how often in vain: a peer that vanished is noticed after a minute and a half.
@@ -26,7 +36,17 @@ pub(in crate::relay) struct Dialer {
     port: u16,
     authority: HeaderValue,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    proxy: Option<Via>,
     connect_timeout: Duration,
+}
+
+/// The proxy on the way.
+struct Via {
+    forward: Forward,
+    /// Host and port of the upstream.
+    target: Authority,
+    /// It passes on each request by itself.
+    forwarding: Option<Forwarding>,
 }
 
 /// A connection, with what the upstream speaks on it.
@@ -69,6 +89,16 @@ pub(in crate::relay) enum DialError {
         /// What the system said.
         error: io::Error,
     },
+    /// The proxy on the way does not lead to the upstream.
+    #[error("reach upstream {address} through the proxy {proxy}: {error}")]
+    Proxy {
+        /// Host and port of the remote URL.
+        address: String,
+        /// The URL of the proxy, without its login.
+        proxy: String,
+        /// What was wrong.
+        error: TunnelError,
+    },
     /// TLS failed.
     #[error("TLS with upstream {address}: {error}{}", remedy(error))]
     Tls {
@@ -106,9 +136,11 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 impl Dialer {
-    /// Dials what `url` names; `tls` is asked for a configuration if the scheme is `https`.
+    /// Dials what `url` names, by way of `proxy`; `tls` is asked for a configuration if the
+    /// scheme is `https`.
     pub(in crate::relay) fn new<E: From<UrlError>>(
         url: &Uri,
+        proxy: &Proxy,
         connect_timeout: Duration,
         tls: impl FnOnce() -> Result<ClientConfig, E>,
     ) -> Result<Self, E> {
@@ -130,11 +162,25 @@ impl Dialer {
         } else {
             None
         };
+        let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let proxy = match proxy {
+            Proxy::None => None,
+            Proxy::Forward(forward) => {
+                tracing::info!("the upstream is dialled through the proxy {forward}");
+                let target = format!("{}:{port}", authority.host()).parse();
+                let target: Authority = target.map_err(UrlError::Malformed)?;
+                let forwards = !secure && forward.protocol == Protocol::Http;
+                let bare = bare.parse().map_err(UrlError::Malformed)?;
+                let forwarding = forwards.then(|| Forwarding::new(forward, bare));
+                Some(Via { forward: forward.clone(), target, forwarding })
+            }
+        };
         Ok(Self {
-            port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            port,
             authority: HeaderValue::from_str(bare).map_err(|_| not_http())?,
             host,
             tls,
+            proxy,
             connect_timeout,
         })
     }
@@ -149,6 +195,18 @@ impl Dialer {
         self.tls.is_some()
     }
 
+    /// What requests need that a proxy passes on one by one.
+    pub(super) fn forwarding(&self) -> Option<&Forwarding> {
+        self.proxy.as_ref()?.forwarding.as_ref()
+    }
+
+    /// What an answer means that is not the upstream's but of the proxy on the way.
+    pub(super) fn objection(&self, status: StatusCode) -> Option<DialError> {
+        let via = self.proxy.as_ref()?;
+        let error = via.forwarding.as_ref()?.objection(status)?;
+        Some(self.misled(&via.forward, error))
+    }
+
     pub(super) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -161,10 +219,13 @@ impl Dialer {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Socket, DialError> {
-        let stream = self.connect_tcp(deadline).await?;
-        if let Err(error) = tune(&stream) {
-            tracing::debug!("set options of the upstream socket: {error}");
-        }
+        let stream = match &self.proxy {
+            None => self.direct(deadline).await?,
+            Some(via) => {
+                let reached = self.by_way_of(via, deadline).await;
+                reached.map_err(|error| self.misled(&via.forward, error))?
+            }
+        };
         let Some((connector, name)) = &self.tls else {
             return Ok(Socket::Plain(TokioIo::new(stream)));
         };
@@ -177,26 +238,40 @@ impl Dialer {
         Ok(if http2 { Socket::Http2(io) } else { Socket::Tls(io) })
     }
 
-    /// Tries each address, none for longer than leaves time for those behind it.
-    async fn connect_tcp(&self, deadline: Instant) -> Result<TcpStream, DialError> {
-        let resolve = |error| DialError::Resolve { host: self.host.clone(), error };
-        let found = lookup_host((self.host.as_str(), self.port)).await.map_err(resolve)?;
-        let addresses: Vec<SocketAddr> = found.collect();
-        let mut last = resolve(io::Error::other("it has no address"));
-        for (tried, address) in addresses.iter().enumerate() {
-            let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            let share = (deadline - Instant::now()) / left;
-            last = match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => DialError::Connect { address: address.to_string(), error },
-                Err(_) => self.timed_out(),
-            };
+    async fn direct(&self, deadline: Instant) -> Result<TcpStream, DialError> {
+        connect_tcp(&self.host, self.port, deadline).await.map_err(
+            |unconnected| match unconnected {
+                Unconnected::Resolve(error) => {
+                    DialError::Resolve { host: self.host.clone(), error }
+                }
+                Unconnected::Connect(address, error) => {
+                    DialError::Connect { address: address.to_string(), error }
+                }
+                Unconnected::TimedOut => self.timed_out(),
+            },
+        )
+    }
+
+    async fn by_way_of(&self, via: &Via, deadline: Instant) -> Result<TcpStream, TunnelError> {
+        let Via { forward, target, forwarding } = via;
+        let stream = connect_tcp(&forward.host, forward.port, deadline).await;
+        let stream = stream.map_err(|unconnected| TunnelError::Unreachable(unconnected.into()))?;
+        match forwarding {
+            Some(_) => Ok(stream),
+            None => through(forward, stream, target).await,
         }
-        Err(last)
+    }
+
+    fn misled(&self, forward: &Forward, error: TunnelError) -> DialError {
+        DialError::Proxy { address: self.address(), proxy: forward.to_string(), error }
     }
 
     pub(super) fn timed_out(&self) -> DialError {
-        DialError::TimedOut { address: self.address(), after: self.connect_timeout }
+        let (address, after) = (self.address(), self.connect_timeout);
+        match &self.proxy {
+            None => DialError::TimedOut { address, after },
+            Some(via) => self.misled(&via.forward, TunnelError::TimedOut(after)),
+        }
     }
 
     fn address(&self) -> String {
@@ -208,6 +283,44 @@ impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dialer").field("address", &self.address()).finish_non_exhaustive()
     }
+}
+
+/// Why no address of a host was reached; the last one's reason.
+enum Unconnected {
+    Resolve(io::Error),
+    Connect(SocketAddr, io::Error),
+    TimedOut,
+}
+
+impl From<Unconnected> for io::Error {
+    fn from(unconnected: Unconnected) -> Self {
+        match unconnected {
+            Unconnected::Resolve(error) | Unconnected::Connect(_, error) => error,
+            Unconnected::TimedOut => io::ErrorKind::TimedOut.into(),
+        }
+    }
+}
+
+/// Tries each address, none for longer than leaves time for those behind it.
+async fn connect_tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Unconnected> {
+    let found = lookup_host((host, port)).await.map_err(Unconnected::Resolve)?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let mut last = Unconnected::Resolve(io::Error::other("it has no address"));
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = (deadline - Instant::now()) / left;
+        last = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                if let Err(error) = tune(&stream) {
+                    tracing::debug!("set options of the upstream socket: {error}");
+                }
+                return Ok(stream);
+            }
+            Ok(Err(error)) => Unconnected::Connect(*address, error),
+            Err(_) => Unconnected::TimedOut,
+        };
+    }
+    Err(last)
 }
 
 /// Small writes leave at once, and a peer that vanished is noticed.

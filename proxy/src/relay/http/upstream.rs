@@ -30,6 +30,7 @@ use super::{
     head,
     health::Health,
     pool::{Connection, MAX_STREAMS, Pool},
+    tunnel::Forwarding,
     upload::Upload,
 };
 use crate::ready::Gate;
@@ -128,8 +129,12 @@ impl Upstream {
                     return Err(Unsent { error: error.into(), body });
                 }
             };
-            let mut error = match lease.send(request).await {
-                Ok(response) => return Ok((response, lease)),
+            let forwarding = self.dialer.forwarding();
+            let mut error = match lease.send(request, forwarding).await {
+                Ok(response) => match self.dialer.objection(response.status()) {
+                    Some(error) => return Err(Unsent { error: error.into(), body: None }),
+                    None => return Ok((response, lease)),
+                },
                 Err(error) => error,
             };
             // hyper gives a message back only as long as it has written nothing of it.
@@ -246,9 +251,16 @@ impl Lease {
     async fn send(
         &mut self,
         request: Request<Upload>,
+        forwarding: Option<&Forwarding>,
     ) -> Result<Response<Incoming>, Box<TrySendError<Request<Upload>>>> {
         let sent = match &mut self.connection {
-            Connection::Whole(sender) => sender.try_send_request(for_http1(request)).await,
+            Connection::Whole(sender) => {
+                let mut request = for_http1(request);
+                if let Some(forwarding) = forwarding {
+                    forwarding.address(&mut request);
+                }
+                sender.try_send_request(request).await
+            }
             Connection::Stream(stream) => {
                 stream.sender().try_send_request(for_http2(request)).await
             }
@@ -312,15 +324,17 @@ mod tests {
     use tokio::{net::TcpListener, time::sleep};
 
     use super::*;
-    use crate::{ready::Ready, tls};
+    use crate::{config::Proxy, ready::Ready, tls};
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_ones_turn_is_part_of_the_connect_timeout() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/mcp", silent.local_addr().unwrap()).parse().unwrap();
         let limit = Duration::from_secs(10);
-        let dialer =
-            Dialer::new::<anyhow::Error>(&url, limit, || Ok(tls::client_config(None)?)).unwrap();
+        let dialer = Dialer::new::<anyhow::Error>(&url, &Proxy::None, limit, || {
+            Ok(tls::client_config(None)?)
+        })
+        .unwrap();
         let gate = Ready::default().gate("upstream");
         let upstream = Upstream::new(dialer, limit, gate, Arc::default());
         for turn_comes in [limit / 2, limit * 9] {

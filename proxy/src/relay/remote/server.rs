@@ -98,9 +98,10 @@ impl Server {
         counters: Arc<Counters>,
     ) -> Result<Self, SetupError> {
         let url: Uri = remote.url.parse().map_err(UrlError::Malformed)?;
-        let dialer = Dialer::new::<SetupError>(&url, remote.connect_timeout, || {
-            Ok(tls::client_config(remote.ca_file.as_deref())?)
-        })?;
+        let dialer =
+            Dialer::new::<SetupError>(&url, &remote.proxy, remote.connect_timeout, || {
+                Ok(tls::client_config(remote.ca_file.as_deref())?)
+            })?;
         let origin = Origin::of(&url).ok_or(UrlError::NotHttp)?;
         let path = url.path_and_query().cloned();
         let way = Way {
