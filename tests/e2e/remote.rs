@@ -22,6 +22,7 @@ mod faults;
 mod http2;
 mod legacy;
 mod proxies;
+mod rules;
 mod script;
 
 /// One session over HTTP without the proxy, and one over standard input and output with it.

@@ -307,21 +307,6 @@ async fn headers_that_a_server_misses_are_learned_from_its_tools() {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_login_is_said_to_with_a_way_out() {
-    let script = Script::start(|_, _| async {
-        Reply::json(401, &json!({ "error": "invalid_token" }))
-            .header("www-authenticate", "Bearer resource_metadata=\"http://127.0.0.1/x\"")
-    })
-    .await;
-    let mut talk = Talk::to(&script).await;
-    talk.call(1).await;
-    let answer = talk.hear().await;
-    let message = answer["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("--bearer-token") && message.contains("mcp-remote"), "{message}");
-    assert_eq!(reported(&talk).await.1, "http_401");
-}
-
-#[tokio::test]
 async fn redirects_are_followed_where_the_credentials_belong() {
     let script = Script::start(|asked, _| async move {
         match &*asked.path {
