@@ -153,8 +153,14 @@ pub struct Command {
 pub struct Sessions {
     /// Sessions at once; beyond it 503.
     pub limit: usize,
-    /// Sessions that may start in a second, after `limit` at once; beyond it 503.
+    /// Programs that may start in a second, after `limit` at once; beyond it 503.
     pub rate: u32,
+    /// Programs at once, those of sessions included; as many as sessions, `shared` and `warm`
+    /// together may have when absent. Beyond it 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<usize>,
+    /// Programs that are started before a session wants one.
+    pub warm: usize,
     /// Programs at most that clients without sessions (2026-07-28) share.
     pub shared: usize,
     /// How long a session may be unused; one with an open stream or a call in flight is used.
@@ -164,7 +170,22 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { limit: 100, rate: 10, shared: 1, idle_timeout: Duration::from_mins(30) }
+        Self {
+            limit: 100,
+            rate: 10,
+            programs: None,
+            warm: 0,
+            shared: 1,
+            idle_timeout: Duration::from_mins(30),
+        }
+    }
+}
+
+impl Sessions {
+    /// Programs at once.
+    pub fn most_programs(&self) -> usize {
+        let together = self.limit.saturating_add(self.shared).saturating_add(self.warm);
+        self.programs.unwrap_or(together)
     }
 }
 

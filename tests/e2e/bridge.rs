@@ -30,6 +30,7 @@ mod programs;
 mod real;
 mod sessions;
 mod streams;
+mod warm;
 
 /// What `initialize` says, under the id 0.
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
@@ -287,11 +288,20 @@ impl Actor {
     }
 }
 
-/// Processes that have this text in their command line.
+/// The processes that have this text in their command line.
+fn processes(text: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+    let has_it = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&line).contains(text).then_some(pid)
+    };
+    entries.filter_map(has_it).collect()
+}
+
+/// How many have it.
 fn running(text: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
-    let lines = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+    processes(text).len()
 }
 
 /// Longer than any step of the way to the end of a program.

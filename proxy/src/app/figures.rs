@@ -6,7 +6,10 @@ use super::Lost;
 use crate::{
     observe::Counters as Observed,
     relay::{
-        bridge::{self, counters::Ended},
+        bridge::{
+            self,
+            counters::{Ended, Use},
+        },
         http::{
             Counters,
             counters::{Away, Failed},
@@ -76,6 +79,11 @@ const SESSIONS_ENDED: Family = Family::counter(
     "mcpulse_bridge_sessions_ended_total",
     &["reason"],
     "Sessions with a program of their own that ended, by reason.",
+);
+const PROGRAMS: Family = Family::gauge(
+    "mcpulse_bridge_programs",
+    &["use"],
+    "Programs that run, by what they are for: session, shared, warm, probe.",
 );
 const SHARED: Family = Family::counter(
     "mcpulse_bridge_shared_started_total",
@@ -163,6 +171,10 @@ pub(super) fn show_bridge(metrics: &Metrics, counters: Arc<bridge::Counters>) ->
         let counters = Arc::clone(&counters);
         metrics.pull(family, move || vec![([], read(&counters))])?;
     }
+    let programs = Arc::clone(&counters);
+    metrics.pull(PROGRAMS, move || {
+        Use::ALL.iter().map(|is| ([is.label()], programs.programs(*is))).collect()
+    })?;
     metrics.pull(SESSIONS_ENDED, move || {
         Ended::ALL.iter().map(|why| ([why.label()], counters.ended(*why))).collect()
     })

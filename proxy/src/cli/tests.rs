@@ -288,6 +288,8 @@ fn every_field_comes_back_from_yaml() {
         sessions: Sessions {
             limit: 7,
             rate: 3,
+            programs: Some(9),
+            warm: 2,
             shared: 5,
             idle_timeout: std::time::Duration::from_secs(61),
         },

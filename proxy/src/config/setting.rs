@@ -176,7 +176,9 @@ pub static ALL: &[Setting] = &[
     Setting::new("headers", "upstream.$.headers", Headers, "Headers added to every request upstream, besides those of the file").within(Remote),
     Setting::new("header", "upstream.$.headers", Header, "One such header; repeatable, and commas in values survive").within(Remote),
     Setting::new("max-sessions", "upstream.stdio.sessions.limit", Count(1, 1_000_000), "Sessions at once with --listen, each a program of its own; 503 beyond").within(Stdio),
-    Setting::new("session-rate", "upstream.stdio.sessions.rate", Count(1, 1_000_000), "Sessions that may start a second with --listen, once as many did as there may be; 503 beyond").within(Stdio),
+    Setting::new("session-rate", "upstream.stdio.sessions.rate", Count(1, 1_000_000), "Programs that may start a second with --listen, after --max-sessions at once; 503 beyond").within(Stdio),
+    Setting::new("max-programs", "upstream.stdio.sessions.programs", Count(1, 1_000_000), "Programs at once with --listen; all that sessions, shared and warm ones come to unless given").within(Stdio),
+    Setting::new("warm-programs", "upstream.stdio.sessions.warm", Count(0, 1_000), "Programs started before a session wants one with --listen").within(Stdio),
     Setting::new("shared-programs", "upstream.stdio.sessions.shared", Count(1, 1_000), "Programs at most that clients without sessions (2026-07-28) share with --listen").within(Stdio),
     Setting::new("session-timeout", "upstream.stdio.sessions.idleTimeout", Wait, "How long a session with --listen may be unused").within(Stdio),
     Setting::new("ca-file", "upstream.$.caFile", CERTIFICATE, "PEM file of authorities to trust upstream besides the built-in ones").within(Remote).or(&["SSL_CERT_FILE"]),
@@ -305,7 +307,7 @@ mod tests {
             env: [("a".to_owned(), "b".into())].into(),
             cwd: Some("/".into()),
             bearer_token: Some("t".into()),
-            sessions: Sessions::default(),
+            sessions: Sessions { programs: Some(1), ..Sessions::default() },
         };
         for (mode, upstream) in [
             (Mode::Stdio, Upstream::Stdio(program)),

@@ -32,31 +32,36 @@ mod batch;
 mod cors;
 pub mod counters;
 pub(in crate::relay) mod exchange;
+mod limits;
 mod line;
 mod mirrored;
 mod modern;
 mod objection;
+mod opening;
 mod outbox;
 mod pool;
 mod program;
 mod replay;
 pub(in crate::relay) mod reply;
+mod restarts;
 mod routing;
 mod session;
 mod sessions;
 mod shared;
 mod splice;
+mod warm;
 
 pub use counters::Counters;
 pub use program::STOPPING;
 
 use self::{
-    counters::Ended,
     exchange::Exchanges,
+    limits::Limits,
     pool::Pool,
     program::Launcher,
     reply::{First, first},
     sessions::Sessions,
+    warm::Warm,
 };
 
 /// Longest wait for the first answer of a program; `npx` may have to download it first.
@@ -106,9 +111,11 @@ impl Bridge {
         let Self { command, environment, listen, server_id, http, counters } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
-        let config::Sessions { shared, idle_timeout, .. } = command.sessions;
+        let config::Sessions { shared, warm, idle_timeout, .. } = command.sessions;
         let launcher = Arc::new(Launcher {
-            sessions: Arc::new(Sessions::new(&command.sessions)),
+            sessions: Sessions::new(idle_timeout),
+            limits: Limits::new(&command.sessions, Arc::clone(&counters)),
+            warm: Warm::new(warm),
             command,
             environment,
             server_id,
@@ -134,15 +141,21 @@ impl Bridge {
 }
 
 impl Exchanges {
-    /// Ends what nobody uses, and keeps the gate true, for ever.
+    /// Ends what nobody uses, starts what may be wanted, and keeps the gate true, for ever.
     pub(in crate::relay) async fn keep(&self) {
         let Self { launcher, pool, health, .. } = self;
-        tokio::join!(launcher.sessions.expire(), pool.expire(), watch(launcher, health));
+        tokio::join!(
+            launcher.sessions.expire(),
+            pool.expire(),
+            launcher.warm.keep(launcher, health),
+            watch(launcher, health),
+        );
     }
 
     /// Ends every program, which takes them at most [`STOPPING`].
     pub(in crate::relay) async fn end(&self) {
-        let Launcher { sessions, tasks, .. } = &*self.launcher;
+        let Launcher { sessions, warm, tasks, .. } = &*self.launcher;
+        warm.end();
         sessions.end_all();
         self.pool.end();
         tasks.close();
@@ -173,8 +186,7 @@ async fn watch(launcher: &Arc<Launcher>, health: &Health) {
 
 /// Starts a program that no client has asked for, and sees whether it answers.
 async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
-    let opening = Arc::clone(launcher).open(false, None, Ended::Probe).await;
-    let opening = opening.map_err(|error| error.to_string())?;
+    let opening = Arc::clone(launcher).probe().await.map_err(|error| error.to_string())?;
     let question = json!({
         "jsonrpc": "2.0",
         "id": "mcpulse-proxy",

@@ -8,6 +8,7 @@ pub struct Counters {
     begun: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
     shared: AtomicU64,
+    programs: [AtomicU64; Use::ALL.len()],
     dropped: AtomicU64,
     garbage: AtomicU64,
 }
@@ -47,6 +48,34 @@ impl Ended {
     }
 }
 
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A session has it.
+    Session,
+    /// Clients without sessions share it.
+    Shared,
+    /// It waits for a session.
+    Warm,
+    /// The proxy looks whether it can be used.
+    Probe,
+}
+
+impl Use {
+    /// Every use.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Shared, Self::Warm, Self::Probe];
+
+    /// The value of the `use` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Shared => "shared",
+            Self::Warm => "warm",
+            Self::Probe => "probe",
+        }
+    }
+}
+
 impl Counters {
     /// Sessions that have not ended.
     pub fn open(&self) -> u64 {
@@ -58,6 +87,11 @@ impl Counters {
     /// Sessions that ended, by reason.
     pub fn ended(&self, why: Ended) -> u64 {
         self.ended[why as usize].load(Ordering::Acquire)
+    }
+
+    /// Programs that run, by what they are for; until they have been reaped.
+    pub fn programs(&self, is: Use) -> u64 {
+        self.programs[is as usize].load(Ordering::Relaxed)
     }
 
     /// Programs that were started to be shared.
@@ -82,6 +116,14 @@ impl Counters {
 
     pub(super) fn count_ended(&self, why: Ended) {
         self.ended[why as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn count_program(&self, is: Use) {
+        self.programs[is as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn uncount_program(&self, is: Use) {
+        self.programs[is as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_shared(&self) {

@@ -25,15 +25,16 @@ use super::{
     accepts::{self, Accepts},
     cors,
     counters::Ended,
+    limits::Full,
     line,
     modern::is_modern,
-    objection::{RETRY, faulty, missing, not_of_this_era, refused, stray},
+    objection::{faulty, missing, not_of_this_era, refused, stray},
+    opening::Unopened,
     outbox::Inbox,
     pool::Pool,
     program::{Audience as _, Launcher},
     reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
     session::Session,
-    sessions::Full,
     splice::{self, Body, Said},
 };
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
         guard::Guard,
         head,
         health::Health,
-        refusal::Refusal,
+        refusal::{RETRY, Refusal},
         upload::{Interrupted, Upload},
     },
     shutdown::Shutdown,
@@ -200,7 +201,7 @@ impl Exchanges {
     ) -> Result<Option<Arc<Session>>, NoSuchSession> {
         let Some(id) = headers.get(SESSION_ID) else { return Ok(None) };
         let session = id.to_str().ok().and_then(|id| self.launcher.sessions.find(id));
-        session.filter(|session| !session.is_line).map(Some).ok_or(NoSuchSession)
+        session.filter(|session| !session.is_line()).map(Some).ok_or(NoSuchSession)
     }
 
     async fn post(&self, headers: &HeaderMap, text: BytesMut, answer: Answer) -> Response<Reply> {
@@ -266,14 +267,9 @@ impl Exchanges {
         accepts: Accepts,
         answer: Answer,
     ) -> Response<Reply> {
-        let room = match self.launcher.sessions.room() {
-            Ok(room) => room,
-            Err(full) => return self.full(full, Some(&id), answer),
-        };
-        let opened = Arc::clone(&self.launcher).open(false, Some(room), Ended::Uninitialized).await;
-        let opening = match opened {
+        let opening = match Arc::clone(&self.launcher).open(false).await {
             Ok(opening) => opening,
-            Err(error) => return self.unstarted(&error, Some(&id), answer),
+            Err(why) => return self.unopened(&why, Some(&id), answer),
         };
         let first = match opening.session().ask(said, false).await {
             Ok((mut inbox, _)) => self.first(&mut inbox, None).await,
@@ -333,7 +329,20 @@ impl Exchanges {
         }
     }
 
-    /// There is no room for another session now.
+    /// There is no session for a client that wants one.
+    pub(super) fn unopened(
+        &self,
+        why: &Unopened,
+        id: Option<&Id>,
+        answer: Answer,
+    ) -> Response<Reply> {
+        match why {
+            Unopened::Full(full) => self.full(*full, id, answer),
+            Unopened::Unstarted(error) => self.unstarted(error, id, answer),
+        }
+    }
+
+    /// There is no room for another session or program now.
     pub(super) fn full(
         &self,
         Full(reason): Full,
@@ -342,7 +351,7 @@ impl Exchanges {
     ) -> Response<Reply> {
         answer.end(End::Refused);
         self.counters.count_refused(reason);
-        let message = "this proxy serves no more sessions at present; try again later";
+        let message = "this proxy starts no more programs at present; try again later";
         let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
         let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
         response.headers_mut().insert(RETRY_AFTER, RETRY);
@@ -426,7 +435,9 @@ pub(super) fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
     answer.end(End::Refused);
     let message = "the proxy is shutting down and could wait no longer";
     let body = reply::error(Some(&id.to_string()), INTERNAL, message);
-    reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body)
+    let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(RETRY_AFTER, RETRY);
+    response
 }
 
 /// The whole body.

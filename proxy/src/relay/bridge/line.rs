@@ -46,14 +46,9 @@ pub(super) fn target(uri: &Uri) -> PathAndQuery {
 impl Exchanges {
     /// A client opens its stream.
     pub(super) async fn open_line(&self, answer: Answer) -> Response<Reply> {
-        let room = match self.launcher.sessions.room() {
-            Ok(room) => room,
-            Err(full) => return self.full(full, None, answer),
-        };
-        let opened = Arc::clone(&self.launcher).open(true, Some(room), Ended::Uninitialized).await;
-        let session = match opened {
+        let session = match Arc::clone(&self.launcher).open(true).await {
             Ok(opening) => opening.keep(),
-            Err(error) => return self.unstarted(&error, None, answer),
+            Err(why) => return self.unopened(&why, None, answer),
         };
         self.launcher.sessions.insert(Arc::clone(&session));
         let inbox = match session.listen() {
@@ -79,7 +74,7 @@ impl Exchanges {
         let id =
             uri.query().unwrap_or_default().split('&').find_map(|it| it.strip_prefix(PARAMETER));
         let session = id.and_then(|id| self.launcher.sessions.find(id));
-        let Some(session) = session.filter(|session| session.is_line) else {
+        let Some(session) = session.filter(|session| session.is_line()) else {
             return stray(None, answer);
         };
         let said = match splice::read(text) {

@@ -10,7 +10,7 @@ use super::{
     accepts::Accepts,
     exchange::{Exchanges, PROTOCOL_VERSION, given, shutting_down},
     mirrored,
-    objection::{INVALID_PARAMS, NOT_FOUND, RETRY, REVISIONS, error, not_of_this_era, refused},
+    objection::{INVALID_PARAMS, NOT_FOUND, REVISIONS, error, not_of_this_era, refused},
     pool::Unavailable,
     reply::{self, Events, First, INTERNAL, PATIENCE, Reply},
     splice::{Fault, Said},
@@ -21,7 +21,7 @@ use crate::{
         code::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
         method,
     },
-    relay::http::{counters::Failed, download::Answer},
+    relay::http::{counters::Failed, download::Answer, refusal::RETRY},
     traffic::End,
 };
 
@@ -126,7 +126,7 @@ impl Exchanges {
         mut answer: Answer,
     ) -> Response<Reply> {
         match why {
-            Unavailable::Unstarted(error) => self.unstarted(&error, Some(id), answer),
+            Unavailable::Unopened(why) => self.unopened(&why, Some(id), answer),
             Unavailable::Paused { mute: true, .. } if said.gist.is(method::DISCOVER) => {
                 not_of_this_era(id, answer)
             }

@@ -1,18 +1,19 @@
 //! What clients are told whose message goes nowhere.
 
-use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{Response, StatusCode, header::RETRY_AFTER};
 
 use super::{
     reply::{self, INTERNAL, Reply},
     session::Unheard,
     splice::Fault,
 };
-use crate::{jsonrpc::Id, relay::http::download::Answer};
+use crate::{
+    jsonrpc::Id,
+    relay::http::{download::Answer, refusal::RETRY},
+};
 
 /// The revisions that have sessions.
 pub(super) const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-/// When a client may try again for which there was no room.
-pub(super) const RETRY: HeaderValue = HeaderValue::from_static("10");
 
 /// "Invalid Request", "Method not found" and "Invalid params" of JSON-RPC.
 const INVALID: i64 = -32600;

@@ -10,15 +10,17 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, mpsc},
+    task::JoinError,
     time::Instant,
 };
 
 use super::{
-    FIRST_PAUSE, LONGEST_PAUSE,
-    counters::Ended,
+    counters::{Ended, Use},
     mirrored::Mirrors,
+    opening::Unopened,
     outbox::Inbox,
     program::{Audience as _, Launcher},
+    restarts::Restarts,
     session::Unheard,
     sessions,
     shared::{Shared, Turn},
@@ -54,9 +56,7 @@ struct Slots {
 #[derive(Debug, Default)]
 struct Slot {
     holds: Holds,
-    /// The pause after the last end; none after a program that lived for long.
-    pause: Option<Duration>,
-    not_before: Option<Instant>,
+    restarts: Restarts,
 }
 
 #[derive(Debug, Default)]
@@ -80,8 +80,8 @@ enum Choice {
 /// Why there is no program to ask.
 #[derive(Debug)]
 pub(super) enum Unavailable {
-    /// It does not start.
-    Unstarted(StartError),
+    /// It does not start, or must not.
+    Unopened(Unopened),
     /// It ended too often to be started again right now.
     Paused {
         for_: Duration,
@@ -148,21 +148,27 @@ impl Pool {
     }
 
     async fn start(self: &Arc<Self>, slot: usize) -> Result<Turn, Unavailable> {
-        let pool = Arc::clone(self);
+        let (pool, launcher) = (Arc::clone(self), Arc::clone(&self.launcher));
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = tokio::spawn(async move {
             let begin = |lines| pool.begin(slot, lines);
-            let started = pool.launcher.start(begin, || {}).await;
-            if started.is_ok() {
+            let turn = match pool.launcher.limits.place(Use::Shared) {
+                Ok(place) => {
+                    let gone = move || launcher.warm.wake();
+                    let started = pool.launcher.start(begin, place, gone).await;
+                    started.map(|program| Turn::at(&program)).map_err(Unopened::from)
+                }
+                Err(full) => Err(full.into()),
+            };
+            if turn.is_ok() {
                 pool.launcher.counters.count_shared();
             }
-            let turn = started.map(|program| Turn::at(&program));
             pool.lock().settle(slot, turn.as_ref().ok());
             pool.settled.notify_waiters();
             turn
         });
-        let started = starting.await.unwrap_or_else(|error| Err(StartError::Thread(error.into())));
-        started.map_err(Unavailable::Unstarted)
+        let failed = |error: JoinError| Err(StartError::Thread(error.into()).into());
+        starting.await.unwrap_or_else(failed).map_err(Unavailable::Unopened)
     }
 
     fn begin(&self, slot: usize, lines: mpsc::Sender<Bytes>) -> Shared {
@@ -211,10 +217,8 @@ impl Slots {
             return Choice::Ask(Turn::at(program));
         }
         let otherwise = least_busy.map(Turn::at);
-        let now = Instant::now();
-        let pause = |slot: &Slot| slot.not_before.map_or(Duration::ZERO, |until| until - now);
         let empty = || self.all.iter().enumerate().filter(|(_, slot)| slot.is_empty());
-        let next = empty().map(|(at, slot)| (pause(slot), at)).min();
+        let next = empty().map(|(at, slot)| (slot.restarts.pause(), at)).min();
         match (next, otherwise) {
             (Some((Duration::ZERO, at)), otherwise) => {
                 self.all[at].holds = Holds::Starting;
@@ -264,13 +268,7 @@ impl Slot {
         let Some((why, at)) = program.over() else { return false };
         let has_answered = program.has_answered();
         if why == Ended::Exited {
-            let lived_long = at - *started > LONGEST_PAUSE;
-            let pause = match self.pause.filter(|_| !lived_long) {
-                None => Duration::ZERO,
-                Some(pause) => LONGEST_PAUSE.min(FIRST_PAUSE.max(pause * 2)),
-            };
-            self.pause = Some(pause);
-            self.not_before = Some(at + pause);
+            self.restarts.ended(*started, at);
         }
         self.holds = Holds::Nothing;
         has_answered

@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStderr, ChildStdin, ChildStdout},
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc, mpsc::error::TrySendError, oneshot},
+    sync::{mpsc, mpsc::error::TrySendError, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -17,14 +17,14 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     counters::{Counters, Ended},
-    session::Session,
+    limits::{Limits, Place},
     sessions::Sessions,
     splice::{BOUNDS, Gist, items},
+    warm::Warm,
 };
 use crate::{
     config::Command,
     jsonrpc::Kind,
-    observe,
     platform::Process,
     relay::{
         child::{self, Bond, StartError},
@@ -72,83 +72,27 @@ pub(super) struct Launcher {
     pub(super) command: Command,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) server_id: Arc<str>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) sessions: Sessions,
+    pub(super) limits: Limits,
+    /// Programs that wait for a session.
+    pub(super) warm: Warm,
     pub(super) counters: Arc<Counters>,
     /// Everything that runs for a program.
     pub(super) tasks: TaskTracker,
 }
 
-/// A session that was not initialized yet. Dropped, it ends.
-#[derive(Debug)]
-pub(super) struct Opening {
-    session: Arc<Session>,
-    /// What to call such an end; none once it was initialized.
-    otherwise: Option<Ended>,
-}
-
-impl Opening {
-    pub(super) fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// It was initialized and goes on.
-    pub(super) fn keep(mut self) -> Arc<Session> {
-        self.otherwise = None;
-        Arc::clone(&self.session)
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(why) = self.otherwise {
-            self.session.end(why);
-        }
-    }
-}
-
 impl Launcher {
-    /// Starts a program for a new session, which holds `room` until the program has ended. One
-    /// that is not kept ends for the reason `otherwise`. For `is_line` see [`Session`].
-    pub(super) async fn open(
-        self: Arc<Self>,
-        is_line: bool,
-        room: Option<OwnedSemaphorePermit>,
-        otherwise: Ended,
-    ) -> Result<Opening, StartError> {
-        let id = uuid::Uuid::new_v4().to_string();
-        let tag = observe::session_name(&self.server_id, id.as_bytes());
-        let gone = {
-            let (launcher, id) = (Arc::clone(&self), id.clone());
-            move || {
-                launcher.sessions.remove(&id);
-                drop(room);
-            }
-        };
-        let counters = Arc::clone(&self.counters);
-        let begin = move |lines| {
-            counters.count_begun();
-            Session::new(id, tag, is_line, lines, counters)
-        };
-        // A task of its own, so that no program is forgotten when the client leaves meanwhile.
-        let starting = async move {
-            let session = self.start(begin, gone).await?;
-            Ok(Opening { session, otherwise: Some(otherwise) })
-        };
-        match tokio::spawn(starting).await {
-            Ok(started) => started,
-            Err(error) => Err(StartError::Thread(error.into())),
-        }
-    }
-
-    /// Starts a program for the audience that `begin` makes of the way to it; `gone` is called
-    /// when the program is no more.
+    /// Starts a program for the audience that `begin` makes of the way to it. It holds `place`
+    /// until it has been reaped; then `gone` is called, or when nobody waits for that any more.
     pub(super) async fn start<A: Audience>(
         &self,
         begin: impl FnOnce(mpsc::Sender<Bytes>) -> A,
+        place: Arc<Place>,
         gone: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<A>, StartError> {
         let (tell, exited) = oneshot::channel();
         let ended = move |code| {
+            drop(place);
             // Nobody listens once the program was given up.
             let _ = tell.send(code);
         };

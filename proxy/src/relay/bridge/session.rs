@@ -42,8 +42,6 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What the log and the reports know it by.
     pub(super) tag: Arc<str>,
-    /// All that its program says goes to the one stream of its client (2024-11-05).
-    pub(super) is_line: bool,
     /// Requests on such a stream that the program has not answered.
     owed: watch::Sender<usize>,
     state: Mutex<State>,
@@ -53,6 +51,8 @@ pub(super) struct Session {
 
 #[derive(Debug)]
 struct State {
+    /// What its client is; none before there is one.
+    client: Option<Client>,
     routing: Routing,
     /// The streams of the requests that wait, by their number.
     waiting: HashMap<u64, Waiting>,
@@ -68,6 +68,15 @@ struct State {
     /// Lines for the program; none once the session is over.
     input: Option<mpsc::Sender<Bytes>>,
     used: Instant,
+}
+
+/// How the client of a session hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    /// As streams of events and answers (streamable HTTP).
+    OfStreams,
+    /// All that its program says goes to the one stream of its client (2024-11-05).
+    OfLine,
 }
 
 #[derive(Debug)]
@@ -102,15 +111,15 @@ pub(super) enum Unheard {
 }
 
 impl Session {
-    /// A session whose program gets what is sent to `input`.
+    /// A session whose program gets what is sent to `input`. It has no client yet.
     pub(super) fn new(
         id: String,
         tag: Arc<str>,
-        is_line: bool,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
     ) -> Self {
         let state = State {
+            client: None,
             routing: Routing::default(),
             waiting: HashMap::new(),
             own: Vec::new(),
@@ -122,7 +131,24 @@ impl Session {
             used: Instant::now(),
         };
         let (owed, over) = (watch::Sender::new(0), CancellationToken::new());
-        Self { id, tag, is_line, owed, state: Mutex::new(state), over, counters }
+        Self { id, tag, owed, state: Mutex::new(state), over, counters }
+    }
+
+    /// It has a client from now on: where this `is_line`, one whose only stream gets all that
+    /// its program says (2024-11-05).
+    pub(super) fn begin(&self, is_line: bool) {
+        let mut state = self.lock();
+        state.client = Some(if is_line { Client::OfLine } else { Client::OfStreams });
+        self.counters.count_begun();
+        if state.input.is_none() {
+            // Its program has ended already, as its client will hear.
+            self.counters.count_ended(Ended::Exited);
+        }
+    }
+
+    /// Whether its client is one whose only stream gets all that its program says.
+    pub(super) fn is_line(&self) -> bool {
+        self.lock().client == Some(Client::OfLine)
     }
 
     /// Passes on what wants no answer, or one that comes on the stream of the client.
@@ -275,11 +301,12 @@ impl Audience for Session {
 
     fn hear(&self, text: Bytes, gist: &Gist) -> bool {
         let Some(mut weight) = Weight::of(gist) else { return false };
-        if self.is_line && matches!(weight, Weight::Answer(_)) {
+        let mut state = self.lock();
+        let is_line = state.client == Some(Client::OfLine);
+        if is_line && matches!(weight, Weight::Answer(_)) {
             weight = Weight::AnswerAmong;
             self.owed.send_modify(|owed| *owed = owed.saturating_sub(1));
         }
-        let mut state = self.lock();
         if state.input.is_none() {
             // Whoever waited has been told that nothing comes.
             return true;
@@ -295,8 +322,7 @@ impl Audience for Session {
         // was read, which may be many times its size.
         let own_copy =
             |text: Bytes| Piece { text: Bytes::copy_from_slice(&text), weight, event: None };
-        let place =
-            if self.is_line { Place::Own } else { routing.route(gist, takes, !own.is_empty()) };
+        let place = if is_line { Place::Own } else { routing.route(gist, takes, !own.is_empty()) };
         lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
                 Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
@@ -308,7 +334,7 @@ impl Audience for Session {
                 .map_or_else(|| Lost::notifications(1), |it| it.to.say(own_copy(text), replay)),
             Place::Own => match own.last_mut() {
                 // Such a stream cannot be gone on with.
-                Some(to) if self.is_line => to.outbox.push(own_copy(text)),
+                Some(to) if is_line => to.outbox.push(own_copy(text)),
                 Some(to) => to.say(own_copy(text), replay),
                 None => state.keep(own_copy(text)),
             },
@@ -331,8 +357,11 @@ impl Audience for Session {
         state.backlog = Queue::default();
         state.replay = Replay::default();
         state.routing = Routing::default();
+        let has_begun = state.client.is_some();
         drop(state);
-        self.counters.count_ended(why);
+        if has_begun {
+            self.counters.count_ended(why);
+        }
         self.over.cancel();
     }
 

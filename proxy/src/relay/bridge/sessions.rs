@@ -1,5 +1,4 @@
-//! The sessions that there are: found by their ids, bounded in number, ended when nobody uses
-//! them.
+//! The sessions that there are: found by their ids, ended when nobody uses them.
 
 use std::{
     collections::HashMap,
@@ -7,13 +6,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{self, Instant, Interval},
-};
+use tokio::time::{self, Interval};
 
 use super::{counters::Ended, program::Audience as _, session::Session};
-use crate::config;
 
 /// How often sessions are looked at that nobody may use, at most.
 const LOOK: Duration = Duration::from_secs(30);
@@ -29,53 +24,13 @@ pub(super) fn looks(idle_timeout: Duration) -> Interval {
 #[derive(Debug)]
 pub(super) struct Sessions {
     live: Mutex<HashMap<String, Arc<Session>>>,
-    room: Arc<Semaphore>,
-    starts: Mutex<Starts>,
     idle_timeout: Duration,
 }
 
-/// How many sessions may start: at a steady rate, and ahead of that as many as were saved up.
-#[derive(Debug)]
-struct Starts {
-    /// Between two at that rate.
-    apart: Duration,
-    /// How far ahead of it they may come.
-    ahead: Duration,
-    /// When the next would be due.
-    due: Instant,
-}
-
-impl Starts {
-    fn take(&mut self) -> bool {
-        let due = self.due.max(Instant::now());
-        let allowed = due - Instant::now() <= self.ahead;
-        if allowed {
-            self.due = due + self.apart;
-        }
-        allowed
-    }
-}
-
-/// Why there is no other session now: the value of a counter's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full(pub(super) &'static str);
-
 impl Sessions {
-    /// Room for sessions within these bounds.
-    pub(super) fn new(bounds: &config::Sessions) -> Self {
-        let room = Arc::new(Semaphore::new(bounds.limit.min(Semaphore::MAX_PERMITS)));
-        let apart = Duration::from_secs(1) / bounds.rate.max(1);
-        let saved = u32::try_from(bounds.limit.saturating_sub(1)).unwrap_or(u32::MAX);
-        let ahead = apart.saturating_mul(saved);
-        let starts = Mutex::new(Starts { apart, ahead, due: Instant::now() });
-        Self { live: Mutex::default(), room, starts, idle_timeout: bounds.idle_timeout }
-    }
-
-    /// Room for another session, held until its program has ended.
-    pub(super) fn room(&self) -> Result<OwnedSemaphorePermit, Full> {
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Full("sessions"))?;
-        let allowed = self.starts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if allowed { Ok(room) } else { Err(Full("starts")) }
+    /// None yet; they end when nobody has used them for so long.
+    pub(super) fn new(idle_timeout: Duration) -> Self {
+        Self { live: Mutex::default(), idle_timeout }
     }
 
     /// The session of this id; none once it has ended.
@@ -134,25 +89,14 @@ mod tests {
     use super::*;
     use crate::relay::bridge::counters::Counters;
 
-    fn sessions(limit: usize) -> Sessions {
-        let idle_timeout = Duration::from_mins(30);
-        Sessions::new(&config::Sessions { limit, rate: 2, idle_timeout, ..Default::default() })
-    }
-
     fn session(id: &str) -> Arc<Session> {
         let (input, _) = mpsc::channel(1);
-        Arc::new(Session::new(
-            id.to_owned(),
-            "tag".into(),
-            false,
-            input,
-            Arc::new(Counters::default()),
-        ))
+        Arc::new(Session::new(id.to_owned(), "tag".into(), input, Arc::new(Counters::default())))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_found_until_it_is_removed() {
-        let sessions = sessions(2);
+        let sessions = Sessions::new(Duration::from_mins(30));
         sessions.insert(session("a"));
         assert!(sessions.find("a").is_some() && sessions.find("A").is_none());
         sessions.remove("a");
@@ -164,34 +108,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_is_what_ended_sessions_gave_back() {
-        let sessions = sessions(1);
-        let room = sessions.room().unwrap();
-        assert_eq!(sessions.room().unwrap_err(), Full("sessions"));
-        drop(room);
-        time::advance(Duration::from_millis(500)).await;
-        assert!(sessions.room().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_start_at_once_and_then_so_many_a_second() {
-        let sessions = sessions(3);
-        let started = || std::iter::from_fn(|| sessions.room().ok().map(drop)).count();
-        assert_eq!(started(), 3);
-        assert_eq!(sessions.room().unwrap_err(), Full("starts"));
-        for _ in 0..3 {
-            time::advance(Duration::from_millis(499)).await;
-            assert_eq!(started(), 0);
-            time::advance(Duration::from_millis(1)).await;
-            assert_eq!(started(), 1);
-        }
-        time::advance(Duration::from_secs(100)).await;
-        assert_eq!(started(), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn only_the_unused_expire() {
-        let sessions = Arc::new(sessions(2));
+        let sessions = Arc::new(Sessions::new(Duration::from_mins(30)));
         let (unused, used) = (session("a"), session("b"));
         sessions.insert(Arc::clone(&unused));
         sessions.insert(Arc::clone(&used));

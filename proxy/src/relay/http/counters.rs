@@ -19,9 +19,9 @@ pub struct Counters {
 /// stopped coming (408), that a method makes no sense here (405), or that the head was too
 /// large (431) or no HTTP (400). Where the proxy itself is the HTTP server, also that there is
 /// nothing at the path (404), that the client takes no answer there is (406), that the body is
-/// no JSON (415), or that there is no room for another session or that too many were started
-/// (503).
-pub const REFUSED: [&str; 14] = [
+/// no JSON (415), or that there is no room for another session or program or that too many were
+/// started (503).
+pub const REFUSED: [&str; 15] = [
     "host",
     "origin",
     "token",
@@ -35,6 +35,7 @@ pub const REFUSED: [&str; 14] = [
     "accept",
     "content_type",
     "sessions",
+    "programs",
     "starts",
 ];
 

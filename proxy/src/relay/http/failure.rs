@@ -2,7 +2,10 @@
 //! Never 4xx, which makes clients change the protocol or end the session.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,6 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     asked::{Asked, Beginning},
     counters::Failed,
+    refusal::RETRY,
     upstream::SendError,
 };
 use crate::{config::ErrorStatus, traffic::End};
@@ -89,6 +93,9 @@ impl Failure {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY);
+        }
         response
     }
 

@@ -254,6 +254,7 @@ async fn a_token_file_is_read_again_and_fails_closed() {
         }
         let refusal = authorize(&guard, &["Bearer "]).unwrap_err();
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refusal.response().headers().contains_key("retry-after"));
     }
     std::fs::write(&path, "one\n").unwrap();
     assert_eq!(authorize(&guard, &["Bearer one"]), Ok(()));

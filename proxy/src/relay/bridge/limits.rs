@@ -1,0 +1,175 @@
+//! How many sessions and programs there may be, and how fast programs may start.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::counters::{Counters, Use};
+use crate::config;
+
+/// What is left of all that may be.
+#[derive(Debug)]
+pub(super) struct Limits {
+    sessions: Arc<Semaphore>,
+    programs: Arc<Semaphore>,
+    starts: Mutex<Starts>,
+    counters: Arc<Counters>,
+}
+
+/// How many programs may start: at a steady rate, and ahead of that as many as were saved up.
+#[derive(Debug)]
+struct Starts {
+    /// Between two at that rate.
+    apart: Duration,
+    /// How far ahead of it they may come.
+    ahead: Duration,
+    /// When the next would be due.
+    due: Instant,
+}
+
+impl Starts {
+    fn take(&mut self) -> bool {
+        let due = self.due.max(Instant::now());
+        let allowed = due - Instant::now() <= self.ahead;
+        if allowed {
+            self.due = due + self.apart;
+        }
+        allowed
+    }
+}
+
+/// Why there is no room now: the value of a counter's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full(pub(super) &'static str);
+
+/// Room for a session, given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    _room: OwnedSemaphorePermit,
+}
+
+/// Room for a program, held and counted until that has ended.
+#[derive(Debug)]
+pub(super) struct Place {
+    counters: Arc<Counters>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    is: Use,
+    _room: Option<OwnedSemaphorePermit>,
+    seat: Option<Seat>,
+}
+
+impl Limits {
+    pub(super) fn new(bounds: &config::Sessions, counters: Arc<Counters>) -> Self {
+        let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let apart = Duration::from_secs(1) / bounds.rate.max(1);
+        let saved = u32::try_from(bounds.limit.saturating_sub(1)).unwrap_or(u32::MAX);
+        let ahead = apart.saturating_mul(saved);
+        let starts = Mutex::new(Starts { apart, ahead, due: Instant::now() });
+        let (sessions, programs) = (room(bounds.limit), room(bounds.most_programs()));
+        Self { sessions, programs, starts, counters }
+    }
+
+    /// Room for another session.
+    pub(super) fn seat(&self) -> Result<Seat, Full> {
+        let seat = Arc::clone(&self.sessions).try_acquire_owned();
+        seat.map(|room| Seat { _room: room }).map_err(|_| Full("sessions"))
+    }
+
+    /// Room for another program, which may start now.
+    pub(super) fn place(&self, is: Use) -> Result<Arc<Place>, Full> {
+        let room = Arc::clone(&self.programs).try_acquire_owned().map_err(|_| Full("programs"))?;
+        let allowed = self.starts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if allowed { Ok(self.placed(is, Some(room))) } else { Err(Full("starts")) }
+    }
+
+    /// A program outside of all limits, which only tells whether programs can be used.
+    pub(super) fn probe(&self) -> Arc<Place> {
+        self.placed(Use::Probe, None)
+    }
+
+    fn placed(&self, is: Use, room: Option<OwnedSemaphorePermit>) -> Arc<Place> {
+        self.counters.count_program(is);
+        let held = Mutex::new(Held { is, _room: room, seat: None });
+        Arc::new(Place { counters: Arc::clone(&self.counters), held })
+    }
+}
+
+impl Place {
+    /// From now on the program is that of a session.
+    pub(super) fn seat(&self, seat: Seat) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counters.count_program(Use::Session);
+        self.counters.uncount_program(held.is);
+        held.is = Use::Session;
+        held.seat = Some(seat);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.counters.uncount_program(held.is);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time;
+
+    use super::*;
+
+    fn limits(sessions: usize, programs: Option<usize>) -> (Limits, Arc<Counters>) {
+        let bounds =
+            config::Sessions { limit: sessions, rate: 2, programs, ..config::Sessions::default() };
+        let counters = Arc::new(Counters::default());
+        (Limits::new(&bounds, Arc::clone(&counters)), counters)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_what_others_gave_back() {
+        let (limits, counters) = limits(2, Some(2));
+        let place = limits.place(Use::Warm).unwrap();
+        let shared = limits.place(Use::Shared).unwrap();
+        assert_eq!(limits.place(Use::Session).unwrap_err(), Full("programs"));
+        assert_eq!((counters.programs(Use::Warm), counters.programs(Use::Session)), (1, 0));
+        place.seat(limits.seat().unwrap());
+        assert_eq!((counters.programs(Use::Warm), counters.programs(Use::Session)), (0, 1));
+        let other = limits.seat().unwrap();
+        assert_eq!(limits.seat().unwrap_err(), Full("sessions"));
+        drop(other);
+        drop(shared);
+        time::advance(Duration::from_millis(500)).await;
+        let probe = limits.probe();
+        let shared = limits.place(Use::Shared).unwrap();
+        drop((probe, shared, place));
+        assert!(limits.seat().is_ok());
+        assert!(Use::ALL.iter().all(|is| counters.programs(*is) == 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_start_at_once_and_then_so_many_a_second() {
+        let (limits, _) = limits(3, None);
+        let start = || limits.place(Use::Session).ok().map(drop);
+        let started = || std::iter::from_fn(start).count();
+        assert_eq!(started(), 3);
+        assert_eq!(limits.place(Use::Session).unwrap_err(), Full("starts"));
+        for _ in 0..3 {
+            time::advance(Duration::from_millis(499)).await;
+            assert_eq!(started(), 0);
+            time::advance(Duration::from_millis(1)).await;
+            assert_eq!(started(), 1);
+        }
+        time::advance(Duration::from_secs(100)).await;
+        assert_eq!(started(), 3);
+    }
+}

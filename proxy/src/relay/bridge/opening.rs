@@ -1,0 +1,120 @@
+//! How a session begins: with a program that waits for one already, or with a new one.
+
+use std::sync::Arc;
+
+use super::{
+    counters::{Ended, Use},
+    limits::{Full, Place},
+    program::{Audience as _, Launcher},
+    session::Session,
+};
+use crate::{observe, relay::child::StartError};
+
+/// A session that was not initialized yet. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Opening {
+    session: Arc<Session>,
+    place: Arc<Place>,
+    /// What to call such an end; none once it was initialized.
+    otherwise: Option<Ended>,
+}
+
+/// Why there is no other session now.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// There is no room for it, or for its program.
+    Full(Full),
+    /// Its program does not start.
+    Unstarted(StartError),
+}
+
+impl Opening {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// It was initialized and goes on.
+    pub(super) fn keep(mut self) -> Arc<Session> {
+        self.otherwise = None;
+        Arc::clone(&self.session)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(why) = self.otherwise {
+            self.session.end(why);
+        }
+    }
+}
+
+impl From<StartError> for Unopened {
+    fn from(error: StartError) -> Self {
+        Self::Unstarted(error)
+    }
+}
+
+impl From<Full> for Unopened {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl Launcher {
+    /// A session, with a program that waits for one or that is started. For `is_line` see
+    /// [`Session::begin`].
+    pub(super) async fn open(self: Arc<Self>, is_line: bool) -> Result<Opening, Unopened> {
+        let seat = self.limits.seat()?;
+        let opening = match self.warm.take() {
+            Some(waiting) => waiting,
+            None => {
+                let place = self.limits.place(Use::Session)?;
+                self.start_for_session(place, Ended::Uninitialized).await?
+            }
+        };
+        opening.place.seat(seat);
+        opening.session.begin(is_line);
+        Ok(opening)
+    }
+
+    /// A program for a session that nobody wants yet.
+    pub(super) async fn warm_up(self: Arc<Self>) -> Result<Opening, Unopened> {
+        let place = self.limits.place(Use::Warm)?;
+        Ok(self.start_for_session(place, Ended::Uninitialized).await?)
+    }
+
+    /// A program that no client has asked for, and that none gets.
+    pub(super) async fn probe(self: Arc<Self>) -> Result<Opening, StartError> {
+        let place = self.limits.probe();
+        let opening = self.start_for_session(place, Ended::Probe).await?;
+        opening.session.begin(false);
+        Ok(opening)
+    }
+
+    async fn start_for_session(
+        self: Arc<Self>,
+        place: Arc<Place>,
+        otherwise: Ended,
+    ) -> Result<Opening, StartError> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let tag = observe::session_name(&self.server_id, id.as_bytes());
+        let gone = {
+            let (launcher, id) = (Arc::clone(&self), id.clone());
+            move || {
+                launcher.sessions.remove(&id);
+                launcher.warm.wake();
+            }
+        };
+        let counters = Arc::clone(&self.counters);
+        let begin = move |lines| Session::new(id, tag, lines, counters);
+        // A task of its own, so that no program is forgotten when the client leaves meanwhile.
+        let starting = async move {
+            let session = self.start(begin, Arc::clone(&place), gone).await?;
+            Ok(Opening { session, place, otherwise: Some(otherwise) })
+        };
+        match tokio::spawn(starting).await {
+            Ok(started) => started,
+            Err(error) => Err(StartError::Thread(error.into())),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Programs that are started before a session wants one, so that no client waits for their
+//! start. Nothing is said to them before.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    opening::{Opening, Unopened},
+    program::Launcher,
+    restarts::Restarts,
+};
+use crate::relay::http::health::Health;
+
+/// How long to wait for room where nothing tells of it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Keeps so many programs waiting.
+#[derive(Debug)]
+pub(super) struct Warm {
+    most: usize,
+    /// Oldest first, each with when it was started.
+    waiting: Mutex<VecDeque<(Opening, Instant)>>,
+    changed: Notify,
+}
+
+impl Warm {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, waiting: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// The program that has waited longest, if any waits. Another will be started.
+    pub(super) fn take(&self) -> Option<Opening> {
+        let mut waiting = self.lock();
+        let at = waiting.iter().position(|(opening, _)| !opening.session().is_over())?;
+        let taken = waiting.remove(at).map(|(opening, _)| opening);
+        drop(waiting);
+        self.changed.notify_one();
+        taken
+    }
+
+    /// A program has ended: perhaps one of these, and perhaps there is room for another now.
+    pub(super) fn wake(&self) {
+        if self.most > 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Starts what is missing, for ever.
+    pub(super) async fn keep(&self, launcher: &Arc<Launcher>, health: &Health) {
+        let mut restarts = Restarts::default();
+        loop {
+            if self.tidy(&mut restarts) >= self.most {
+                self.changed.notified().await;
+                continue;
+            }
+            let pause = restarts.pause();
+            if !pause.is_zero() {
+                // Whatever changes meanwhile, it is not earlier.
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            match Arc::clone(launcher).warm_up().await {
+                Ok(opening) => self.lock().push_back((opening, Instant::now())),
+                Err(Unopened::Full(_)) => {
+                    let _ = timeout(LOOK, self.changed.notified()).await;
+                }
+                Err(Unopened::Unstarted(error)) => {
+                    health.fall(&error);
+                    restarts.ended(Instant::now(), Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Forgets those that have ended. Returns how many are left.
+    fn tidy(&self, restarts: &mut Restarts) -> usize {
+        let mut waiting = self.lock();
+        waiting.retain(|(opening, started)| {
+            let over = opening.session().is_over();
+            if over {
+                restarts.ended(*started, Instant::now());
+            }
+            !over
+        });
+        waiting.len()
+    }
+
+    /// Ends them all.
+    pub(super) fn end(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Opening, Instant)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
