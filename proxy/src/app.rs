@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::{
     bind::bind,
     config::{Command, Config, Listen, Remote, Upstream},
-    platform::{self, Hangup, Stop},
+    platform::{self, Hangup, Orphans, STRAYS, Stop},
     ready::Ready,
     relay::{
         bridge::{Bridge, STOPPING},
@@ -150,15 +150,17 @@ impl Running<'_> {
         self.reporting.show_relay(Arc::clone(&counters))?;
         let listener = Listener::new(listen, Arc::clone(&counters), self.shutdown.clone())?;
         let (program, clients) = (command.clone(), listen.clone());
-        let bridge = Bridge::new(program, environment, clients, self.server_id(), counters);
+        let (orphans, id) = (Arc::new(Orphans::default()), self.server_id());
+        let bridge = Bridge::new(program, environment, clients, id, counters, Arc::clone(&orphans));
         self.reporting.show_bridge(bridge.counters())?;
         let socket = bound(listen).await?;
         let address = socket.local_addr()?;
         tracing::info!(%address, program = veil::program(&command.program), "listening");
         let (tap, gate) = (self.reporting.tap().clone(), self.ready.gate("server"));
         let site = Site::of_program(bridge, address, tap, gate, self.shutdown.clone());
-        let rest = STOPPING + FLUSH;
-        self.until_stopped(site.serve(listener, socket), listen.drain_timeout, rest).await
+        let serving = orphans.beside(site.serve(listener, socket));
+        let rest = STOPPING + STRAYS + FLUSH;
+        self.until_stopped(serving, listen.drain_timeout, rest).await
     }
 
     /// Serves until a signal asks the process to end, and then for as long as that takes: at

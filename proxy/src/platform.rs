@@ -5,11 +5,19 @@ use std::io::{self, ErrorKind, Write};
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod linux;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+mod orphanless;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod orphans;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub use orphanless::{Orphans, STRAYS};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use orphans::{Orphans, STRAYS};
 #[cfg(unix)]
 pub use unix::{
     Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
@@ -20,6 +28,10 @@ pub use windows::{
     Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
     raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
 };
+
+/// The variable by which a process is known to descend from a program: marks, separated by
+/// commas. It has no prefix of the proxy's own: those do not reach a program.
+pub const MARK: &str = "MCPULSE_PROGRAM";
 
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many
 /// bytes were written, and what was in the way of the others.

@@ -24,8 +24,11 @@ use tokio::{
 
 use crate::faults::{Ends, PATIENCE, assert_settled, by};
 
+mod abuse;
+mod draining;
 mod lines;
 mod modern;
+mod orphans;
 mod programs;
 mod real;
 mod sessions;

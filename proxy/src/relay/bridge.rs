@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::http::{Counters as HttpCounters, guard, guard::Guard, health::Health};
 use crate::{
     config::{self, Command, Listen},
+    platform::Orphans,
     ready::Gate,
     shutdown::Shutdown,
     tap::Tap,
@@ -79,19 +80,22 @@ pub struct Bridge {
     server_id: Arc<str>,
     http: Arc<HttpCounters>,
     counters: Arc<Counters>,
+    orphans: Arc<Orphans>,
 }
 
 impl Bridge {
-    /// Sets up a bridge to programs that `command` starts, each with `environment`. Starts
-    /// nothing.
+    /// Sets up a bridge to programs that `command` starts, each with `environment`. What they
+    /// leave behind is among the `orphans` of the process. Starts nothing.
     pub fn new(
         command: Command,
         environment: Vec<(OsString, OsString)>,
         listen: Listen,
         server_id: Arc<str>,
         http: Arc<HttpCounters>,
+        orphans: Arc<Orphans>,
     ) -> Self {
-        Self { command, environment, listen, server_id, http, counters: Arc::default() }
+        let counters = Arc::default();
+        Self { command, environment, listen, server_id, http, counters, orphans }
     }
 
     /// What sessions come to, from now on.
@@ -108,7 +112,7 @@ impl Bridge {
         gate: Gate,
         shutdown: Shutdown,
     ) -> Exchanges {
-        let Self { command, environment, listen, server_id, http, counters } = self;
+        let Self { command, environment, listen, server_id, http, counters, orphans } = self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
         let config::Sessions { shared, warm, idle_timeout, .. } = command.sessions;
@@ -120,6 +124,7 @@ impl Bridge {
             environment,
             server_id,
             counters,
+            orphans,
             tasks: TaskTracker::new(),
         });
         let health = Arc::new(Health::new(gate));

@@ -9,7 +9,7 @@ use super::{Bridge, ENDED, INITIALIZE, Stage, running};
 use crate::faults::{PATIENCE, by, call, result};
 
 /// Answers `initialize`, whatever its id.
-const ANSWER: &str = r#"read line; id=$(printf %s "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/'); echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}";"#;
+pub(super) const ANSWER: &str = r#"read line; id=$(printf %s "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/'); echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}";"#;
 
 #[tokio::test]
 async fn a_program_that_dies_fails_its_calls_at_once_and_no_other() {
@@ -47,6 +47,26 @@ async fn a_program_that_ignores_everything_is_killed_with_its_descendants() {
     .await;
     assert_eq!(bridge.delete(&session).await, 204);
     eventually("only the proxy is left", ENDED, async || (running(&mark) == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_program_is_asked_to_end_before_it_is_made_to() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let words = directory.path().join("words");
+    let script = format!(
+        "{ANSWER} trap 'echo asked >> {words}; exit' TERM; while :; do sleep 0.05; done",
+        words = words.display()
+    );
+    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+    bridge.wait_until_ready(true).await;
+    let session = bridge.post(None, INITIALIZE).await.session.expect("a session");
+    assert_eq!(bridge.delete(&session).await, 204);
+    // The one that was tried as well.
+    eventually("both were asked", ENDED, async || {
+        let said = std::fs::read_to_string(&words).unwrap_or_default();
+        (said == "asked\nasked\n").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

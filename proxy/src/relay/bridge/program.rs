@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::Command,
     jsonrpc::Kind,
-    platform::Process,
+    platform::{self, Orphans, Process},
     relay::{
         child::{self, Bond, StartError},
         ending::{Ending, Grace, Step, take},
@@ -77,6 +77,7 @@ pub(super) struct Launcher {
     /// Programs that wait for a session.
     pub(super) warm: Warm,
     pub(super) counters: Arc<Counters>,
+    pub(super) orphans: Arc<Orphans>,
     /// Everything that runs for a program.
     pub(super) tasks: TaskTracker,
 }
@@ -96,7 +97,8 @@ impl Launcher {
             // Nobody listens once the program was given up.
             let _ = tell.send(code);
         };
-        let environment = self.environment.iter().cloned();
+        let mark = uuid::Uuid::new_v4().to_string();
+        let environment = self.environment.iter().cloned().chain([self.marked(&mark)]);
         let server = child::start(&self.command, environment, Bond::Own, ended).await?;
         let child::Server { process, input, output, errors } = server;
         let pipes = (|| {
@@ -115,13 +117,26 @@ impl Launcher {
         }
         let counters = Arc::clone(&self.counters);
         let reading = self.tasks.spawn(read(output, Arc::clone(&audience), counters));
-        let running = Running { audience: Arc::clone(&audience), process, exited, reading };
+        let (heard, orphans) = (Arc::clone(&audience), Arc::clone(&self.orphans));
+        let running = Running { audience: heard, process, exited, reading, orphans, mark };
         self.tasks.spawn(async move {
             running.follow().await;
             gone();
         });
         tracing::debug!(session = %audience.tag(), "started a program");
         Ok(audience)
+    }
+
+    /// The variable by which what descends from a program is known, wherever it went. This proxy
+    /// may be such a program itself.
+    fn marked(&self, mark: &str) -> (OsString, OsString) {
+        let others = self.environment.iter().find(|(name, _)| name == platform::MARK);
+        let mut marks = others.map(|(_, marks)| marks.clone()).unwrap_or_default();
+        if !marks.is_empty() {
+            marks.push(",");
+        }
+        marks.push(mark);
+        (platform::MARK.into(), marks)
     }
 }
 
@@ -131,6 +146,9 @@ struct Running<A> {
     process: Process,
     exited: oneshot::Receiver<u8>,
     reading: JoinHandle<()>,
+    orphans: Arc<Orphans>,
+    /// What its descendants are known by.
+    mark: String,
 }
 
 impl<A: Audience> Running<A> {
@@ -152,12 +170,19 @@ impl<A: Audience> Running<A> {
         self.audience.end(Ended::Exited);
         let mut ending = Ending::default();
         ending.begin(GRACE);
-        while code.is_none() {
+        let mut ends = self.orphans.ends();
+        let (mut force, mut asked) = (false, Vec::new());
+        // What it left behind has no parent but us from its end on.
+        while code.is_none() || self.orphans.end(Some(&self.mark), force, &mut asked) > 0 {
             tokio::select! {
-                ended = &mut self.exited => code = Some(ended.unwrap_or(1)),
+                ended = &mut self.exited, if code.is_none() => code = Some(ended.unwrap_or(1)),
+                Ok(()) = ends.changed(), if code.is_some() => {}
                 step = ending.next() => match step {
                     Step::Leave => break,
-                    step => take(step, &self.process),
+                    step => {
+                        force = step == Step::Kill;
+                        take(step, &self.process);
+                    }
                 },
             }
         }

@@ -1,0 +1,50 @@
+//! The end of a bridge: first those go who wait for nothing, then calls finish, then programs end,
+//! and all of it by a deadline.
+
+use mcpulse_tests::eventually;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{ENDED, Stage, running};
+use crate::faults::{call, result};
+
+#[tokio::test]
+async fn calls_finish_before_their_programs_end() {
+    let mut stage = Stage::set(&["--drain-timeout", "30s"]).await;
+    let mark = stage.programs.local_addr().expect("the address of a bound socket").to_string();
+    let (session, mut program) = stage.open().await;
+    let (_idle, mut unused) = stage.open().await;
+    let mut own = stage.bridge.listen(&session).await;
+    let calling = stage.bridge.post(Some(&session), call("1"));
+    let (answer, ()) = tokio::join!(calling, async {
+        program.hear().await.expect("the call");
+        stage.bridge.proxy.signal(Signal::TERM);
+        assert_eq!(own.next().await, None, "a stream on which nothing is awaited ends");
+        // The proxy, and both programs: the input of none is closed.
+        assert_eq!(running(&mark), 3);
+        program.say(&result("1")).await;
+    });
+    assert_eq!((answer.status, answer.body), (200, result("1")));
+    assert_eq!(program.hear().await, None);
+    assert_eq!(unused.hear().await, None);
+    drop((program, unused));
+    assert!(stage.bridge.proxy.wait(ENDED).await.success());
+    eventually("no program is left", ENDED, async || (running(&mark) == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn who_still_waits_when_the_drain_is_over_is_told_when_to_come_again() {
+    let mut stage = Stage::set(&["--drain-timeout", "300ms"]).await;
+    let (session, mut program) = stage.open().await;
+    let request = stage.bridge.request(http::Method::POST, Some(&session));
+    let (answer, ()) = tokio::join!(stage.bridge.send(request, call("1")), async {
+        program.hear().await.expect("the call");
+        stage.bridge.proxy.signal(Signal::TERM);
+    });
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "10");
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
+    let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+    assert_eq!((&body["id"], &body["error"]["code"]), (&json!(1), &json!(-32603)));
+    assert!(stage.bridge.proxy.wait(ENDED).await.success());
+}
