@@ -146,7 +146,7 @@ impl Admin {
     fn readiness(&self) -> Response<Full<Bytes>> {
         let mut closed = String::new();
         for (gate, reason) in self.ready.closed() {
-            closed.extend([gate, ": ", &reason, "\n"]);
+            closed.extend([&*gate, ": ", &reason, "\n"]);
         }
         if self.shutdown.has_begun() {
             closed.push_str("proxy: shutting down\n");

@@ -1,21 +1,21 @@
 //! Composes everything; it alone knows every part. What is started last to first by the flow
 //! (sinks, observer, tap, relay) ends first to last, all of it by the shutdown's deadline.
 
-use std::{ffi::OsString, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 
 use crate::{
     bind::bind,
-    config::{Command, Config, Listen, Remote, Upstream},
+    cli::Reread,
+    config::{Config, Listen, Remote, Served, Server, Upstream},
     platform::{self, Hangup, Orphans, STRAYS, Stop},
     ready::Ready,
     relay::{
-        bridge::{Bridge, STOPPING},
-        http::{self, HttpRelay, Listener},
+        bridge::STOPPING,
+        http::Listener,
         remote::RemoteSession,
-        site::Site,
         stdio::{Client, Session},
     },
     shutdown::Shutdown,
@@ -24,10 +24,16 @@ use crate::{
 };
 
 mod figures;
+mod plan;
 pub mod process;
+mod reload;
 mod reporting;
+mod servers;
+mod tally;
 
+use reload::{Cause, Reload};
 use reporting::Reporting;
+use servers::Servers;
 
 /// What the sinks have left after the last exchange has been drained.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -43,15 +49,16 @@ pub struct Lost {
     pub spans: Figure,
 }
 
-/// Runs the proxy until its client or server ends, or a signal does it. `environment` is what
-/// a child inherits, `lost` counts what the process had to drop of what it says of itself; the
-/// code is the child's own in stdio mode.
+/// Runs the proxy until its client or server ends, or a signal does it. With a listener,
+/// `reread` is followed while it runs. `environment` is what a child inherits, `lost` counts what
+/// the process had to drop of what it says of itself; the code is the child's own in stdio mode.
 ///
 /// # Errors
 /// When the proxy cannot start: an address is taken, a file is of no use, the server cannot be
 /// started.
 pub async fn run(
     config: Config,
+    reread: Option<Reread>,
     environment: Vec<(OsString, OsString)>,
     lost: Lost,
 ) -> anyhow::Result<ExitCode> {
@@ -59,19 +66,10 @@ pub async fn run(
     let reporting = Reporting::start(&config, &ready, &shutdown).await?;
     reporting.show_lost(lost)?;
     let process = Running { config: &config, ready, shutdown, reporting: &reporting };
-    let result = match (&config.upstream, &config.listen) {
-        (Upstream::Stdio(command), None) => process.stdio(command, environment).await,
-        (Upstream::Http(remote), Some(listen)) => {
-            process.http(remote, listen, HttpTransport::Streamable).await
-        }
-        (Upstream::Sse(remote), Some(listen)) => {
-            process.http(remote, listen, HttpTransport::LegacySse).await
-        }
-        (Upstream::Stdio(command), Some(listen)) => {
-            process.bridge(command, environment, listen).await
-        }
-        (Upstream::Http(remote), None) => process.remote(remote, HttpTransport::Streamable).await,
-        (Upstream::Sse(remote), None) => process.remote(remote, HttpTransport::LegacySse).await,
+    let result = match (&config.listen, &config.served) {
+        (Some(listen), _) => process.listen(listen, environment, reread).await,
+        (None, Served::One(server)) => process.converse(server, environment).await,
+        (None, Served::Several { .. }) => Err(anyhow!("several servers need a listener")),
     };
     let shutdown = process.shutdown.clone();
     shutdown.begin(FLUSH);
@@ -87,114 +85,143 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn stdio(
+    /// Serves the client on standard streams.
+    async fn converse(
         &self,
-        command: &Command,
+        server: &Server,
         environment: Vec<(OsString, OsString)>,
     ) -> anyhow::Result<ExitCode> {
-        let session = Session {
-            client: Client::of_process()?,
-            command,
-            environment,
-            server_id: self.server_id(),
-            tap: self.reporting.tap(),
-            gate: self.ready.gate("server"),
-            shutdown: &self.shutdown,
-        };
-        Ok(ExitCode::from(session.run(given_up()?).await?))
+        let server_id = Arc::from(&*server.server_id);
+        match &server.upstream {
+            Upstream::Stdio(command) => {
+                let session = Session {
+                    client: Client::of_process()?,
+                    command,
+                    environment,
+                    server_id,
+                    tap: self.reporting.tap(),
+                    gate: self.ready.gate("server"),
+                    shutdown: &self.shutdown,
+                };
+                Ok(ExitCode::from(session.run(given_up()?).await?))
+            }
+            Upstream::Http(remote) => {
+                self.remote(server_id, remote, HttpTransport::Streamable).await
+            }
+            Upstream::Sse(remote) => self.remote(server_id, remote, HttpTransport::LegacySse).await,
+        }
     }
 
-    async fn http(
+    async fn remote(
         &self,
+        server_id: Arc<str>,
         remote: &Remote,
-        listen: &Listen,
         transport: HttpTransport,
     ) -> anyhow::Result<ExitCode> {
-        let counters = Arc::<http::Counters>::default();
-        self.reporting.show_relay(Arc::clone(&counters))?;
-        let listener = Listener::new(listen, Arc::clone(&counters), self.shutdown.clone())?;
-        let (server, clients) = (remote.clone(), listen.clone());
-        let relay = HttpRelay::new(server, clients, transport, self.server_id(), counters)?;
-        let socket = bound(listen).await?;
-        let address = socket.local_addr()?;
-        tracing::info!(%address, upstream = veil::address(&remote.url), "listening");
-        let (tap, gate) = (self.reporting.tap().clone(), self.ready.gate("upstream"));
-        let site = Site::of_remote(relay, address, tap, gate, self.shutdown.clone());
-        self.until_stopped(site.serve(listener, socket), listen.drain_timeout, FLUSH).await
-    }
-
-    async fn remote(&self, remote: &Remote, transport: HttpTransport) -> anyhow::Result<ExitCode> {
-        let counters = Arc::default();
-        self.reporting.show_relay(Arc::clone(&counters))?;
         let session = RemoteSession {
             client: Client::of_process()?,
             remote,
             transport,
-            server_id: self.server_id(),
+            counters: self.reporting.tallies().http(&server_id),
+            server_id,
             tap: self.reporting.tap(),
             gate: self.ready.gate("upstream"),
             shutdown: &self.shutdown,
-            counters,
         };
         session.run(given_up()?).await?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn bridge(
+    /// Serves the clients of a listener until a signal asks the process to end, and then for as
+    /// long as that takes: at most for the drain, which another signal cuts short, and for what
+    /// comes after it.
+    async fn listen(
         &self,
-        command: &Command,
-        environment: Vec<(OsString, OsString)>,
         listen: &Listen,
+        environment: Vec<(OsString, OsString)>,
+        reread: Option<Reread>,
     ) -> anyhow::Result<ExitCode> {
-        let counters = Arc::<http::Counters>::default();
-        self.reporting.show_relay(Arc::clone(&counters))?;
-        let listener = Listener::new(listen, Arc::clone(&counters), self.shutdown.clone())?;
-        let (program, clients) = (command.clone(), listen.clone());
-        let (orphans, id) = (Arc::new(Orphans::default()), self.server_id());
-        let bridge = Bridge::new(program, environment, clients, id, counters, Arc::clone(&orphans));
-        self.reporting.show_bridge(bridge.counters())?;
+        self.reporting.show_listener()?;
+        let mut reload = reread.map(|reread| Reload::new(reread, self.config.clone()));
+        if let Some(reload) = &reload {
+            self.reporting.show_reloads(&reload.counters())?;
+        }
+        let of_clients = self.reporting.tallies().listener();
+        let listener = Listener::new(listen, of_clients, self.shutdown.clone())?;
+        let (mut stop, mut hangup) = signals()?;
         let socket = bound(listen).await?;
         let address = socket.local_addr()?;
-        tracing::info!(%address, program = veil::program(&command.program), "listening");
-        let (tap, gate) = (self.reporting.tap().clone(), self.ready.gate("server"));
-        let site = Site::of_program(bridge, address, tap, gate, self.shutdown.clone());
-        let serving = orphans.beside(site.serve(listener, socket));
-        let rest = STOPPING + STRAYS + FLUSH;
-        self.until_stopped(serving, listen.drain_timeout, rest).await
-    }
-
-    /// Serves until a signal asks the process to end, and then for as long as that takes: at
-    /// most for `drain`, which another signal cuts short, and then for `rest`.
-    async fn until_stopped(
-        &self,
-        serving: impl Future<Output = ()>,
-        drain: Duration,
-        rest: Duration,
-    ) -> anyhow::Result<ExitCode> {
-        let (mut stop, mut hangup) = signals()?;
-        let mut serving = pin!(serving);
-        loop {
-            tokio::select! {
-                () = &mut serving => break,
-                () = stop.next() => {
-                    if self.shutdown.has_begun() {
-                        self.shutdown.hasten(rest);
-                    } else {
-                        tracing::info!("draining; another signal cuts that short");
-                        self.shutdown.begin(drain + rest);
+        let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
+        let orphans = Arc::new(Orphans::default());
+        let of_servers = Arc::clone(&orphans);
+        let mut servers = Servers::none(
+            self.reporting,
+            ready,
+            environment,
+            listen,
+            address,
+            shutdown,
+            of_servers,
+        );
+        servers.replace(&self.config.served).map_err(|mut wrong| wrong.remove(0))?;
+        announce(address, &self.config.served);
+        let router = Arc::clone(&servers.router);
+        let serving = async {
+            let mut serving = pin!(router.serve(listener, socket));
+            loop {
+                let cause = tokio::select! {
+                    () = &mut serving => break,
+                    () = stop.next() => {
+                        let rest = if servers.has_programs() { STOPPING + STRAYS + FLUSH } else { FLUSH };
+                        if self.shutdown.has_begun() {
+                            self.shutdown.hasten(rest);
+                        } else {
+                            tracing::info!("draining; another signal cuts that short");
+                            self.shutdown.begin(listen.drain_timeout + rest);
+                        }
+                        continue;
                     }
+                    () = hangup.next() => Cause::Signal,
+                    () = changed(reload.as_mut()), if !self.shutdown.has_begun() => Cause::Change,
+                };
+                match &mut reload {
+                    _ if self.shutdown.has_begun() => {}
+                    Some(reload) => reload.reload(&mut servers, cause).await,
+                    None => tracing::info!(
+                        "SIGHUP changes nothing without a file of run: keys, certificates and a \
+                     rotated call log are noticed without it"
+                    ),
                 }
-                () = hangup.next() => tracing::info!(
-                    "SIGHUP changes nothing: keys, certificates and a rotated call log are \
-                     noticed without it"
-                ),
             }
-        }
+            servers.end().await;
+        };
+        orphans.beside(serving).await;
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    fn server_id(&self) -> Arc<str> {
-        self.config.server_id.as_str().into()
+/// Completes when the file that is followed has changed.
+async fn changed(reload: Option<&mut Reload>) {
+    match reload {
+        Some(reload) => reload.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn announce(address: SocketAddr, served: &Served) {
+    match served {
+        Served::One(Server { upstream: Upstream::Stdio(command), .. }) => {
+            tracing::info!(%address, program = veil::program(&command.program), "listening");
+        }
+        Served::One(Server {
+            upstream: Upstream::Http(remote) | Upstream::Sse(remote), ..
+        }) => {
+            tracing::info!(%address, upstream = veil::address(&remote.url), "listening");
+        }
+        Served::Several { servers } => {
+            let ids: Vec<&str> = servers.iter().map(|server| &*server.server_id).collect();
+            tracing::info!(%address, servers = ids.join(", "), "listening");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     bind::bind,
-    config::{Config, Listen, Upstream},
+    config::{Config, Listen, Served, Upstream},
     sink::{log, mcpulse, otel, veil},
     tls,
     traffic::HttpTransport,
@@ -46,13 +46,24 @@ pub async fn run(
             _ => Ok(()),
         }
     };
-    tell("settings", Ok(format!("the server id is {}", config.server_id)))?;
-    let server = match &config.upstream {
-        Upstream::Stdio(command) => stdio::ask(command, environment).await,
-        Upstream::Http(remote) => http::ask(remote, HttpTransport::Streamable).await,
-        Upstream::Sse(remote) => http::ask(remote, HttpTransport::LegacySse).await,
+    let ids: Vec<&str> = config.served.all().iter().map(|server| &*server.server_id).collect();
+    let settings = match (&config.served, ids.join(", ")) {
+        (Served::One(_), id) => format!("the server id is {id}"),
+        (Served::Several { .. }, ids) => format!("the server ids are {ids}"),
     };
-    tell("server", server)?;
+    tell("settings", Ok(settings))?;
+    for server in config.served.all() {
+        let subject = match config.served {
+            Served::One(_) => "server",
+            Served::Several { .. } => &format!("server {}", server.server_id),
+        };
+        let answer = match &server.upstream {
+            Upstream::Stdio(command) => stdio::ask(command, environment.clone()).await,
+            Upstream::Http(remote) => http::ask(remote, HttpTransport::Streamable).await,
+            Upstream::Sse(remote) => http::ask(remote, HttpTransport::LegacySse).await,
+        };
+        tell(subject, answer)?;
+    }
     if let Some(listen) = &config.listen {
         tell("listener", can_listen(listen).await)?;
     }

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use crate::config::{Config, Mode, Problem, problem::Refusal};
+use crate::config::{Config, Problem, problem::Refusal};
 
 mod args;
 mod chain;
@@ -16,6 +16,8 @@ mod opentelemetry;
 mod own;
 mod print;
 mod proxies;
+mod reread;
+mod several;
 mod strays;
 mod yaml;
 
@@ -23,6 +25,7 @@ pub use chain::VARIABLE as CHAIN;
 pub use environment::Environment;
 use found::Found;
 use layer::{Layers, Source};
+pub use reread::Reread;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -44,6 +47,8 @@ pub struct Start {
     pub notices: Vec<String>,
     /// The value of [`CHAIN`] for a child; none when no file was read.
     pub chain: Option<String>,
+    /// The file of `run`, to be read again; none without one.
+    pub reread: Option<Reread>,
 }
 
 /// Reads the command line, the variables and the files that they name.
@@ -54,7 +59,8 @@ pub fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &Environment,
 ) -> Result<Request, Refusal> {
-    let typed = match args::parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let typed = match args::parse(arguments.clone()) {
         Ok(typed) => typed,
         Err(args::Stop::Show(text)) => return Ok(Request::Show(text)),
         Err(args::Stop::Refuse(problem)) => return Err(problem.into()),
@@ -79,30 +85,34 @@ pub fn read(
         Some(mode) => found::of_mode(mode, path, own("server", typed.server), environment, &givens),
         None => found::of_file(path),
     };
+    let chain = path
+        .filter(|_| found.starts_programs())
+        .map(|path| chain::extended(path, found.server.as_deref(), environment));
     problems.extend(found.problems);
-    let chain = match (path, found.mode) {
-        (Some(path), Some(Mode::Stdio)) => {
-            let chain = chain::extended(path, found.server.as_deref(), environment);
-            chain.map_err(|wrong| problems.push(Problem::configuration(wrong))).ok()
-        }
-        _ => None,
-    };
+    let chain = chain
+        .and_then(|chain| chain.map_err(|wrong| problems.push(Problem::configuration(wrong))).ok());
     let id_is_given = givens.iter().any(|given| given.setting.key == "serverId");
     let more = found.givens.into_iter();
     givens.extend(more.filter(|given| given.setting.key != "serverId" || !id_is_given));
     givens.extend(proxies::given(environment, &givens));
     let print = typed.print || environment.switch("print-config", &mut problems);
-    let layers = Layers::new(found.mode, givens, &mut problems);
-    if found.whole {
-        problems.extend(layers.missing());
+    let (config, origins) = if let Some(entries) = found.entries {
+        several::settle(entries, givens, environment, problems)?
+    } else {
+        let listens = layer::listens(&givens);
+        let layers = Layers::new(found.mode, listens, givens, &mut problems);
+        if found.whole {
+            problems.extend(layers.missing());
+        }
+        layers.settle(problems)?
+    };
+    if print {
+        return Ok(Request::Show(print::config(&config, &origins)));
     }
-    let (config, origins) = layers.settle(problems)?;
-    let config = Box::new(config);
-    Ok(match (print, typed.check) {
-        (true, _) => Request::Show(print::config(&config, &origins)),
-        (false, true) => Request::Check(Start { config, notices, chain }),
-        (false, false) => Request::Serve(Start { config, notices, chain }),
-    })
+    let reread = file.filter(|_| typed.mode.is_none());
+    let reread = reread.map(|(path, _)| Reread::new(path, arguments, environment));
+    let start = Start { config: Box::new(config), notices, chain, reread };
+    Ok(if typed.check { Request::Check(start) } else { Request::Serve(start) })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The whole configuration of one proxied server, as `--config FILE.yaml` spells it and as
+//! The whole configuration of a process and the servers behind it, as `--config FILE.yaml` spells it and as
 //! `--print-config` shows it. Every other way to configure (flags, variables, `mcp.json`)
 //! ends in this struct; the operator renders it.
 
@@ -14,6 +14,7 @@ pub mod problem;
 pub mod proxy;
 pub mod report;
 pub mod secret;
+pub mod served;
 pub mod setting;
 pub mod shown;
 pub mod units;
@@ -24,16 +25,15 @@ pub use problem::Problem;
 pub use proxy::Proxy;
 pub use report::{Capture, Mcpulse, Otel};
 pub use secret::Secret;
+pub use served::{Served, Server};
 
-/// One proxied server.
+/// A process and the servers behind it. A key that is none is found where files are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
-    /// The name under which MCPulse knows the server.
-    pub server_id: String,
-    /// The server that is observed.
-    #[serde(with = "serde_yaml::with::singleton_map")]
-    pub upstream: Upstream,
+    /// The servers that are observed: `serverId` and `upstream`, or a list of these as `servers`.
+    #[serde(flatten)]
+    pub served: Served,
     /// Where clients connect; standard input and output when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
@@ -61,11 +61,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// A server with every setting at its default.
+    /// One server, with every setting at its default.
     pub fn new(server_id: impl Into<String>, upstream: Upstream) -> Self {
+        Self::of(Served::One(Server { server_id: server_id.into(), upstream }))
+    }
+
+    /// These servers, with every setting at its default.
+    pub fn of(served: Served) -> Self {
         Self {
-            server_id: server_id.into(),
-            upstream,
+            served,
             listen: None,
             mcpulse: Mcpulse::default(),
             otel: Otel::default(),

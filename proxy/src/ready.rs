@@ -1,33 +1,59 @@
 //! Readiness: the proxy is ready while every gate is open.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// All gates of the process, each with why it is closed.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
-    gates: Arc<Mutex<Vec<State>>>,
+    gates: Arc<Mutex<Gates>>,
+}
+
+#[derive(Debug, Default)]
+struct Gates {
+    /// In the order in which they were made.
+    states: BTreeMap<GateId, State>,
+    made: GateId,
 }
 
 /// The name of a gate, and why it is closed.
-type State = (&'static str, Option<String>);
+type State = (Arc<str>, Option<String>);
+
+/// Tells the gates of a process apart.
+pub type GateId = usize;
 
 impl Ready {
     /// Adds a gate, closed until [`Gate::open`] is called.
-    pub fn gate(&self, name: &'static str) -> Gate {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.push((name, Some("not up yet".to_owned())));
-        Gate { ready: self.clone(), index: gates.len() - 1 }
+    pub fn gate(&self, name: impl Into<Arc<str>>) -> Gate {
+        let mut gates = self.gates();
+        let id = gates.made;
+        gates.made += 1;
+        gates.states.insert(id, (name.into(), Some("not up yet".to_owned())));
+        Gate { ready: self.clone(), id }
+    }
+
+    /// From now on nothing depends on this gate, whatever it says.
+    pub fn remove(&self, id: GateId) {
+        self.gates().states.remove(&id);
     }
 
     /// The closed gates and their reasons; empty when ready.
-    pub fn closed(&self) -> Vec<(&'static str, String)> {
-        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
+    pub fn closed(&self) -> Vec<(Arc<str>, String)> {
+        let gates = self.gates();
+        let closed = |(name, reason): &State| Some((Arc::clone(name), reason.clone()?));
+        gates.states.values().filter_map(closed).collect()
     }
 
-    fn set(&self, index: usize, reason: Option<String>) {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates[index].1 = reason;
+    fn set(&self, id: GateId, reason: Option<String>) {
+        if let Some(state) = self.gates().states.get_mut(&id) {
+            state.1 = reason;
+        }
+    }
+
+    fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -35,18 +61,23 @@ impl Ready {
 #[derive(Debug)]
 pub struct Gate {
     ready: Ready,
-    index: usize,
+    id: GateId,
 }
 
 impl Gate {
+    /// What [`Ready::remove`] knows it by.
+    pub fn id(&self) -> GateId {
+        self.id
+    }
+
     /// The condition holds.
     pub fn open(&self) {
-        self.ready.set(self.index, None);
+        self.ready.set(self.id, None);
     }
 
     /// The condition does not hold, and why.
     pub fn close(&self, reason: impl Into<String>) {
-        self.ready.set(self.index, Some(reason.into()));
+        self.ready.set(self.id, Some(reason.into()));
     }
 }
 
@@ -63,6 +94,9 @@ mod tests {
         second.open();
         assert!(ready.closed().is_empty());
         second.close("went away");
-        assert_eq!(ready.closed(), [("second", "went away".to_owned())]);
+        assert_eq!(ready.closed(), [("second".into(), "went away".to_owned())]);
+        ready.remove(second.id());
+        second.close("went further");
+        assert!(ready.closed().is_empty());
     }
 }

@@ -6,5 +6,6 @@ mod child;
 mod ending;
 pub mod http;
 pub mod remote;
+pub mod router;
 pub mod site;
 pub mod stdio;

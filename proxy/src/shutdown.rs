@@ -41,6 +41,14 @@ impl Shutdown {
         }
     }
 
+    /// Ends with another, and waits for no client any more when that does not. Completes then.
+    pub async fn follow(&self, other: &Self) {
+        other.begun().await;
+        self.begin(other.remaining().unwrap_or_default());
+        other.hastened().await;
+        self.hasten(other.remaining().unwrap_or_default());
+    }
+
     /// Completes once the end has begun.
     pub async fn begun(&self) {
         // It cannot fail: this sender is alive while it is borrowed.

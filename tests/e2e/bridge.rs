@@ -36,7 +36,7 @@ mod streams;
 mod warm;
 
 /// What `initialize` says, under the id 0.
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+pub(crate) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 /// A session that nobody has.
 const STRANGER: &str = "7e4e4c1e-5d25-4f39-9a4c-6a4f2a0c8f53";
@@ -51,10 +51,10 @@ struct Bridge {
 
 /// What a client got.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    session: Option<String>,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) session: Option<String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -161,7 +161,7 @@ impl Bridge {
 }
 
 /// A stream of events.
-struct Stream {
+pub(crate) struct Stream {
     status: u16,
     body: Incoming,
     text: String,
@@ -170,7 +170,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn of(response: Response<Incoming>) -> Self {
+    pub(crate) fn of(response: Response<Incoming>) -> Self {
         let kind = response.headers().get("content-type").map(|kind| kind.as_bytes().to_vec());
         assert_eq!(kind.as_deref(), Some(&b"text/event-stream"[..]), "{response:?}");
         let status = response.status().as_u16();
@@ -178,13 +178,13 @@ impl Stream {
     }
 
     /// Where to POST, as the first event says.
-    async fn endpoint(&mut self) -> String {
+    pub(crate) async fn endpoint(&mut self) -> String {
         let event = self.event().await.expect("an event");
         event.strip_prefix("event: endpoint\ndata: ").expect("an endpoint").to_owned()
     }
 
     /// The data of the next message; none at the end.
-    async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             let event = self.event().await?;
             let mut message = &*event;
@@ -201,7 +201,7 @@ impl Stream {
     }
 
     /// The next event; none at the end.
-    async fn event(&mut self) -> Option<String> {
+    pub(crate) async fn event(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let event: String = self.text.drain(..end + 2).collect();
@@ -221,7 +221,7 @@ struct Stage {
 }
 
 /// One program.
-struct Actor {
+pub(crate) struct Actor {
     says: OwnedWriteHalf,
     hears: BufReader<OwnedReadHalf>,
 }
@@ -234,24 +234,14 @@ impl Stage {
         let puppet = program("puppet").display().to_string();
         let bridge = Bridge::before(&[&puppet, &address], flags).await;
         let stage = Self { bridge, programs };
-        let mut probed = stage.enter().await;
-        let question: Value =
-            serde_json::from_str(&probed.hear().await.expect("a question")).expect("JSON");
-        assert_eq!(question["method"], "initialize");
-        probed.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, question["id"])).await;
-        assert_eq!(probed.hear().await, None, "the probe ends");
-        drop(probed);
+        Actor::probed(&stage.programs).await;
         stage.bridge.wait_until_ready(true).await;
         stage
     }
 
     /// The next program that the proxy starts.
     async fn enter(&self) -> Actor {
-        let entered = timeout(PATIENCE, self.programs.accept()).await.expect("a program starts");
-        let (socket, _) = entered.expect("a connection");
-        socket.set_nodelay(true).expect("a TCP socket");
-        let (hears, says) = socket.into_split();
-        Actor { says, hears: BufReader::new(hears) }
+        Actor::enter(&self.programs).await
     }
 
     /// A session that was initialized.
@@ -276,8 +266,27 @@ impl Stage {
 }
 
 impl Actor {
+    /// The next program that connects.
+    pub(crate) async fn enter(programs: &TcpListener) -> Self {
+        let entered = timeout(PATIENCE, programs.accept()).await.expect("a program starts");
+        let (socket, _) = entered.expect("a connection");
+        socket.set_nodelay(true).expect("a TCP socket");
+        let (hears, says) = socket.into_split();
+        Self { says, hears: BufReader::new(hears) }
+    }
+
+    /// Answers the proxy, which tries whether the program can be used.
+    pub(crate) async fn probed(programs: &TcpListener) {
+        let mut probed = Self::enter(programs).await;
+        let question: Value =
+            serde_json::from_str(&probed.hear().await.expect("a question")).expect("JSON");
+        assert_eq!(question["method"], "initialize");
+        probed.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, question["id"])).await;
+        assert_eq!(probed.hear().await, None, "the probe ends");
+    }
+
     /// The next line; none at the end of the input.
-    async fn hear(&mut self) -> Option<String> {
+    pub(crate) async fn hear(&mut self) -> Option<String> {
         let mut line = String::new();
         let heard = timeout(PATIENCE, self.hears.read_line(&mut line)).await;
         // A program that was killed resets the connection.
@@ -286,13 +295,13 @@ impl Actor {
     }
 
     /// Says a line.
-    async fn say(&mut self, line: &str) {
+    pub(crate) async fn say(&mut self, line: &str) {
         self.says.write_all(format!("{line}\n").as_bytes()).await.expect("the proxy reads");
     }
 }
 
 /// The processes that have this text in their command line.
-fn processes(text: &str) -> Vec<u32> {
+pub(crate) fn processes(text: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("processes").flatten();
     let has_it = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -303,7 +312,7 @@ fn processes(text: &str) -> Vec<u32> {
 }
 
 /// How many have it.
-fn running(text: &str) -> usize {
+pub(crate) fn running(text: &str) -> usize {
     processes(text).len()
 }
 

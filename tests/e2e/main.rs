@@ -9,6 +9,7 @@ mod demo;
 mod faults;
 mod http;
 mod layering;
+mod many;
 mod mcpulse;
 mod proto;
 mod readme;

@@ -17,6 +17,9 @@ use crate::{
     telemetry,
 };
 
+/// The service of the proxy's own spans where no server id can be it.
+const OWN_NAME: &str = "mcpulse-proxy";
+
 /// Does what the command line asks for. `environment` is what a child inherits.
 ///
 /// # Errors
@@ -60,7 +63,7 @@ fn serve(start: Start, environment: Vec<(OsString, OsString)>) -> anyhow::Result
         None => Box::new(|| 0),
     };
     let lost = Lost { lines: Box::new(log.dropped()), spans };
-    let result = runtime.block_on(super::run(config, environment, lost));
+    let result = runtime.block_on(super::run(config, start.reread, environment, lost));
     if let Some(own_spans) = own_spans {
         runtime.block_on(own_spans.finish());
     }
@@ -88,5 +91,7 @@ fn runtime(config: &Config) -> io::Result<Runtime> {
 fn own_spans(config: &Config) -> anyhow::Result<Option<OwnSpans>> {
     let otel = &config.otel;
     let wanted = otel.own_spans && otel.endpoint.is_some();
-    Ok(wanted.then(|| OwnSpans::start(otel, &config.server_id)).transpose()?)
+    Ok(wanted
+        .then(|| OwnSpans::start(otel, config.served.sole_id().unwrap_or(OWN_NAME)))
+        .transpose()?)
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Lost, figures};
+use super::{Lost, figures, reload::Reloads, tally::Tallies};
 use crate::{
     admin,
     config::Config,
     observe::Observer,
     ready::Ready,
-    relay::{bridge, http::Counters},
     shutdown::Shutdown,
     sink::{self, Exporter, Ledger, Metrics, Sinks},
     tap::Tap,
@@ -21,6 +20,7 @@ use crate::{
 pub(super) struct Reporting {
     tap: Tap,
     metrics: Arc<Metrics>,
+    tallies: Tallies,
     observing: JoinHandle<()>,
     exporting: JoinSet<()>,
     /// Answers until the end of the process, so that a drain can be watched.
@@ -53,9 +53,11 @@ impl Reporting {
         let (tap, drain) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
         figures::show_tap(&metrics, &tap)?;
         figures::show_observer(&metrics, observer.counters())?;
+        let tallies = Tallies::default();
+        figures::show_servers(&metrics, &tallies)?;
         let observing = tokio::spawn(drain.run(observer));
         let admin = admin(config, &metrics, ready, shutdown).await?;
-        Ok(Self { tap, metrics, observing, exporting, admin })
+        Ok(Self { tap, metrics, tallies, observing, exporting, admin })
     }
 
     /// Where relays show what passes.
@@ -68,14 +70,19 @@ impl Reporting {
         Ok(figures::show_lost(&self.metrics, lost)?)
     }
 
-    /// Shows what the HTTP relay counts.
-    pub(super) fn show_relay(&self, counters: Arc<Counters>) -> anyhow::Result<()> {
-        Ok(figures::show_relay(&self.metrics, counters)?)
+    /// The counters of the servers, which are shown.
+    pub(super) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
-    /// Shows what a bridge counts.
-    pub(super) fn show_bridge(&self, counters: Arc<bridge::Counters>) -> anyhow::Result<()> {
-        Ok(figures::show_bridge(&self.metrics, counters)?)
+    /// Shows what came of reading the configuration again.
+    pub(super) fn show_reloads(&self, reloads: &Arc<Reloads>) -> anyhow::Result<()> {
+        Ok(figures::show_reloads(&self.metrics, reloads)?)
+    }
+
+    /// Shows what the listener counts.
+    pub(super) fn show_listener(&self) -> anyhow::Result<()> {
+        Ok(figures::show_listener(&self.metrics, &self.tallies)?)
     }
 
     /// Waits until everything observed is settled, at most until the deadline of `shutdown`,
@@ -110,8 +117,7 @@ fn exporters(
     }
     if config.otel.endpoint.is_some() {
         let account = ledger.account("otel");
-        let exporter =
-            sink::otel::start(&config.otel, &config.server_id, account, shutdown.clone());
+        let exporter = sink::otel::start(&config.otel, account, shutdown.clone());
         exporters.push(exporter.context("report to the OpenTelemetry collector")?);
     }
     if let Some(target) = &config.call_log {

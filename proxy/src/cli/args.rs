@@ -140,7 +140,7 @@ pub(super) fn command() -> Command {
                 Command::new("stdio").about("Observe a server that is a program on this machine"),
                 Command::new("http").about("Observe a remote server (streamable HTTP)"),
                 Command::new("sse").about("Observe a remote server (HTTP+SSE of 2024-11-05)"),
-                Command::new("run").about("Observe the server that a YAML file describes"),
+                Command::new("run").about("Observe the servers that a YAML file describes"),
             ]
             .map(|command| command.defer(with_flags)),
         )

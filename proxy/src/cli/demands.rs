@@ -5,24 +5,58 @@ use crate::config::{Mcpulse, Mode, Problem, setting::Setting};
 /// What nobody gave, with the flag and the variable that would.
 pub(super) fn missing(mode: Option<Mode>, is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut demanded = vec![("server-id", "NAME")];
-    demanded.extend(mode.map(|mode| match mode {
+    demanded.extend(mode.map(reached_by));
+    demanded.extend(half_of_tls(&is_given));
+    absent(&demanded, mode.unwrap_or(Mode::Http), is_given)
+}
+
+/// What nobody gave of what several servers share, with the flag and the variable that would.
+pub(super) fn missing_beside_servers(is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let mut demanded = vec![("listen", "127.0.0.1:8080")];
+    demanded.extend(half_of_tls(&is_given));
+    absent(&demanded, Mode::Http, is_given)
+}
+
+/// What an entry of a list of servers lacks: keys, and what could stand there.
+pub(super) fn missing_in_entry(
+    mode: Option<Mode>,
+    is_given: impl Fn(&str) -> bool,
+) -> Vec<(String, &'static str)> {
+    let demanded = [("server-id", "my-server")].into_iter().chain(mode.map(reached_by));
+    let key = |(flag, example)| {
+        let key = Setting::with_flag(flag)?.path(mode.unwrap_or(Mode::Http));
+        // In a file it is the program alone.
+        let example = if flag == "command" { "python" } else { example };
+        (!is_given(&key)).then_some((key, example))
+    };
+    demanded.filter_map(key).collect()
+}
+
+/// The flag that says how a server is reached, with an example.
+fn reached_by(mode: Mode) -> (&'static str, &'static str) {
+    match mode {
         Mode::Stdio => ("command", "\"python server.py\""),
         Mode::Http => ("remote-url", "https://api.example.com/mcp"),
         Mode::Sse => ("remote-url", "https://api.example.com/sse"),
-    }));
-    let mode = mode.unwrap_or(Mode::Http);
-    match (is_given("listen.tls.cert"), is_given("listen.tls.key")) {
-        (true, false) => demanded.push(("tls-key", "FILE")),
-        (false, true) => demanded.push(("tls-cert", "FILE")),
-        _ => {}
     }
-    let missing = |(flag, example): (&str, &str)| {
+}
+
+fn half_of_tls(is_given: &impl Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    match (is_given("listen.tls.cert"), is_given("listen.tls.key")) {
+        (true, false) => Some(("tls-key", "FILE")),
+        (false, true) => Some(("tls-cert", "FILE")),
+        _ => None,
+    }
+}
+
+fn absent(demanded: &[(&str, &str)], mode: Mode, is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let missing = |(flag, example): &(&str, &str)| {
         let setting = Setting::with_flag(flag).filter(|setting| !is_given(&setting.path(mode)))?;
         let variable = setting.variable();
         let text = format!("--{flag} is missing; write --{flag} {example}, or set {variable}");
         Some(Problem::configuration(text))
     };
-    demanded.into_iter().filter_map(missing).collect()
+    demanded.iter().filter_map(missing).collect()
 }
 
 /// Values that are each fine and cannot be together; `given` knows the numbers that somebody

@@ -18,7 +18,7 @@ use crate::config::{
 const PREFIX: &str = "MCPULSE_PROXY_";
 
 /// What the process inherited.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Its variables. Those that are not UTF-8 are none of ours.
     pub variables: BTreeMap<String, String>,

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::{
     Environment,
     layer::{Given, Source},
-    mcp_json, yaml,
+    mcp_json,
+    several::Entry,
+    yaml,
 };
 use crate::config::{Mode, Problem, setting::Setting};
 
@@ -16,8 +18,10 @@ pub(super) struct Found {
     pub(super) mode: Option<Mode>,
     /// The server's name in a file of several.
     pub(super) server: Option<String>,
-    /// The settings.
+    /// The settings; of a list of servers what they share.
     pub(super) givens: Vec<Given>,
+    /// The list of servers; none when it is about one.
+    pub(super) entries: Option<Vec<Entry>>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
     /// Whether all of it could be read, so that what is not there is missing.
@@ -28,6 +32,12 @@ impl Found {
     /// A file that nothing is known of.
     pub(super) fn unreadable(problem: String) -> Self {
         Self { problems: vec![Problem::configuration(problem)], ..Self::default() }
+    }
+
+    /// Whether a server of it is a program.
+    pub(super) fn starts_programs(&self) -> bool {
+        let modes = self.entries.iter().flatten().map(|entry| entry.mode);
+        modes.chain([self.mode]).any(|mode| mode == Some(Mode::Stdio))
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Given {
 
 impl Given {
     /// How the person who gave it knows it.
-    fn name(&self, mode: Mode) -> String {
+    pub(super) fn name(&self, mode: Mode) -> String {
         match &self.source {
             Source::File(..) => format!("{} ({})", self.setting.path(mode), self.source),
             Source::Variable(name) | Source::Flag(name) => name.clone(),
@@ -66,7 +66,7 @@ impl Given {
     }
 
     /// A problem with it: its name, then what is wrong.
-    fn problem(&self, wrong: &str, mode: Mode) -> Problem {
+    pub(super) fn problem(&self, wrong: &str, mode: Mode) -> Problem {
         let text = format!("{} {wrong}", self.name(mode));
         Problem { usage: matches!(self.source, Source::Flag(_)), text }
     }
@@ -93,6 +93,11 @@ impl Given {
 /// Where the values of a configuration came from, by their place in it.
 pub(super) type Origins = BTreeMap<String, String>;
 
+/// Whether one of them is where clients connect.
+pub(super) fn listens(givens: &[Given]) -> bool {
+    givens.iter().any(|given| given.setting.key == "listen.address")
+}
+
 /// The strongest givens for every place in a configuration; several where they add up.
 #[derive(Debug)]
 pub(super) struct Layers {
@@ -101,11 +106,15 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Lays the givens over each other. One that does not apply to the mode is a problem, but
-    /// for a variable: it may be there for another. While no mode is known, all apply but
-    /// variables that would depend on it.
-    pub(super) fn new(mode: Option<Mode>, givens: Vec<Given>, problems: &mut Vec<Problem>) -> Self {
-        let listens = givens.iter().any(|given| given.setting.key == "listen.address");
+    /// Lays the givens over each other. One that does not apply to the mode, with or without a
+    /// listener, is a problem, but for a variable: it may be there for another. While no mode is
+    /// known, all apply but variables that would depend on it.
+    pub(super) fn new(
+        mode: Option<Mode>,
+        listens: bool,
+        givens: Vec<Given>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let mut givens: Vec<Given> = givens.into_iter().flat_map(Given::split).collect();
         givens.sort_by_key(|given| given.source.rank());
         let mut layers = Self { mode, chosen: BTreeMap::new() };
@@ -154,9 +163,24 @@ impl Layers {
         beside
     }
 
+    /// Whether somebody gave what belongs to this place.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.chosen.contains_key(path)
+    }
+
+    /// What decides over this place.
+    pub(super) fn at(&self, path: &str) -> Option<&Given> {
+        self.chosen.get(path)?.last()
+    }
+
     /// What nobody gave, though it must be there.
     pub(super) fn missing(&self) -> Vec<Problem> {
-        demands::missing(self.mode, |path| self.chosen.contains_key(path))
+        demands::missing(self.mode, |path| self.has(path))
+    }
+
+    /// What cannot stand together.
+    pub(super) fn contradictions(&self) -> Vec<Problem> {
+        demands::contradictions(|path| self.number(path))
     }
 
     /// The whole configuration, and where its values came from.
@@ -167,10 +191,16 @@ impl Layers {
         self,
         mut problems: Vec<Problem>,
     ) -> Result<(Config, Origins), Vec<Problem>> {
-        problems.extend(demands::contradictions(|path| self.number(path)));
+        problems.extend(self.contradictions());
         if !problems.is_empty() {
             return Err(problems);
         }
+        let (tree, origins) = self.tree();
+        Ok((config(tree)?, origins))
+    }
+
+    /// The values at their places, and where they came from.
+    pub(super) fn tree(self) -> (Mapping, Origins) {
         let mut tree = Mapping::new();
         let mut origins = Origins::new();
         for (path, givens) in self.chosen {
@@ -179,15 +209,19 @@ impl Layers {
             place(&mut tree, &path, values.reduce(added).unwrap_or_default());
             origins.insert(path, sources.join(", "));
         }
-        let config = serde_yaml::from_value(Value::Mapping(tree))
-            .map_err(|error| vec![Problem::configuration(format!("read the settings: {error}"))])?;
-        Ok((config, origins))
+        (tree, origins)
     }
 
     /// The number that was given for this place.
     fn number(&self, path: &str) -> Option<u64> {
-        self.chosen.get(path)?.last()?.value.as_ref().ok()?.as_u64()
+        self.at(path)?.value.as_ref().ok()?.as_u64()
     }
+}
+
+/// The configuration of which the values make up this tree.
+pub(super) fn config(tree: Mapping) -> Result<Config, Vec<Problem>> {
+    serde_yaml::from_value(Value::Mapping(tree))
+        .map_err(|error| vec![Problem::configuration(format!("read the settings: {error}"))])
 }
 
 /// Both lists or mappings as one, a stronger entry in place of a weaker one of its name.

@@ -93,7 +93,14 @@ pub(super) fn read(
     };
     values.push(("serverId".to_owned(), name.as_str().into(), line));
     let givens = values.into_iter().filter_map(given).collect();
-    Found { mode: Some(mode), server: Some(name.clone()), givens, problems, whole }
+    Found {
+        mode: Some(mode),
+        server: Some(name.clone()),
+        givens,
+        problems,
+        whole,
+        ..Found::default()
+    }
 }
 
 /// A key of the configuration, its value, and the line that says so.

@@ -5,7 +5,7 @@ use std::fmt::{Result, Write};
 
 use serde_yaml::{Mapping, Value};
 
-use super::layer::Origins;
+use super::{layer::Origins, several};
 use crate::{config::Config, sink::veil};
 
 /// The configuration and its origins.
@@ -28,15 +28,35 @@ impl Printer<'_> {
         let indent = "  ".repeat(depth);
         for (key, value) in map {
             let key = key.as_str().unwrap_or_default();
-            let path = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+            let path = match above {
+                "" => key.to_owned(),
+                above if above.ends_with('.') => format!("{above}{key}"),
+                above => format!("{above}.{key}"),
+            };
             let origin = self.origins.get(&path).map(String::as_str);
             match (value, origin) {
                 (Value::Mapping(inner), None) => {
                     writeln!(self.text, "{indent}{key}:")?;
                     self.section(&path, inner, depth + 1)?;
                 }
+                (Value::Sequence(servers), None) if path == "servers" => {
+                    writeln!(self.text, "{indent}{key}:")?;
+                    self.servers(servers)?;
+                }
                 (value, origin) => self.value(&indent, key, value, origin.unwrap_or("default"))?,
             }
+        }
+        Ok(())
+    }
+
+    /// The entries of a list of servers, each with settings of its own.
+    fn servers(&mut self, servers: &[Value]) -> Result {
+        for (at, server) in servers.iter().enumerate() {
+            let Value::Mapping(server) = server else { continue };
+            let begin = self.text.len();
+            self.section(&several::place(at, ""), server, 2)?;
+            // The entry begins where its first key does.
+            self.text.replace_range(begin..begin + 4, "  - ");
         }
         Ok(())
     }

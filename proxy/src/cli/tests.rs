@@ -11,6 +11,7 @@ mod problems;
 mod readme;
 mod secrets;
 mod settings;
+mod several;
 
 /// What the proxy makes of a command line as a shell would split it, with these variables.
 fn ask(line: &str, variables: &[(&str, &str)]) -> Result<Request, Refusal> {
@@ -71,13 +72,13 @@ fn flags_win_over_variables_and_variables_over_files() {
     )]);
     let run = format!("mcpulse-proxy run --config {}", files.text("p.yaml"));
     let of_file = config(&run, &[]);
-    assert_eq!((of_file.server_id.as_str(), of_file.workers), ("of-file", 3));
+    assert_eq!((of_file.served.all()[0].server_id.as_str(), of_file.workers), ("of-file", 3));
     let variables = [("MCPULSE_PROXY_SERVER_ID", "of-variable"), ("MCPULSE_URL", "variable:1")];
     let of_variable = config(&run, &variables);
-    assert_eq!(of_variable.server_id, "of-variable");
+    assert_eq!(of_variable.served.sole_id(), Some("of-variable"));
     assert_eq!((of_variable.mcpulse.url.as_str(), of_variable.workers), ("variable:1", 3));
     let of_flag = config(&format!("{run} --server-id of-flag --mcpulse-url none"), &variables);
-    assert_eq!(of_flag.server_id, "of-flag");
+    assert_eq!(of_flag.served.sole_id(), Some("of-flag"));
     assert!(!of_flag.mcpulse.enabled());
 }
 
@@ -90,7 +91,7 @@ fn headers_add_to_those_of_the_file_by_name_and_flags_win_over_variables() {
     let line = format!("mcpulse-proxy http --config {} --listen :1", files.text("mcp.json"));
     let headers = |line: &str| -> Vec<String> {
         let config = config(line, &[("MCPULSE_PROXY_HEADERS", "C:variable,A:variable")]);
-        let Upstream::Http(remote) = config.upstream else { panic!() };
+        let Upstream::Http(remote) = &config.served.all()[0].upstream else { panic!() };
         let text =
             |header: &Header| format!("{}={}", header.name(), header.value().reveal().unwrap());
         remote.headers.iter().map(text).collect()
@@ -106,7 +107,7 @@ fn the_server_name_is_the_default_id_and_mcpulse_server_is_not_it() {
     let line = "mcpulse-proxy stdio --command x";
     let config_of = |line: &str, variables| {
         let config = config(line, variables);
-        (config.server_id, config.mcpulse.url)
+        (config.served.sole_id().unwrap().to_owned(), config.mcpulse.url)
     };
     assert_eq!(config_of(line, &variables), ("named".to_owned(), "host:1".to_owned()));
     let flag = format!("{line} --server other");
@@ -144,8 +145,8 @@ fn a_variable_for_another_mode_is_ignored_and_a_flag_is_not() {
 fn a_command_is_split_as_a_shell_would_or_given_as_words() {
     let command = |line: &str| {
         let config = config(&format!("mcpulse-proxy stdio --server-id x {line}"), &[]);
-        let Upstream::Stdio(command) = config.upstream else { panic!() };
-        [vec![command.program], command.args].concat()
+        let Upstream::Stdio(command) = &config.served.all()[0].upstream else { panic!() };
+        [vec![command.program.clone()], command.args.clone()].concat()
     };
     assert_eq!(command(r#"--command "a 'b c' \"d\" \$E *""#), ["a", "b c", "d", "$E", "*"]);
     assert_eq!(command("-- a --server-id 'b c' -- d"), ["a", "--server-id", "b c", "--", "d"]);
@@ -183,9 +184,9 @@ fn flags_that_are_no_settings_have_variables_too() {
     let (json, yaml) = (files.text("mcp.json"), files.text("p.yaml"));
     let of_json = [("MCPULSE_PROXY_CONFIG", &*json), ("MCPULSE_PROXY_SERVER", "b")];
     let stdio = config("mcpulse-proxy stdio", &of_json);
-    assert_eq!(stdio.server_id, "b");
+    assert_eq!(stdio.served.sole_id(), Some("b"));
     let of_yaml = [("MCPULSE_PROXY_CONFIG", &*yaml), ("MCPULSE_PROXY_SERVER", "b")];
-    assert_eq!(config("mcpulse-proxy run", &of_yaml).server_id, "x");
+    assert_eq!(config("mcpulse-proxy run", &of_yaml).served.sole_id(), Some("x"));
     let asks = |word| [("MCPULSE_PROXY_PRINT_CONFIG", word)];
     let line = "mcpulse-proxy stdio --server-id x --command y";
     assert!(shown(line, &asks("true")).contains("serverId: x"));

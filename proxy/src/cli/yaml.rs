@@ -8,6 +8,7 @@ use serde_yaml::{Mapping, Value};
 use super::{
     found::Found,
     layer::{Given, Source},
+    several::{self, Entry},
 };
 use crate::config::{
     Mode, Problem,
@@ -19,6 +20,8 @@ use crate::config::{
 
 mod tree;
 
+/// Where a file has its servers, when there may be several.
+const SERVERS: &str = "servers";
 /// What to do about a file in which nothing can be found.
 const BEGIN: &str = "begin with a copy of mcpulse-proxy.example.yaml";
 
@@ -37,15 +40,20 @@ pub(super) fn read(path: &Path) -> Found {
         Ok(_) => return Found::unreadable(format!("{file} is no mapping of settings; {BEGIN}")),
         Err(error) => return Found::unreadable(format!("{file} is not YAML: {error}")),
     };
-    if map.contains_key("mcpServers") || map.contains_key("servers") {
+    let is_of_clients = map.get(SERVERS).is_some_and(Value::is_mapping);
+    if map.contains_key("mcpServers") || is_of_clients {
         return Found::unreadable(format!(
-            "{file} is an mcp.json; read it with mcpulse-proxy stdio --config {file} --server NAME"
+            "{file} is an mcp.json; read it with mcpulse-proxy stdio --config {file} --server NAME; \
+             the servers of a file of the proxy's own are a list"
         ));
     }
-    let (mode, wrong) = mode(&map);
+    let listed = map.contains_key(SERVERS);
+    let (mode, wrong) = if listed { (None, None) } else { mode(&map) };
     let mut reader = Reader {
         text: &text,
         file,
+        part: if listed { Part::Shared } else { Part::Whole },
+        base: Vec::new(),
         mode: mode.unwrap_or(Mode::Http),
         givens: Vec::new(),
         problems: Vec::new(),
@@ -58,8 +66,9 @@ pub(super) fn read(path: &Path) -> Found {
     if let Some(wrong) = wrong {
         reader.problem(&wrong, None);
     }
-    let Reader { givens, problems, .. } = reader;
-    Found { mode, server: None, givens, problems, whole: true }
+    let givens = std::mem::take(&mut reader.givens);
+    let entries = map.get(SERVERS).map(|list| reader.entries(list));
+    Found { mode, givens, entries, problems: reader.problems, whole: true, ..Found::default() }
 }
 
 /// The mode, and what is wrong about it.
@@ -82,15 +91,85 @@ fn mode(map: &Mapping) -> (Option<Mode>, Option<String>) {
     (mode, wrong)
 }
 
+/// What a mapping of the file is about, and so which settings it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// One server and all else.
+    Whole,
+    /// All but the servers, which are in a list.
+    Shared,
+    /// One of that list.
+    Entry,
+}
+
+impl Part {
+    fn has(self, setting: &Setting) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Shared => !setting.is_of_server(),
+            Self::Entry => setting.is_of_server(),
+        }
+    }
+
+    /// Where a setting belongs that is known and not one of these.
+    fn elsewhere(self) -> &'static str {
+        match self {
+            Self::Entry => "holds for all servers; write it beside servers, not in an entry",
+            Self::Whole | Self::Shared => {
+                "stands beside servers; write it in an entry of that list"
+            }
+        }
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     file: String,
+    part: Part,
+    /// Where the mapping stands whose keys are read.
+    base: Vec<Step>,
     mode: Mode,
     givens: Vec<Given>,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
+    /// The list of servers, each entry with its settings.
+    fn entries(&mut self, list: &Value) -> Vec<Entry> {
+        let at_list = [Step::Key(SERVERS.to_owned())];
+        let entries: &[Value] = match list {
+            Value::Sequence(entries) if !entries.is_empty() => entries,
+            _ => {
+                let line = tree::line_of(self.text, &at_list);
+                let text = "servers is no list with an entry; write e.g. \
+                            servers: [{serverId: a, upstream: {stdio: {program: python}}}]";
+                self.problem(text, line);
+                &[]
+            }
+        };
+        self.part = Part::Entry;
+        let read = |(at, entry): (usize, &Value)| {
+            self.base = vec![at_list[0].clone(), Step::Entry(at)];
+            let line = tree::line_of(self.text, &self.base);
+            let Value::Mapping(map) = entry else {
+                self.problem(
+                    "an entry of servers is no mapping; write serverId and upstream",
+                    line,
+                );
+                return None;
+            };
+            let (mode, wrong) = mode(map);
+            if let Some(wrong) = wrong {
+                self.problem(&wrong, line);
+            }
+            self.mode = mode.unwrap_or(Mode::Http);
+            self.walk(map, &mut Vec::new());
+            let (givens, place) = (std::mem::take(&mut self.givens), self.place(line));
+            Some(Entry { mode, givens, place })
+        };
+        entries.iter().enumerate().filter_map(read).collect()
+    }
+
     fn walk(&mut self, map: &Mapping, above: &mut Vec<String>) {
         for (key, value) in map {
             above.push(match key {
@@ -98,9 +177,15 @@ impl Reader<'_> {
                 other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_owned(),
             });
             let path = above.join(".");
-            let place: Vec<Step> = above.iter().cloned().map(Step::Key).collect();
+            let steps = above.iter().cloned().map(Step::Key);
+            let place: Vec<Step> = self.base.iter().cloned().chain(steps).collect();
             let line = tree::line_of(self.text, &place);
             match (Setting::at(&path, self.mode), value) {
+                // The list is read by itself.
+                _ if self.part == Part::Shared && path == SERVERS => {}
+                _ if self.is_elsewhere(&path) => {
+                    self.problem(&format!("{path} {}", self.part.elsewhere()), line);
+                }
                 // A key without a value is as good as absent.
                 (Some(_), Value::Null) => {}
                 (Some(setting), value) => {
@@ -111,6 +196,7 @@ impl Reader<'_> {
                         tree::line_of(self.text, &place).filter(|found| Some(*found) != line)
                     };
                     let value = setting.kind.check(value).map_err(|wrong| wrong.told(line_of));
+                    let value = value.and_then(|value| self.checked(setting, value));
                     self.givens.push(Given { setting, value, source });
                 }
                 (None, value) if self.is_section(&path) => match value {
@@ -143,8 +229,30 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, text: &str, line: Option<usize>) {
+        self.problems.push(Problem::configuration(format!("{}: {text}", self.place(line))));
+    }
+
+    fn place(&self, line: Option<usize>) -> String {
         let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
-        self.problems.push(Problem::configuration(format!("{}{line}: {text}", self.file)));
+        format!("{}{line}", self.file)
+    }
+
+    /// The value, if it is also good for an entry of a list.
+    fn checked(&self, setting: &Setting, value: Value) -> Result<Value, String> {
+        if let (Part::Entry, "serverId", Some(id)) = (self.part, setting.key, value.as_str()) {
+            several::check_id(id)?;
+        }
+        Ok(value)
+    }
+
+    /// Whether a key is one that the file may have, and not here.
+    fn is_elsewhere(&self, path: &str) -> bool {
+        let is_at = |setting: &&Setting| {
+            let known = setting.path(self.mode);
+            known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut known = ALL.iter().filter(is_at).peekable();
+        known.peek().is_some() && known.all(|setting| !self.part.has(setting))
     }
 
     fn is_section(&self, path: &str) -> bool {
@@ -157,7 +265,9 @@ impl Reader<'_> {
     }
 
     fn paths(&self) -> impl Iterator<Item = String> {
-        ALL.iter().map(|setting| setting.path(self.mode))
+        let here = ALL.iter().filter(|setting| self.part.has(setting));
+        let list = (self.part != Part::Entry).then(|| SERVERS.to_owned());
+        here.map(|setting| setting.path(self.mode)).chain(list)
     }
 
     /// The known key that an unknown one was probably meant to be: one that looks like it in

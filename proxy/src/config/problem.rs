@@ -32,6 +32,11 @@ impl Refusal {
     const USAGE: u8 = 64;
     const CONFIGURATION: u8 = 78;
 
+    /// Each of them.
+    pub fn problems(&self) -> &[Problem] {
+        &self.0
+    }
+
     /// 64 when the command line itself is at fault, else 78.
     pub fn exit_code(&self) -> ExitCode {
         let usage = self.0.iter().any(|problem| problem.usage);

@@ -115,10 +115,15 @@ impl Setting {
         Some(text).filter(|text| !text.is_empty())
     }
 
+    /// Whether it is of one server; all others hold for the whole process.
+    pub fn is_of_server(&self) -> bool {
+        matches!(self.key.split('.').next(), Some("serverId" | "upstream"))
+    }
+
     /// The heading under which help lists it.
     pub fn heading(&self) -> &'static str {
         match self.key.split('.').next() {
-            Some("serverId" | "upstream") => "Server",
+            _ if self.is_of_server() => "Server",
             Some("listen") => "Clients",
             Some("mcpulse") => "MCPulse",
             Some("metricsListen" | "callLog" | "otel") => "Metrics, call log and traces",

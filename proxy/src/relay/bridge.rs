@@ -78,6 +78,8 @@ pub struct Bridge {
     environment: Vec<(OsString, OsString)>,
     listen: Listen,
     server_id: Arc<str>,
+    /// What clients have before each path.
+    prefix: String,
     http: Arc<HttpCounters>,
     counters: Arc<Counters>,
     orphans: Arc<Orphans>,
@@ -94,13 +96,21 @@ impl Bridge {
         http: Arc<HttpCounters>,
         orphans: Arc<Orphans>,
     ) -> Self {
-        let counters = Arc::default();
-        Self { command, environment, listen, server_id, http, counters, orphans }
+        let (prefix, counters) = (String::new(), Arc::default());
+        Self { command, environment, listen, server_id, prefix, http, counters, orphans }
     }
 
-    /// What sessions come to, from now on.
-    pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
+    /// The same bridge where clients have `prefix` (as `/api`) before each path. What it is
+    /// asked has none of that any more.
+    #[must_use]
+    pub fn below(self, prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..self }
+    }
+
+    /// The same bridge, which counts there what sessions come to.
+    #[must_use]
+    pub fn counted_by(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// Begins to answer clients that come by a listener `bound` to this address, until the
@@ -112,7 +122,8 @@ impl Bridge {
         gate: Gate,
         shutdown: Shutdown,
     ) -> Exchanges {
-        let Self { command, environment, listen, server_id, http, counters, orphans } = self;
+        let Self { command, environment, listen, server_id, prefix, http, counters, orphans } =
+            self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
         let config::Sessions { shared, warm, idle_timeout, .. } = command.sessions;
@@ -134,6 +145,7 @@ impl Bridge {
             pool: Arc::new(pool),
             launcher,
             health,
+            prefix,
             max_header: listen.max_header,
             max_body: listen.max_body,
             read_timeout: listen.read_timeout,

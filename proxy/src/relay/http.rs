@@ -119,6 +119,14 @@ impl HttpRelay {
         })
     }
 
+    /// The same relay where clients have `prefix` (as `/api`) before each path. What it is asked
+    /// has none of that any more.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.rewrite = self.rewrite.below(prefix);
+        self
+    }
+
     /// Begins to answer clients that come by a listener `bound` to this address, until the
     /// shutdown. `gate` is open while the upstream can be reached.
     pub(in crate::relay) fn begin(

@@ -2,13 +2,20 @@
 //! it ends. A listener carries one of these; whatever else answers for a listener can carry
 //! several.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::Either;
-use hyper::body::Incoming;
-use tokio::net::TcpListener;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::{net::TcpListener, time::sleep};
 
 use super::{
     bridge::{self, Bridge, exchange::Exchanges},
@@ -16,10 +23,15 @@ use super::{
 };
 use crate::{ready::Gate, shutdown::Shutdown, tap::Tap};
 
+/// How often is looked whether the last exchange has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A server that clients can talk to, until its own shutdown.
 #[derive(Debug)]
 pub struct Site {
     serves: Serves,
+    /// As often as there are exchanges, and once.
+    exchanges: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -29,7 +41,41 @@ enum Serves {
 }
 
 /// The body of an answer: a remote server's, or a bridge's.
-pub(in crate::relay) type Reply = Either<download::Reply, bridge::reply::Reply>;
+type Told = Either<download::Reply, bridge::reply::Reply>;
+
+/// The body of an answer, with which its exchange ends.
+pub(in crate::relay) struct Reply {
+    body: Told,
+    /// None of a site.
+    _exchange: Option<Arc<()>>,
+}
+
+impl Reply {
+    /// Of an answer that is no site's.
+    pub(in crate::relay) fn of_none(body: Full<Bytes>) -> Self {
+        Self { body: Either::Left(download::Reply::Whole(body)), _exchange: None }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = <Told as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 impl Site {
     /// What `relay` serves to clients that come by a listener `bound` to this address. `gate` is
@@ -42,7 +88,7 @@ impl Site {
         shutdown: Shutdown,
     ) -> Self {
         let forward = relay.begin(bound, tap, gate, shutdown);
-        Self { serves: Serves::Remote(Arc::new(forward)) }
+        Self { serves: Serves::Remote(Arc::new(forward)), exchanges: Arc::default() }
     }
 
     /// What `bridge` serves to such clients. `gate` is open while the program can be used.
@@ -54,7 +100,7 @@ impl Site {
         shutdown: Shutdown,
     ) -> Self {
         let exchanges = bridge.begin(bound, tap, gate, shutdown);
-        Self { serves: Serves::Program(Arc::new(exchanges)) }
+        Self { serves: Serves::Program(Arc::new(exchanges)), exchanges: Arc::default() }
     }
 
     /// What has to run for as long as clients are served, for ever.
@@ -62,6 +108,30 @@ impl Site {
         match &self.serves {
             Serves::Remote(forward) => forward.keep().await,
             Serves::Program(exchanges) => exchanges.keep().await,
+        }
+    }
+
+    /// Whether a request is of a session that this site has and no other can know. What a
+    /// remote server has is known to itself, whichever way a request comes to it.
+    pub(in crate::relay) fn knows(&self, request: &Request<Incoming>) -> bool {
+        match &self.serves {
+            Serves::Remote(_) => false,
+            Serves::Program(exchanges) => exchanges.knows(request.uri(), request.headers()),
+        }
+    }
+
+    /// Completes when there is no exchange, not even one whose answer is on its way.
+    pub async fn quiet(&self) {
+        while Arc::strong_count(&self.exchanges) > 1 {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The drain is over: whoever still waits is told so, and what has begun breaks off.
+    pub fn break_off(&self) {
+        self.abandon();
+        if let Serves::Remote(forward) = &self.serves {
+            forward.sever();
         }
     }
 
@@ -90,14 +160,20 @@ impl Answering for Site {
     type Body = Reply;
 
     fn respond(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<Reply>> {
+        let exchange = Some(Arc::clone(&self.exchanges));
+        let reply = |body: Told| Reply { body, _exchange: exchange };
         match &self.serves {
             Serves::Remote(forward) => {
                 let forward = Arc::clone(forward);
-                Box::pin(async move { forward.respond(request).await.map(Either::Left) })
+                Box::pin(async move {
+                    forward.respond(request).await.map(|body| reply(Either::Left(body)))
+                })
             }
             Serves::Program(exchanges) => {
                 let exchanges = Arc::clone(exchanges);
-                Box::pin(async move { exchanges.respond(request).await.map(Either::Right) })
+                Box::pin(async move {
+                    exchanges.respond(request).await.map(|body| reply(Either::Right(body)))
+                })
             }
         }
     }

@@ -1,13 +1,12 @@
 //! One OpenTelemetry span per tool call, exported over OTLP/gRPC from a queue of its own.
 //! Every call is settled exactly once: exported, refused, sampled out or given up at the end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use opentelemetry_sdk::{Resource, trace::SpanData};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
-    collector::{Collector, Failure},
+    collector::{Collector, Failure, Owned},
     span::Spans,
 };
 use super::{
@@ -47,11 +46,10 @@ const SAMPLED: &str = "sampled";
 /// away is no error.
 pub fn start(
     config: &config::Otel,
-    server_id: &str,
     account: Account,
     shutdown: Shutdown,
 ) -> Result<Exporter, Error> {
-    let collector = Collector::new(config, &resource::of(config, server_id))?;
+    let collector = Collector::new(config)?;
     account.may_drop(&[SAMPLED, SHUTDOWN]);
     let (offer, take) = queue(config.queue_calls.max(1), QUEUE_BYTES, account.clone(), REMEDY);
     let worker = Worker {
@@ -73,8 +71,7 @@ pub fn start(
 /// # Errors
 /// Why the collector does not take it.
 pub async fn check(config: &config::Otel) -> Result<String, String> {
-    let collector = Collector::new(config, &Resource::builder_empty().build())
-        .map_err(|error| error.to_string())?;
+    let collector = Collector::new(config).map_err(|error| error.to_string())?;
     let address = collector.address();
     match collector.export(Vec::new()).await {
         Ok(_) => Ok(format!("{address} takes spans")),
@@ -93,7 +90,7 @@ struct Worker {
     account: Account,
     shutdown: Shutdown,
     /// Spans that are owed and no longer in the queue.
-    batch: Vec<SpanData>,
+    batch: Vec<Owned>,
     backoff: Backoff,
     unreachable: Trouble,
     refusing: Trouble,
@@ -129,14 +126,14 @@ impl Worker {
                 }
             };
             let Some(call) = call else { break };
-            match self.spans.span(&call) {
-                Some(span) if self.batch.is_empty() => {
-                    due = Instant::now() + FLUSH_INTERVAL;
-                    self.batch.push(span);
-                }
-                Some(span) => self.batch.push(span),
-                None => self.account.dropped(SAMPLED, 1),
+            let Some(span) = self.spans.span(&call) else {
+                self.account.dropped(SAMPLED, 1);
+                continue;
+            };
+            if self.batch.is_empty() {
+                due = Instant::now() + FLUSH_INTERVAL;
             }
+            self.batch.push((Arc::clone(&call.server_id), span));
         }
         !self.batch.is_empty()
     }

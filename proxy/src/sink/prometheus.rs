@@ -143,14 +143,17 @@ impl Metrics {
     ///
     /// # Errors
     /// When the name is malformed or taken.
-    pub fn pull<const LABELS: usize>(
+    pub fn pull<L: AsRef<str>, const LABELS: usize>(
         &self,
         family: Family,
-        read: impl Fn() -> Vec<([&'static str; LABELS], u64)> + Send + Sync + 'static,
+        read: impl Fn() -> Vec<([L; LABELS], u64)> + Send + Sync + 'static,
     ) -> Result<()> {
         self.scrape(&[family], move || {
-            let samples = read().into_iter().map(|(labels, number)| (labels, figure(number)));
-            vec![family.filled(samples)]
+            let samples = read();
+            let filled = samples
+                .iter()
+                .map(|(labels, number)| (labels.iter().map(AsRef::as_ref), figure(*number)));
+            vec![family.filled(filled)]
         })
     }
 

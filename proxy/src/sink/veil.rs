@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::redact::{REDACTED, Redactor};
 use crate::config::{
-    Config, Secret, Upstream,
+    Config, Secret, Server, Upstream,
     shown::{VEIL, url},
 };
 
@@ -20,7 +20,8 @@ pub(crate) fn config(config: &Config) -> Value {
     let mut config = config.clone();
     let redactor = Redactor::new();
     let shape = |text: &str| shaped(&redactor, text);
-    if let Upstream::Stdio(command) = &mut config.upstream {
+    for server in config.served.all_mut() {
+        let Upstream::Stdio(command) = &mut server.upstream else { continue };
         // An argument may be what follows the one before it.
         let words = std::iter::once(&command.program).chain(&command.args);
         let mut words = veiled(words.map(String::as_str), &shape).into_iter();
@@ -61,20 +62,23 @@ pub(crate) fn address(address: &str) -> String {
 pub(crate) fn said(text: &str, config: &Config) -> String {
     let headers = config.otel.headers.iter().map(crate::config::Header::value);
     let own = config.mcpulse.api_key.iter().chain(headers);
-    let secrets: Vec<&Secret> = match &config.upstream {
-        Upstream::Stdio(command) => {
-            own.chain(command.env.values()).chain(&command.bearer_token).collect()
-        }
-        Upstream::Http(remote) | Upstream::Sse(remote) => {
-            let headers = remote.headers.iter().map(crate::config::Header::value);
-            own.chain(headers).chain(&remote.bearer_token).collect()
-        }
-    };
-    let secrets = secrets.into_iter().filter_map(|secret| secret.reveal().ok());
+    let of_servers = config.served.all().iter().flat_map(of_server);
+    let secrets = own.chain(of_servers);
+    let secrets = secrets.filter_map(|secret| secret.reveal().ok());
     // Shorter ones are no secrets but switches and numbers, as variables often have.
     let secrets = secrets.filter(|secret| secret.len() > 5);
     let text = secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, VEIL));
     shaped(&Redactor::new(), &text)
+}
+
+fn of_server(server: &Server) -> Vec<&Secret> {
+    match &server.upstream {
+        Upstream::Stdio(command) => command.env.values().chain(&command.bearer_token).collect(),
+        Upstream::Http(remote) | Upstream::Sse(remote) => {
+            let headers = remote.headers.iter().map(crate::config::Header::value);
+            headers.chain(&remote.bearer_token).collect()
+        }
+    }
 }
 
 /// The text without what has the shape of a secret.

@@ -89,7 +89,8 @@ async fn the_metrics_of_stdio_mode() {
     pipe.assert_settled(&[("input_required", 1)], &[]).await;
     let mut documented = documented();
     documented.retain(|name, _| {
-        !["mcpulse_http_", "mcpulse_bridge_"].iter().any(|other| name.starts_with(other))
+        let others = ["mcpulse_http_", "mcpulse_bridge_", "mcpulse_config_"];
+        !others.iter().any(|other| name.starts_with(other))
     });
     assert_eq!(shown(&pipe.proxy).await, documented, "left: /metrics; right: README.md");
 }
@@ -103,7 +104,8 @@ async fn the_metrics_of_http_mode() {
     assert_eq!((asked.status, asked.body), (200, batch));
     front.assert_settled(&[("input_required", 1)], &[]).await;
     let mut documented = documented();
-    documented.retain(|name, _| !name.starts_with("mcpulse_bridge_"));
+    let others = ["mcpulse_bridge_", "mcpulse_config_"];
+    documented.retain(|name, _| !others.iter().any(|other| name.starts_with(other)));
     assert_eq!(shown(&front.proxy).await, documented, "left: /metrics; right: README.md");
 }
 

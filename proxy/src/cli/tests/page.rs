@@ -77,7 +77,7 @@ fn custom_headers_by_flag_and_by_variable() {
                 --remote-url https://api.example.com/mcp";
     let headers = "X-API-Key:abc123,X-Client-ID:myapp";
     let by_flag = config(&format!("{line} --headers \"{headers}\""), &[]);
-    let Upstream::Http(remote) = &by_flag.upstream else { panic!() };
+    let Upstream::Http(remote) = &by_flag.served.all()[0].upstream else { panic!() };
     let header = |name: &str, value: &str| Header::new(name, value).unwrap();
     assert_eq!(remote.headers, [header("X-API-Key", "abc123"), header("X-Client-ID", "myapp")]);
     assert_eq!(config(line, &[("MCPULSE_PROXY_HEADERS", headers)]), by_flag);
@@ -102,7 +102,7 @@ fn every_variable() {
     let all = [&all[..], &[("MCPULSE_PROXY_LISTEN", ":8080")]].concat();
     let config = config("mcpulse-proxy http", &all);
     assert_eq!(config.listen, Some(Listen::new(":8080")));
-    let Upstream::Http(remote) = config.upstream else { panic!() };
+    let Upstream::Http(remote) = &config.served.all()[0].upstream else { panic!() };
     assert_eq!(remote.url, "https://api.example.com/mcp");
     assert_eq!(remote.bearer_token, Some("your-token".into()));
     assert_eq!(remote.headers.len(), 1);
@@ -127,7 +127,7 @@ fn a_config_file_with_and_without_flags() {
     let line =
         format!("mcpulse-proxy stdio --config {} --server my-server", files.text("mcp.json"));
     let mut expected = Config::new("my-server", command("python", &["server.py"]));
-    if let Upstream::Stdio(command) = &mut expected.upstream {
+    if let Upstream::Stdio(command) = &mut expected.served.all_mut()[0].upstream {
         command.env.insert("API_KEY".to_owned(), "server-key".into());
     }
     assert_eq!(config(&line, &[]), expected);

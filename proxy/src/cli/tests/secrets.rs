@@ -1,7 +1,10 @@
 //! No way leads a secret into what is shown.
 
 use super::*;
-use crate::{config::kind::Kind, sink::veil};
+use crate::{
+    config::{Mode, kind::Kind},
+    sink::veil,
+};
 
 /// What the proxy shows when it is asked this.
 fn output(line: &str, variables: &[(&str, &str)]) -> String {

@@ -4,7 +4,7 @@
 use serde_yaml::{Mapping, Value};
 
 use super::*;
-use crate::config::{kind::Kind, setting::ALL};
+use crate::config::{Mode, kind::Kind, setting::ALL};
 
 /// Three values of the kind, the second unlike the two others.
 fn samples(kind: Kind, files: &Files) -> [String; 3] {

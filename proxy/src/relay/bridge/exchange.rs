@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{ALLOW, ORIGIN, RETRY_AFTER},
     request::Parts,
     uri::PathAndQuery,
@@ -71,6 +71,8 @@ pub(in crate::relay) struct Exchanges {
     pub(super) launcher: Arc<Launcher>,
     pub(super) pool: Arc<Pool>,
     pub(super) health: Arc<Health>,
+    /// What clients have before each path, of which nothing is left in what is asked here.
+    pub(super) prefix: String,
     pub(super) max_header: u64,
     pub(super) max_body: u64,
     pub(super) read_timeout: Duration,
@@ -145,13 +147,21 @@ impl Exchanges {
         }
     }
 
+    /// Whether the request is of a session that there is.
+    pub(in crate::relay) fn knows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        line::named(uri).is_some_and(|id| self.launcher.sessions.find(id).is_some())
+            || matches!(self.session(headers), Ok(Some(_)))
+    }
+
     /// Whether the request is one that can be looked into.
     fn check(&self, parts: &Parts, body: &Incoming) -> Result<(), Refusal> {
         self.guard.authorize(parts)?;
         let refuse = |status, reason, message: &str| Err(Refusal::new(status, reason, message));
         if ![PATH, line::STREAM, line::MESSAGES].contains(&parts.uri.path()) {
-            let message = "the server is at /mcp, for clients of 2024-11-05 at /sse";
-            return refuse(StatusCode::NOT_FOUND, "path", message);
+            let at = &self.prefix;
+            let message =
+                format!("the server is at {at}/mcp, for clients of 2024-11-05 at {at}/sse");
+            return refuse(StatusCode::NOT_FOUND, "path", &message);
         }
         let allowed = allowed(parts);
         if allowed.split(", ").all(|method| parts.method != method) {
@@ -186,7 +196,7 @@ impl Exchanges {
         let target = PathAndQuery::from_static(PATH);
         let exchange = Exchange {
             method: parts.method.clone(),
-            target: if is_line { line::target(&parts.uri) } else { target },
+            target: if is_line { line::target(&self.prefix, &parts.uri) } else { target },
             session: stated(SESSION_ID).filter(|_| !is_line),
             protocol_version: stated(PROTOCOL_VERSION),
             transport: if is_line { HttpTransport::LegacySse } else { HttpTransport::Streamable },
@@ -381,6 +391,10 @@ impl Exchanges {
 
     /// The program ended before it answered.
     pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        // It is because the drain is over that its program ended.
+        if self.abandoned.load(Ordering::Relaxed) {
+            return shutting_down(id, answer);
+        }
         answer.end(End::ServerGone);
         self.counters.count_failed(Failed::Broken);
         let body = reply::error(Some(&id.to_string()), INTERNAL, LOST);

@@ -36,11 +36,16 @@ impl Drop for Leaving {
     }
 }
 
-/// What tells the sessions of a client apart: path and query.
-pub(super) fn target(uri: &Uri) -> PathAndQuery {
+/// What tells the sessions of a client apart: path and query, as the client knows them.
+pub(super) fn target(prefix: &str, uri: &Uri) -> PathAndQuery {
     // In memory of its own: a stream may stay open for hours.
     let target = uri.path_and_query().map_or(STREAM, PathAndQuery::as_str);
-    PathAndQuery::try_from(target).unwrap_or(PathAndQuery::from_static(STREAM))
+    format!("{prefix}{target}").try_into().unwrap_or(PathAndQuery::from_static(STREAM))
+}
+
+/// The session that a message names.
+pub(super) fn named(uri: &Uri) -> Option<&str> {
+    uri.query()?.split('&').find_map(|it| it.strip_prefix(PARAMETER))
 }
 
 impl Exchanges {
@@ -55,7 +60,8 @@ impl Exchanges {
             Ok((inbox, _)) => inbox.tied(Leaving(Arc::clone(&session))),
             Err(unheard) => return refused(unheard, None, answer),
         };
-        let begin = reply::endpoint(&format!("{MESSAGES}?{PARAMETER}{}", session.id));
+        let at = format!("{}{MESSAGES}?{PARAMETER}{}", self.prefix, session.id);
+        let begin = reply::endpoint(&at);
         let shutdown = self.shutdown.clone();
         let quiet = async move {
             shutdown.begun().await;
@@ -71,9 +77,7 @@ impl Exchanges {
         text: BytesMut,
         answer: Answer,
     ) -> Response<Reply> {
-        let id =
-            uri.query().unwrap_or_default().split('&').find_map(|it| it.strip_prefix(PARAMETER));
-        let session = id.and_then(|id| self.launcher.sessions.find(id));
+        let session = named(uri).and_then(|id| self.launcher.sessions.find(id));
         let Some(session) = session.filter(|session| session.is_line()) else {
             return stray(None, answer);
         };

@@ -83,7 +83,7 @@ impl EndpointRewriter {
             return ready.extend_from_slice(event);
         }
         ready.extend_from_slice(&event[..data.start]);
-        ready.extend_from_slice(local.path.as_bytes());
+        ready.extend_from_slice(self.rewrite.outward(&local.path).as_bytes());
         ready.extend_from_slice(&event[data.end..]);
     }
 }

@@ -40,7 +40,7 @@ use super::{
     refusal::Refusal,
     rewrite::{METADATA_LIMIT, Rewrite},
     upload::{Interrupted, Upload},
-    upstream::{Lease, Upstream},
+    upstream::{Lease, SendError, Upstream},
 };
 use crate::{
     config::{AcceptEncoding, ErrorStatus, HostHeader, Listen, Remote},
@@ -116,6 +116,11 @@ impl Forward {
         self.upstream.keep().await;
     }
 
+    /// Closes every connection to the upstream, also those in use.
+    pub(in crate::relay) fn sever(&self) {
+        self.upstream.sever();
+    }
+
     /// See [`Answering`](super::listener::Answering).
     pub(in crate::relay) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
@@ -164,7 +169,7 @@ impl Forward {
         let sent = tokio::select! {
             biased;
             sent = self.upstream.send(outgoing) => sent.map_err(|unsent| {
-                (Failure::of(&unsent.error), unsent.body)
+                (self.failure(&unsent.error), unsent.body)
             }),
             () = timeout => Err((Failure::timed_out(), None)),
             () = self.abandoned() => Err((Failure::shutting_down(), None)),
@@ -184,6 +189,13 @@ impl Forward {
                 }
             }
         }
+    }
+
+    /// What came of a request that got no response.
+    fn failure(&self, error: &SendError) -> Failure {
+        // It is because the drain is over that its connection was closed.
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        if abandoned { Failure::shutting_down() } else { Failure::of(error) }
     }
 
     /// Whether the request may pass at all.
@@ -234,7 +246,11 @@ impl Forward {
         };
         let exchange = Exchange {
             method: asked.method.clone(),
-            target: asked.path.clone(),
+            target: match self.transport {
+                HttpTransport::Streamable => asked.path.clone(),
+                // The stream tells the session by the path that its client knows.
+                HttpTransport::LegacySse => self.rewrite.known(&asked.path),
+            },
             session: stated(SESSION_ID),
             protocol_version: stated(PROTOCOL_VERSION),
             transport: self.transport,

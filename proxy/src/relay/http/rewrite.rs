@@ -25,6 +25,8 @@ pub struct Rewrite {
     origin: Origin,
     remote: PathAndQuery,
     public: Option<Origin>,
+    /// What clients have before each path, of which nothing is left in what is asked here.
+    prefix: String,
 }
 
 /// Where a request goes.
@@ -54,7 +56,39 @@ impl Rewrite {
             origin: Origin::of(upstream)?,
             remote: upstream.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")),
             public: public.and_then(Origin::parse),
+            prefix: String::new(),
         })
+    }
+
+    /// The same map where clients have `prefix` (as `/api`) before each path of this listener,
+    /// and behind the name of a well-known document (RFC 9728, 3.1).
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// A path as clients know it.
+    pub(super) fn outward(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// What is asked for, as clients know it.
+    pub(super) fn known(&self, asked: &PathAndQuery) -> PathAndQuery {
+        if self.prefix.is_empty() {
+            return asked.clone();
+        }
+        self.outward(asked.as_str()).try_into().unwrap_or_else(|_| asked.clone())
+    }
+
+    /// A path at the public URL as clients know it: a well-known name stays the first.
+    fn outward_well_known(&self, path: &str) -> String {
+        match path.strip_prefix(RESOURCE_METADATA) {
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?']) => {
+                format!("{RESOURCE_METADATA}{}{rest}", self.prefix)
+            }
+            _ => self.outward(path),
+        }
     }
 
     /// Where a request for `asked` goes. The served path stands for the remote URL, and with
@@ -111,15 +145,16 @@ impl Rewrite {
         let end = local.path.find(['?', '#']).unwrap_or(local.path.len());
         let (path, tail) = local.path.split_at(end);
         if !same_but_slash(path, self.remote.path()) {
-            return if local.kept { None } else { local.path.try_into().ok() };
+            return if local.kept { None } else { self.outward(&local.path).try_into().ok() };
         }
         let bare = self.without_own_query(tail);
         if !self.by_served(asked) {
             let kept = local.kept && bare == tail;
-            return if kept { None } else { format!("{path}{bare}").try_into().ok() };
+            let turned = || self.outward(&format!("{path}{bare}")).try_into().ok();
+            return if kept { None } else { turned() };
         }
         let slash = if path.len() > 1 && path.ends_with('/') { "/" } else { "" };
-        format!("{}{slash}{bare}", self.served).try_into().ok()
+        self.outward(&format!("{}{slash}{bare}", self.served)).try_into().ok()
     }
 
     fn without_own_query(&self, tail: &str) -> String {
@@ -153,7 +188,9 @@ impl Rewrite {
             return Some(Local { path, kept: true });
         }
         let path = resolve(self.target(asked).path.path(), reference)?;
-        let kept = resolve(asked.path(), reference).as_ref() == Some(&path);
+        // From the root a client would miss the prefix.
+        let rooted = reference.starts_with('/') && !self.prefix.is_empty();
+        let kept = !rooted && resolve(asked.path(), reference).as_ref() == Some(&path);
         Some(Local { path, kept })
     }
 
@@ -175,6 +212,7 @@ impl Rewrite {
             }
             _ => url.path_and_query().map_or("", PathAndQuery::as_str).to_owned(),
         };
+        let rest = self.outward_well_known(&rest);
         splice(text, span, &format!("{public}{rest}")).try_into().ok()
     }
 
@@ -198,11 +236,9 @@ impl Rewrite {
         let path = url[behind..].find(['/', '?', '#']).map_or("", |at| &url[behind + at..]);
         // Asked for by the remote path, it is the remote path that the client dialled.
         let by_remote = same_but_slash(suffix, self.suffix());
-        let resource = if same_but_slash(path, self.remote.path()) && !by_remote {
-            format!("{public}{}", self.served)
-        } else {
-            format!("{public}{path}")
-        };
+        let at_remote = same_but_slash(path, self.remote.path()) && !by_remote;
+        let path = self.outward(if at_remote { self.served } else { path });
+        let resource = format!("{public}{path}");
         let start = raw.as_ptr().addr() - text.as_ptr().addr();
         let resource = serde_json::to_string(&resource).ok()?;
         Some(splice(text, start..start + raw.len(), &resource).into())

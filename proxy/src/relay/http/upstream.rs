@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex as Lock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::{
     sync::Mutex,
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -61,8 +62,17 @@ pub(in crate::relay) struct Upstream {
     /// The upstream speaks HTTP/2, as far as is known: one dial serves all who wait for one.
     multiplexes: AtomicBool,
     dialling: Mutex<()>,
+    connections: Lock<Connections>,
     health: Health,
     counters: Arc<Counters>,
+}
+
+/// The tasks of all connections.
+#[derive(Debug, Default)]
+struct Connections {
+    carrying: JoinSet<()>,
+    /// None is to be used any longer.
+    severed: bool,
 }
 
 /// The right to use a connection for one exchange; dropped early, it breaks the exchange off.
@@ -103,6 +113,7 @@ impl Upstream {
             multiplexes: AtomicBool::new(dialer.is_secure()),
             dialer,
             dialling: Mutex::default(),
+            connections: Lock::default(),
             health: Health::new(gate),
             counters,
         }
@@ -194,13 +205,13 @@ impl Upstream {
         Ok(match socket {
             Socket::Plain(io) => {
                 let (sender, connection) = http1::handshake(io).await?;
-                tokio::spawn(async move { note(connection.await) });
+                self.carry(connection);
                 Connection::Whole(sender)
             }
             Socket::Tls(io) => {
                 self.multiplexes.store(false, Ordering::Relaxed);
                 let (sender, connection) = http1::handshake(io).await?;
-                tokio::spawn(async move { note(connection.await) });
+                self.carry(connection);
                 Connection::Whole(sender)
             }
             Socket::Http2(io) => {
@@ -213,11 +224,28 @@ impl Upstream {
                     .keep_alive_timeout(PING_EVERY)
                     .handshake(io)
                     .await?;
-                tokio::spawn(async move { note(connection.await) });
+                self.carry(connection);
                 self.multiplexes.store(true, Ordering::Relaxed);
                 self.pool.share(sender)
             }
         })
+    }
+
+    /// Closes every connection, also those in use and those to come: what waits for a response
+    /// gets none, and what has begun breaks off.
+    pub(in crate::relay) fn sever(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.severed = true;
+        connections.carrying.abort_all();
+    }
+
+    /// Moves what passes on a connection, until it ends or all are severed.
+    fn carry(&self, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        while connections.carrying.try_join_next().is_some() {}
+        if !connections.severed {
+            connections.carrying.spawn(async { note(connection.await) });
+        }
     }
 
     /// Never ends: closes connections that are unused for too long, and finds out at the

@@ -1,25 +1,25 @@
 //! The way to the OpenTelemetry collector, and what its answers mean
 //! (opentelemetry.io/docs/specs/otlp, "OTLP/gRPC").
 
-use std::{error::Error as _, fs, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, error::Error as _, fs, io, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use http::Uri;
 use opentelemetry_proto::{
     tonic::collector::trace::v1::{
         ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
     },
-    transform::{
-        common::tonic::ResourceAttributesWithSchema,
-        trace::tonic::group_spans_by_resource_and_scope,
-    },
+    transform::trace::tonic::group_spans_by_resource_and_scope,
 };
-use opentelemetry_sdk::{Resource, trace::SpanData};
+use opentelemetry_sdk::trace::SpanData;
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, KeyAndValueRef, MetadataKey, MetadataMap, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
+use super::resource;
 use crate::{
     config::{self, Header, Secret},
     sink::foreign::{cause, printable, tls, unheard},
@@ -84,14 +84,16 @@ pub(super) enum Failure {
 pub(super) struct Collector {
     address: String,
     client: TraceServiceClient<Channel>,
-    headers: Vec<Header>,
-    resource: ResourceAttributesWithSchema,
-    timeout: Duration,
+    /// Of which the resources are made.
+    config: config::Otel,
 }
+
+/// A span, and the server that it is about.
+pub(super) type Owned = (Arc<str>, SpanData);
 
 impl Collector {
     /// Reads everything that can be wrong; dials nothing.
-    pub(super) fn new(config: &config::Otel, resource: &Resource) -> Result<Self, Error> {
+    pub(super) fn new(config: &config::Otel) -> Result<Self, Error> {
         let given = config.endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT);
         let unusable = || Error::Endpoint { endpoint: given.to_owned() };
         let uri: Uri = given.parse().map_err(|_| unusable())?;
@@ -120,9 +122,7 @@ impl Collector {
         Ok(Self {
             address,
             client: TraceServiceClient::new(endpoint.connect_lazy()),
-            headers: config.headers.clone(),
-            resource: resource.into(),
-            timeout: config.timeout,
+            config: config.clone(),
         })
     }
 
@@ -131,15 +131,23 @@ impl Collector {
         &self.address
     }
 
-    /// Sends these spans once.
-    pub(super) async fn export(&self, spans: Vec<SpanData>) -> Result<Answer, Failure> {
+    /// Sends these spans once, those of each server under a resource of its own.
+    pub(super) async fn export(&self, spans: Vec<Owned>) -> Result<Answer, Failure> {
         let metadata = self.metadata().await?;
-        let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
+        let mut by_server = BTreeMap::<_, Vec<_>>::new();
+        for (server_id, span) in spans {
+            by_server.entry(server_id).or_default().push(span);
+        }
+        let resource_spans = by_server.into_iter().flat_map(|(server_id, spans)| {
+            let resource = resource::of(&self.config, &server_id);
+            group_spans_by_resource_and_scope(spans, &(&resource).into())
+        });
+        let resource_spans = resource_spans.collect();
         let mut request = Request::new(ExportTraceServiceRequest { resource_spans });
         *request.metadata_mut() = metadata.clone();
-        request.set_timeout(self.timeout);
+        request.set_timeout(self.config.timeout);
         let mut client = self.client.clone();
-        match tokio::time::timeout(self.timeout, client.export(request)).await {
+        match tokio::time::timeout(self.config.timeout, client.export(request)).await {
             Ok(Ok(response)) => {
                 let partial = response.into_inner().partial_success.unwrap_or_default();
                 Ok(Answer {
@@ -148,7 +156,7 @@ impl Collector {
                 })
             }
             Ok(Err(status)) => Err(failure(&status, without(&metadata, cause(&status)))),
-            Err(_) => Err(Failure::Passing(format!("no answer within {:?}", self.timeout))),
+            Err(_) => Err(Failure::Passing(format!("no answer within {:?}", self.config.timeout))),
         }
     }
 
@@ -157,10 +165,10 @@ impl Collector {
             metadata(headers).map_err(|(name, problem)| format!("header {name}: {problem}"))
         };
         let in_file = |header: &Header| matches!(header.value(), Secret::File(_));
-        if !self.headers.iter().any(in_file) {
-            return read(&self.headers).map_err(Failure::Passing);
+        if !self.config.headers.iter().any(in_file) {
+            return read(&self.config.headers).map_err(Failure::Passing);
         }
-        let headers = self.headers.clone();
+        let headers = self.config.headers.clone();
         // A file may hang, as on a network: no worker waits for it.
         tokio::task::spawn_blocking(move || read(&headers))
             .await

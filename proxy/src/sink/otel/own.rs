@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{BATCH, FLUSH_INTERVAL, collector::Collector, resource};
+use super::{BATCH, FLUSH_INTERVAL, collector::Collector};
 use crate::config;
 
 /// Spans that wait to be exported.
@@ -39,12 +39,13 @@ pub struct OwnSpans {
 }
 
 impl OwnSpans {
-    /// Starts exporting. Must be called within a runtime.
+    /// Starts exporting, as the service `name` unless the configuration has another. Must be
+    /// called within a runtime.
     ///
     /// # Errors
     /// When the endpoint, a header or the file of authorities cannot be used.
-    pub fn start(config: &config::Otel, server_id: &str) -> Result<Self, super::Error> {
-        let collector = Collector::new(config, &resource::of(config, server_id))?;
+    pub fn start(config: &config::Otel, name: &str) -> Result<Self, super::Error> {
+        let collector = Collector::new(config)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let lost = Arc::<AtomicU64>::default();
         let provider = SdkTracerProvider::builder()
@@ -52,7 +53,8 @@ impl OwnSpans {
             .with_span_processor(Forward { sender, lost: Arc::clone(&lost) })
             .build();
         let end = CancellationToken::new();
-        let task = tokio::spawn(export(receiver, collector, Arc::clone(&lost), end.clone()));
+        let spans = Spans { receiver, collector, name: name.into(), lost: Arc::clone(&lost) };
+        let task = tokio::spawn(spans.export(end.clone()));
         Ok(Self { tracer: provider.tracer("mcpulse-proxy"), end, task, lost })
     }
 
@@ -99,38 +101,47 @@ impl SpanProcessor for Forward {
     }
 }
 
-async fn export(
-    mut spans: Receiver<SpanData>,
+/// Everything the task owns.
+struct Spans {
+    receiver: Receiver<SpanData>,
     collector: Collector,
+    name: Arc<str>,
     lost: Arc<AtomicU64>,
-    end: CancellationToken,
-) {
-    let mut ending = false;
-    while !ending {
-        tokio::select! {
-            () = sleep(FLUSH_INTERVAL) => {}
-            () = end.cancelled() => ending = true,
-        }
-        loop {
-            let mut batch = Vec::new();
-            while batch.len() < BATCH
-                && let Ok(span) = spans.try_recv()
-            {
-                batch.push(span);
+}
+
+impl Spans {
+    async fn export(mut self, end: CancellationToken) {
+        let mut ending = false;
+        while !ending {
+            tokio::select! {
+                () = sleep(FLUSH_INTERVAL) => {}
+                () = end.cancelled() => ending = true,
             }
-            if batch.is_empty() {
-                break;
-            }
-            let count = batch.len() as u64;
-            let refused = match collector.export(batch).await {
-                Ok(answer) => answer.refused.min(count),
-                Err(failure) => {
-                    tracing::debug!("export {count} spans of the proxy: {failure:?}");
-                    count
+            loop {
+                let mut batch = Vec::new();
+                while batch.len() < BATCH
+                    && let Ok(span) = self.receiver.try_recv()
+                {
+                    batch.push((Arc::clone(&self.name), span));
                 }
-            };
-            lost.fetch_add(refused, Ordering::Relaxed);
+                if batch.is_empty() {
+                    break;
+                }
+                self.send(batch).await;
+            }
         }
+    }
+
+    async fn send(&self, batch: Vec<(Arc<str>, SpanData)>) {
+        let count = batch.len() as u64;
+        let refused = match self.collector.export(batch).await {
+            Ok(answer) => answer.refused.min(count),
+            Err(failure) => {
+                tracing::debug!("export {count} spans of the proxy: {failure:?}");
+                count
+            }
+        };
+        self.lost.fetch_add(refused, Ordering::Relaxed);
     }
 }
 

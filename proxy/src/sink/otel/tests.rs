@@ -100,8 +100,7 @@ struct Running {
 fn run(config: &config::Otel) -> Running {
     let ledger = Arc::new(Ledger::default());
     let shutdown = Shutdown::default();
-    let Exporter { offer, task } =
-        start(config, "files", ledger.account("otel"), shutdown.clone()).unwrap();
+    let Exporter { offer, task } = start(config, ledger.account("otel"), shutdown.clone()).unwrap();
     Running { ledger, offer: Some(offer), task, shutdown }
 }
 

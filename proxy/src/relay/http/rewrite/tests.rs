@@ -270,3 +270,44 @@ proptest! {
         let _ = rewrite.metadata(&asked(KNOWN), &body);
     }
 }
+
+#[test]
+fn below_a_prefix_clients_stay_below_it() {
+    let below = |rewrite: Rewrite| rewrite.below("/api");
+    let location = |path: &str, value: &'static str| {
+        let rewrite = below(rewrite("http://up.test/v1"));
+        let found = rewrite.location(&HeaderValue::from_static(value), &asked(path))?;
+        Some(found.to_str().unwrap().to_owned())
+    };
+    for (path, value, turned) in [
+        ("/mcp", "http://up.test/v1", Some("/api/mcp")),
+        ("/mcp", "/v1?x", Some("/api/mcp?x")),
+        ("/mcp", "http://up.test/other", Some("/api/other")),
+        ("/mcp", "/other", Some("/api/other")),
+        ("/docs/a", "b", None),
+        ("/docs/a", "/docs/b", Some("/api/docs/b")),
+        ("/mcp", "https://elsewhere.test/x", None),
+    ] {
+        assert_eq!(location(path, value).as_deref(), turned, "{value} for {path}");
+    }
+    let rewrite = below(public("http://up.test/v1"));
+    let challenge = |url: &str| {
+        let value = format!("Bearer resource_metadata=\"{url}\"").parse().unwrap();
+        let turned: HeaderValue = rewrite.challenge(&value, &asked("/mcp")).unwrap();
+        turned.to_str().unwrap().to_owned()
+    };
+    for (url, turned) in [
+        (
+            "/.well-known/oauth-protected-resource/v1",
+            "/.well-known/oauth-protected-resource/api/mcp",
+        ),
+        ("/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/api"),
+        ("/metadata", "/api/metadata"),
+    ] {
+        let found = challenge(&format!("http://up.test{url}"));
+        assert_eq!(found, format!("Bearer resource_metadata=\"https://proxy.test{turned}\""));
+    }
+    let document = asked("/.well-known/oauth-protected-resource/mcp");
+    let turned = rewrite.metadata(&document, br#"{"resource":"http://up.test/v1"}"#).unwrap();
+    assert_eq!(&*turned, br#"{"resource":"https://proxy.test/api/mcp"}"#);
+}

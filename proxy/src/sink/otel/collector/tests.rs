@@ -7,7 +7,7 @@ fn collector(endpoint: &str, header: Option<(&str, &str)>) -> Result<Collector, 
         headers: headers.into_iter().collect(),
         ..config::Otel::default()
     };
-    Collector::new(&config, &Resource::builder_empty().build())
+    Collector::new(&config)
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn what_cannot_work_is_said_before_anything_is_dialled() {
         ca_file: Some("/does/not/exist".into()),
         ..config::Otel::default()
     };
-    let error = Collector::new(&config, &Resource::builder_empty().build()).unwrap_err();
+    let error = Collector::new(&config).unwrap_err();
     assert!(error.to_string().contains("/does/not/exist"), "{error}");
 }
 
