@@ -47,9 +47,10 @@ fn answer() -> String {
 async fn a_call_goes_to_the_program_that_has_the_least_to_do() {
     let stage = Stage::set(&["--shared-programs", "2"]).await;
     let bridge = &stage.bridge;
+    let said = answer();
     let mut first = stage.share().await;
     // Nobody has anything to do: there is no need for another.
-    let (told, ()) = tokio::join!(stage.call(call("1", "")), first.answer(&answer()));
+    let (told, ()) = tokio::join!(stage.call(call("1", "")), first.answer(&said));
     assert_eq!(told.body, result("1"));
     // The first has a call, and so the second gets the next; both have one, and there is no third.
     let (slow, slow_number) = (stage.call(call("2", "")), async { first.asked().await });
@@ -59,12 +60,12 @@ async fn a_call_goes_to_the_program_that_has_the_least_to_do() {
         number = slow_number => number,
     };
     let (other, mut second, other_number) = stage.ask_another("3").await;
-    let (third, ()) = tokio::join!(stage.call(call("4", "")), first.answer(&answer()));
+    let (third, ()) = tokio::join!(stage.call(call("4", "")), first.answer(&said));
     assert_eq!(third.body, result("4"));
     // The second is done before the first, and is asked next.
     second.say(&result(&other_number)).await;
     assert_eq!(other.await.body, result("3"));
-    let (next, ()) = tokio::join!(stage.call(call("5", "")), second.answer(&answer()));
+    let (next, ()) = tokio::join!(stage.call(call("5", "")), second.answer(&said));
     assert_eq!(next.body, result("5"));
     first.say(&result(&slow_number)).await;
     assert_eq!(slow.await.body, result("2"));
