@@ -66,7 +66,7 @@ impl Carrier {
                 conversation.refuse(said, marks, unspoken).await;
                 return false;
             };
-            unspoken.is_asked_again();
+            unspoken.ask_again();
             self.found.get_or_init(|| Transport::Legacy(legacy));
         }
     }

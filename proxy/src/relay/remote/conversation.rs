@@ -76,7 +76,7 @@ pub(super) struct Unspoken {
 
 impl Unspoken {
     /// The same is asked by the other transport.
-    pub(super) fn is_asked_again(mut self) {
+    pub(super) fn ask_again(mut self) {
         self.answer.end(End::AskedAgain);
     }
 }
