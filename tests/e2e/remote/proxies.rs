@@ -95,13 +95,16 @@ async fn socks_is_spoken_too() {
     }
 }
 
+/// Flags, variables, and the name of the server.
+type Direct<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn what_is_excepted_is_dialled_directly() {
     let script = plain().await;
     let nobody = ForwardProxy::to(script.address(), None).await;
     let proxy = format!("http://{}", nobody.address());
     let through = [("HTTP_PROXY", &*proxy)];
-    let cases: [(&[&str], &[(&str, &str)], &str); 4] = [
+    let cases: [Direct<'_>; 4] = [
         (&[], &through, "127.0.0.1"),
         (&[], &through, "localhost"),
         (&["--proxy", "none"], &through, "mcp.test"),
