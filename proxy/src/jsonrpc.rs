@@ -1,6 +1,10 @@
-//! JSON-RPC: what kind of message a scanned one is, and ids that compare as their peers mean.
+//! JSON-RPC: what kind of message a scanned one is, ids that compare as their peers mean, and the
+//! errors that the proxy itself gives.
 
 use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     mcp::Field,
@@ -114,6 +118,19 @@ fn is_refusal(message: &Message) -> bool {
 /// Whether an answer is an error: some peers send `"error":null` along with a result.
 pub fn is_error(message: &Message) -> bool {
     !matches!(message.form(Field::Error), Form::Absent | Form::Null)
+}
+
+/// An error of the proxy's own, under an id that is JSON already. Without one it answers nothing
+/// in particular.
+pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
+    // An id that was too long to be kept is none any more.
+    let id = id.and_then(|id| serde_json::from_str::<&RawValue>(id).ok());
+    // Put in as it was written: a number would lose digits, and not every string that passes
+    // for JSON can be decoded.
+    let id = id.map_or("null", RawValue::get);
+    let data = json!({ "source": "mcpulse-proxy" });
+    let error = json!({ "code": code, "message": message, "data": data });
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
 #[cfg(test)]

@@ -30,6 +30,12 @@ pub mod method {
 
 /// Codes of errors.
 pub mod code {
+    /// "Parse error" of JSON-RPC.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// "Invalid request" of JSON-RPC.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// "Internal error" of JSON-RPC: no code of the range that MCP keeps for itself.
+    pub const INTERNAL: i64 = -32603;
     /// "Method not found" of JSON-RPC.
     pub const METHOD_NOT_FOUND: i64 = -32601;
     /// "Invalid params" of JSON-RPC; also for a request that states no version (2026-07-28).

@@ -5,6 +5,7 @@ pub mod bridge;
 mod child;
 mod ending;
 pub mod http;
+mod mirrored;
 pub mod remote;
 pub mod router;
 pub mod site;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use mcpulse_tests::{
-    Client, Proxy, Receiver, Server, Tools,
+    Client, Proxy, Receiver, Tools,
     client::Target,
     eventually, program,
     proxy::{METRICS, announced},
@@ -33,14 +33,8 @@ async fn check(client: Client, kind: Kind) {
 /// The same with the proxy in this mode.
 async fn check_in(mode: &str, client: Client, kind: Kind) {
     let Some(tools) = tools([client.part(), Some(kind.part())]) else { return };
-    let server = match kind {
-        Kind::Everything | Kind::EverythingSse => Server::Everything,
-        Kind::Mcp2 | Kind::Mcp2Sse => Server::Mcp2,
-        Kind::GoConformance | Kind::GoStateless => Server::GoConformance,
-        Kind::GoEverything => Server::GoEverything,
-    };
     let directory = Path::new("/nowhere");
-    let calls = server.calls(directory);
+    let calls = kind.server().calls(directory);
     let remote = Remote::start(tools, kind).await;
     let url = remote.url_at(remote.address());
     let target = if kind.is_sse() { Target::Sse(url) } else { Target::Http(url) };

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, net::SocketAddr, process::Stdio, time::Durat
 
 use tokio::process::{Child, Command};
 
-use crate::{Tools, eventually, proxy::Said, tools};
+use crate::{Server, Tools, eventually, proxy::Said, tools};
 
 /// Longest wait for a server to listen, on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,6 +44,16 @@ impl Kind {
             Self::Everything | Self::EverythingSse => "node",
             Self::Mcp2 | Self::Mcp2Sse => "mcp2",
             Self::GoConformance | Self::GoStateless | Self::GoEverything => "go",
+        }
+    }
+
+    /// The same server on standard input and output.
+    pub fn server(self) -> Server {
+        match self {
+            Self::Everything | Self::EverythingSse => Server::Everything,
+            Self::Mcp2 | Self::Mcp2Sse => Server::Mcp2,
+            Self::GoConformance | Self::GoStateless => Server::GoConformance,
+            Self::GoEverything => Server::GoEverything,
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::{
 use super::http::Counters;
 use crate::{
     config::{Remote, shown},
-    jsonrpc::Id,
+    jsonrpc::{self, Id},
     mcp::method,
     ready::Gate,
     relay::stdio::Client as Streams,
@@ -208,7 +208,7 @@ impl Talk {
             }
             Ok(None) => {}
             Err(fault) => {
-                let error = words::error(None, fault.code(), &fault.to_string());
+                let error = jsonrpc::error(None, fault.code(), &fault.to_string());
                 self.carrier.tell(error).await;
             }
         }

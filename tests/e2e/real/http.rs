@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mcpulse_tests::{
-    Client, Proxy, Receiver, Server,
+    Client, Proxy, Receiver,
     client::Target,
     record::{self, Exchange, Forwarder},
     remote::{Kind, Remote},
@@ -14,14 +14,8 @@ use super::{SERVER_ID, assert_reported, comparable, tools};
 /// One session without the proxy and one through it.
 async fn check(client: Client, kind: Kind) {
     let Some(tools) = tools([client.part(), Some(kind.part())]) else { return };
-    let server = match kind {
-        Kind::Everything | Kind::EverythingSse => Server::Everything,
-        Kind::Mcp2 | Kind::Mcp2Sse => Server::Mcp2,
-        Kind::GoConformance | Kind::GoStateless => Server::GoConformance,
-        Kind::GoEverything => Server::GoEverything,
-    };
     let directory = Path::new("/nowhere");
-    let calls = server.calls(directory);
+    let calls = kind.server().calls(directory);
     let remote = Remote::start(tools, kind).await;
     let target = |url| if kind.is_sse() { Target::Sse(url) } else { Target::Http(url) };
 

@@ -10,7 +10,7 @@ use super::{
     accepts::Accepts,
     exchange::{Exchanges, PROTOCOL_VERSION, given, shutting_down},
     mirrored,
-    objection::{INVALID_PARAMS, NOT_FOUND, REVISIONS, error, not_of_this_era, refused},
+    objection::{REVISIONS, error, not_of_this_era, refused},
     pool::Unavailable,
     reply::{self, Events, First, INTERNAL, PATIENCE, Reply},
     splice::{Fault, Said},
@@ -18,7 +18,10 @@ use super::{
 use crate::{
     jsonrpc::{Id, Kind},
     mcp::{
-        code::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION},
+        code::{
+            HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY,
+            UNSUPPORTED_VERSION,
+        },
         method,
     },
     relay::http::{counters::Failed, download::Answer, refusal::RETRY},
@@ -74,7 +77,7 @@ impl Exchanges {
         match id {
             Some(id) if is_of_sessions => {
                 let message = "there is no such method without sessions";
-                error(StatusCode::NOT_FOUND, Some(&id), NOT_FOUND, message, answer)
+                error(StatusCode::NOT_FOUND, Some(&id), METHOD_NOT_FOUND, message, answer)
             }
             Some(id) => self.request(said, id, accepts, answer).await,
             None => {
@@ -152,7 +155,7 @@ const UNASKED: &str = "send a request or a notification; nothing is asked of cli
 /// The status of an answer, by the code of its error.
 fn status(error: Option<i64>) -> StatusCode {
     match error {
-        Some(NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
         Some(INVALID_PARAMS | HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION) => {
             StatusCode::BAD_REQUEST
         }

@@ -9,16 +9,12 @@ use super::{
 };
 use crate::{
     jsonrpc::Id,
+    mcp::code::{INVALID_REQUEST, METHOD_NOT_FOUND},
     relay::http::{download::Answer, refusal::RETRY},
 };
 
 /// The revisions that have sessions.
 pub(super) const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-
-/// "Invalid Request", "Method not found" and "Invalid params" of JSON-RPC.
-const INVALID: i64 = -32600;
-pub(super) const NOT_FOUND: i64 = -32601;
-pub(super) const INVALID_PARAMS: i64 = -32602;
 
 /// An error for the request with this id, or for something that is no request.
 pub(super) fn error(
@@ -45,7 +41,7 @@ pub(super) fn faulty(fault: &Fault, answer: Answer) -> Response<Reply> {
 
 /// The JSON-RPC code for a message that does not reach a program.
 pub(super) fn code(unheard: Unheard) -> i64 {
-    if unheard == Unheard::TooMany { INTERNAL } else { INVALID }
+    if unheard == Unheard::TooMany { INTERNAL } else { INVALID_REQUEST }
 }
 
 /// A message that did not reach the program of its session.
@@ -66,18 +62,18 @@ pub(super) fn refused(unheard: Unheard, id: Option<&Id>, answer: Answer) -> Resp
 /// What to say to a message that names a session which is not, or no more.
 pub(super) fn stray(id: Option<&Id>, answer: Answer) -> Response<Reply> {
     let message = "there is no such session; initialize a new one";
-    error(StatusCode::NOT_FOUND, id, INVALID, message, answer)
+    error(StatusCode::NOT_FOUND, id, INVALID_REQUEST, message, answer)
 }
 
 /// What to say to a client that asks for the era without sessions. Clients of both eras tell by
 /// this answer to which one the server belongs.
 pub(super) fn not_of_this_era(id: &Id, answer: Answer) -> Response<Reply> {
     let message = "the server behind this proxy has sessions; send initialize";
-    error(StatusCode::NOT_FOUND, Some(id), NOT_FOUND, message, answer)
+    error(StatusCode::NOT_FOUND, Some(id), METHOD_NOT_FOUND, message, answer)
 }
 
 /// What to say to a request that should name a session and does not.
 pub(super) fn missing(id: Option<&Id>, answer: Answer) -> Response<Reply> {
     let message = "Mcp-Session-Id is missing; initialize a session and send its id";
-    error(StatusCode::BAD_REQUEST, id, INVALID, message, answer)
+    error(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, message, answer)
 }

@@ -16,7 +16,6 @@ use tokio::{
 
 use super::{
     counters::{Ended, Use},
-    mirrored::Mirrors,
     opening::Unopened,
     outbox::Inbox,
     program::{Audience as _, Launcher},
@@ -26,7 +25,7 @@ use super::{
     shared::{Shared, Turn},
     splice::{Gist, Said},
 };
-use crate::relay::{child::StartError, http::health::Health};
+use crate::relay::{child::StartError, http::health::Health, mirrored::Tools};
 
 /// Keeps at most so many programs as there are slots.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub(super) struct Pool {
     health: Arc<Health>,
     idle_timeout: Duration,
     /// What the server's tools want to see in headers.
-    pub(super) mirrors: Arc<Mirrors>,
+    pub(super) mirrors: Arc<Tools>,
     slots: Mutex<Slots>,
     /// A program was started, or could not be.
     settled: Notify,

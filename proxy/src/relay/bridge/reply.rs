@@ -16,7 +16,6 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use serde_json::{Value, json, value::RawValue};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
@@ -30,14 +29,13 @@ use crate::{
     scan::Scanner,
     traffic::{BodyKind, End, ResponseHead},
 };
+pub(super) use crate::{jsonrpc::error, mcp::code::INTERNAL};
 
 /// How often an event stream says that it is alive, and how long an answer may take before it
 /// becomes one, so that nobody between takes the silence for an end.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How many milliseconds a client should wait until it goes on with a stream that it lost.
 const RETRY: u32 = 1000;
-/// "Internal error": no code of the range that MCP keeps for itself.
-pub(super) const INTERNAL: i64 = -32603;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -94,23 +92,6 @@ pub(super) fn unseen(status: StatusCode, body: Bytes) -> Response<Reply> {
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
     response
-}
-
-/// A JSON-RPC error of the bridge's own, under an id that is JSON already. Without one it answers
-/// nothing in particular.
-pub(super) fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
-    error_with(id, code, message, &json!({ "source": "mcpulse-proxy" }))
-}
-
-/// The same with further data.
-pub(super) fn error_with(id: Option<&str>, code: i64, message: &str, data: &Value) -> Bytes {
-    // An id that was too long to be kept is none any more.
-    let id = id.and_then(|id| serde_json::from_str::<&RawValue>(id).ok());
-    // Put in as it was written: a number would lose digits, and not every string that passes
-    // for JSON can be decoded.
-    let id = id.map_or("null", RawValue::get);
-    let error = json!({ "code": code, "message": message, "data": data });
-    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
 /// An error that answers a `request` of a program.

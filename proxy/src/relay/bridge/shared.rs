@@ -23,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::{Counters, Ended},
-    mirrored::Mirrors,
-    objection::NOT_FOUND,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Tie, Weight, stream},
     program::{self, Audience},
     reply,
@@ -33,8 +31,8 @@ use super::{
 };
 use crate::{
     jsonrpc::{Id, Kind},
-    mcp::method,
-    relay::http::health::Health,
+    mcp::{code::METHOD_NOT_FOUND, method},
+    relay::{http::health::Health, mirrored::Tools},
 };
 
 /// Most requests that may wait for one program.
@@ -53,7 +51,7 @@ pub(super) struct Shared {
     over: CancellationToken,
     counters: Arc<Counters>,
     health: Arc<Health>,
-    mirrors: Arc<Mirrors>,
+    mirrors: Arc<Tools>,
     /// How many of its kind go on.
     living: Arc<AtomicUsize>,
 }
@@ -144,7 +142,7 @@ impl Shared {
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
         health: Arc<Health>,
-        mirrors: Arc<Mirrors>,
+        mirrors: Arc<Tools>,
         living: Arc<AtomicUsize>,
     ) -> Self {
         living.fetch_add(1, Ordering::Relaxed);
@@ -268,7 +266,7 @@ impl Shared {
         self.counters.count_dropped(1);
         let message = "clients that share a program cannot be asked; return input_required";
         if let Ok(input) = self.input() {
-            program::say(&input, &reply::refusal(text, NOT_FOUND, message));
+            program::say(&input, &reply::refusal(text, METHOD_NOT_FOUND, message));
         }
     }
 

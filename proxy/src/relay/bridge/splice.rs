@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::{
     jsonrpc::{self, Id, Kind},
-    mcp::{Field, method},
+    mcp::{Field, code, method},
     scan::{Bounds, Frame, Message, Scanner},
 };
 
@@ -160,8 +160,8 @@ impl Fault {
     /// The JSON-RPC code that says so.
     pub(super) fn code(&self) -> i64 {
         match self {
-            Self::NotJson(_) => -32700,
-            Self::Batch | Self::LongBatch | Self::NotAMessage => -32600,
+            Self::NotJson(_) => code::PARSE_ERROR,
+            Self::Batch | Self::LongBatch | Self::NotAMessage => code::INVALID_REQUEST,
         }
     }
 }

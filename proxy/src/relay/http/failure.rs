@@ -19,7 +19,7 @@ use super::{
 use crate::{config::ErrorStatus, traffic::End};
 
 /// "Internal error": no code of the range that MCP keeps for itself.
-const CODE: i64 = -32603;
+const CODE: i64 = crate::mcp::code::INTERNAL;
 
 /// What the body says of an answer in place of an upstream that took too long, when the body of
 /// the request came in these chunks.

@@ -160,18 +160,12 @@ impl Forward {
         *outgoing.headers_mut() = headers;
 
         let limit = settings.response_timeout.filter(|_| asked.method == Method::POST);
-        let timeout = async {
-            match limit {
-                Some(limit) => progress.expire(limit).await,
-                None => std::future::pending().await,
-            }
-        };
         let sent = tokio::select! {
             biased;
             sent = self.upstream.send(outgoing) => sent.map_err(|unsent| {
                 (self.failure(&unsent.error), unsent.body)
             }),
-            () = timeout => Err((Failure::timed_out(), None)),
+            () = progress.expire(limit) => Err((Failure::timed_out(), None)),
             () = self.abandoned() => Err((Failure::shutting_down(), None)),
         };
         match sent {

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
+use crate::mcp::code::{INTERNAL, INVALID_REQUEST};
+
 /// When a client may try again for whom there is no room now, in seconds.
 pub(in crate::relay) const RETRY: HeaderValue = HeaderValue::from_static("10");
 
@@ -29,7 +31,7 @@ impl Refusal {
     /// The whole answer: a JSON-RPC error without an id, for the request was not read. The
     /// codes -32000 to -32099 are left alone, since clients tell protocol revisions by them.
     pub fn response(&self) -> Response<Full<Bytes>> {
-        let code = if self.status.is_server_error() { -32603 } else { -32600 };
+        let code = if self.status.is_server_error() { INTERNAL } else { INVALID_REQUEST };
         let body = serde_json::json!({
             "jsonrpc": "2.0",
             "id": null,

@@ -62,8 +62,9 @@ impl Progress {
         self.ended.get().and_then(|ended| ended.err())
     }
 
-    /// Completes when `limit` has passed since the body was through.
-    pub(in crate::relay) async fn expire(&self, limit: Duration) {
+    /// Completes when `limit` has passed since the body was through; without one, never.
+    pub(in crate::relay) async fn expire(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
         let mut until = Instant::now() + limit;
         loop {
             tokio::time::sleep_until(until).await;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     events::{Cursor, Messages},
-    mirror::Mirror,
+    mirror,
     said::{Asked, Said, messages},
     server::{NoResponse, Refusal, Response, Server, whole},
     session::{Session, State},
@@ -23,7 +23,10 @@ use super::{
 use crate::{
     jsonrpc::{self, Kind},
     mcp::{Field, code, method},
-    relay::http::download::{Answer, Download},
+    relay::{
+        http::download::{Answer, Download},
+        mirrored::Tools,
+    },
     scan::Frame,
     tap::Probe,
     traffic::{BodyKind, End},
@@ -50,7 +53,8 @@ pub(super) type Problem = String;
 pub(super) struct Conversation {
     pub(super) server: Server,
     pub(super) session: Session,
-    mirror: Mirror,
+    /// What is known of the server's tools.
+    tools: Tools,
     pub(super) told: mpsc::Sender<Bytes>,
     slots: Semaphore,
     /// For words that name the server.
@@ -129,8 +133,8 @@ impl<'a> Errand<'a> {
 impl Conversation {
     pub(super) fn new(server: Server, told: mpsc::Sender<Bytes>, url: String) -> Self {
         let slots = Semaphore::new(IN_FLIGHT);
-        let (session, mirror) = (Session::default(), Mirror::default());
-        Self { server, session, mirror, told, slots, url }
+        let (session, tools) = (Session::default(), Tools::default());
+        Self { server, session, tools, told, slots, url }
     }
 
     /// Tells the client something.
@@ -426,7 +430,7 @@ impl Conversation {
             errand.asked.clear();
         }
         if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
-            self.mirror.learn(&text);
+            self.tools.learn(&text);
         }
         self.hand_over(errand, text).await;
     }
@@ -477,7 +481,7 @@ impl Conversation {
     fn headers(&self, said: &Said, state: &State) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match &said.version {
-            Some(version) => self.mirror.put(said, version, &mut headers),
+            Some(version) => mirror::put(&self.tools, said, version, &mut headers),
             None => state.put(&mut headers),
         }
         headers

@@ -5,7 +5,7 @@ use http::HeaderValue;
 
 use crate::{
     jsonrpc::{Id, Kind},
-    mcp::{Field, method},
+    mcp::{Field, code, method},
     scan::{Bounds, Form, Frame, Message, Scanner},
 };
 
@@ -58,8 +58,8 @@ impl Fault {
     /// The JSON-RPC code that says so.
     pub(super) fn code(self) -> i64 {
         match self {
-            Self::NotJson => -32700,
-            Self::NotAMessage => -32600,
+            Self::NotJson => code::PARSE_ERROR,
+            Self::NotAMessage => code::INVALID_REQUEST,
         }
     }
 }

@@ -196,16 +196,10 @@ impl Server {
     async fn once(&self, request: Request<Upload>) -> Result<Response, NoResponse> {
         let progress = request.body().progress();
         let limit = self.way.response_timeout.filter(|_| *request.method() == Method::POST);
-        let timeout = async {
-            match limit {
-                Some(limit) => progress.expire(limit).await,
-                None => std::future::pending().await,
-            }
-        };
         let sent = tokio::select! {
             biased;
             sent = self.way.upstream.send(request) => sent,
-            () = timeout => return Err(self.failed(&Failure::timed_out())),
+            () = progress.expire(limit) => return Err(self.failed(&Failure::timed_out())),
         };
         let (response, lease) = match sent {
             Ok(sent) => sent,

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{said::Asked, server::Refusal};
-use crate::mcp::code::{
-    HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION,
+use crate::{
+    jsonrpc,
+    mcp::code::{
+        HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY,
+        UNSUPPORTED_VERSION,
+    },
 };
 
-/// "Internal error": no code of the range that MCP keeps for itself.
-const INTERNAL: i64 = -32603;
 /// Most characters of a body that says in its own words what is wrong.
 const LONGEST_WORDS: usize = 300;
 
@@ -23,21 +25,9 @@ struct Failed<'a> {
     jsonrpc: Option<&'a RawValue>,
 }
 
-/// An error of the proxy's own, under an id that is JSON already.
-pub(super) fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
-    let error = json!({
-        "code": code,
-        "message": message,
-        "data": { "source": "mcpulse-proxy" },
-    });
-    // Put in as it was written: a number would lose digits.
-    let id = id.filter(|id| serde_json::from_str::<&RawValue>(id).is_ok()).unwrap_or("null");
-    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
-}
-
 /// What answers `asked`, given that no answer came because of `message`.
 pub(super) fn failed(asked: &Asked, message: &str) -> Bytes {
-    error(Some(&asked.written), INTERNAL, message)
+    jsonrpc::error(Some(&asked.written), INTERNAL, message)
 }
 
 /// An error of the server's that names no request, as the answer to the one that it is about.

@@ -23,7 +23,7 @@ impl Conversation {
                 return news;
             }
             let answers = errand.kept.unwrap_or_default();
-            news |= answers.iter().any(|text| self.mirror.learn(text));
+            news |= answers.iter().any(|text| self.tools.learn(text));
             cursor = answers.iter().find_map(|text| next_page(text));
             if cursor.is_none() {
                 break;
