@@ -172,7 +172,8 @@ impl Running<'_> {
                 let cause = tokio::select! {
                     () = &mut serving => break,
                     () = stop.next() => {
-                        let rest = if servers.has_programs() { STOPPING + STRAYS + FLUSH } else { FLUSH };
+                        let strays = if servers.has_programs() { STRAYS } else { Duration::ZERO };
+                        let rest = STOPPING + strays + FLUSH;
                         if self.shutdown.has_begun() {
                             self.shutdown.hasten(rest);
                         } else {

@@ -151,7 +151,8 @@ pub struct Command {
     pub sessions: Sessions,
 }
 
-/// Bounds of sessions, each of which is a running program.
+/// Bounds of the sessions of a bridge, each of which is a running program, or a conversation with
+/// a remote server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Sessions {
@@ -230,6 +231,9 @@ pub struct Remote {
     /// for clients that give up a session on any 5xx.
     #[serde(default)]
     pub error_status: ErrorStatus,
+    /// Bounds of the sessions of clients that do not speak its transport.
+    #[serde(default)]
+    pub sessions: Sessions,
 }
 
 impl Remote {
@@ -247,6 +251,7 @@ impl Remote {
             response_timeout: None,
             idle_timeout: default_idle_timeout(),
             error_status: ErrorStatus::default(),
+            sessions: Sessions::default(),
         }
     }
 }

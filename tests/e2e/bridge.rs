@@ -25,6 +25,7 @@ use tokio::{
 use crate::faults::{Ends, PATIENCE, assert_settled, by};
 
 mod abuse;
+mod crossing;
 mod draining;
 mod lines;
 mod modern;
@@ -41,7 +42,7 @@ const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialize
 /// A session that nobody has.
 const STRANGER: &str = "7e4e4c1e-5d25-4f39-9a4c-6a4f2a0c8f53";
 
-/// A proxy before programs; the client is the test.
+/// A proxy before programs, or a server of the other transport; the client is the test.
 struct Bridge {
     ends: Ends,
     proxy: Proxy,
@@ -72,11 +73,20 @@ impl Answer {
 impl Bridge {
     /// Before programs that this command starts.
     async fn before(command: &[&str], flags: &[&str]) -> Self {
+        Self::of("stdio", &[flags, &["--"], command].concat()).await
+    }
+
+    /// Before a server that speaks `mode`.
+    async fn before_remote(mode: &str, url: &str, flags: &[&str]) -> Self {
+        Self::of(mode, &[&["--remote-url", url], flags].concat()).await
+    }
+
+    async fn of(mode: &str, further: &[&str]) -> Self {
         let ends = Ends::start().await;
         let own = ends.flags();
-        let mut args = vec!["stdio", "--listen", "127.0.0.1:0"];
+        let mut args = vec![mode, "--listen", "127.0.0.1:0"];
         args.extend(own.iter().map(String::as_str));
-        args.extend(flags.iter().chain(&["--"]).chain(command));
+        args.extend(further);
         let proxy = Proxy::start(args);
         let url = format!("http://{}/mcp", proxy.address().await);
         // A refusal may close the connection before its body was read.
@@ -122,6 +132,12 @@ impl Bridge {
 
     async fn delete(&self, session: &str) -> u16 {
         self.exchange(self.request(Method::DELETE, Some(session)), "").await.status
+    }
+
+    /// A request to another path.
+    fn at(&self, method: Method, path: &str) -> http::request::Builder {
+        let base = self.url.strip_suffix("/mcp").expect("the path of the endpoint");
+        self.request(method, None).uri(format!("{base}{path}"))
     }
 
     /// The stream of the client's own.

@@ -20,10 +20,10 @@ use crate::{
 mod fallback;
 mod faults;
 mod http2;
-mod legacy;
+pub(crate) mod legacy;
 mod proxies;
 mod rules;
-mod script;
+pub(crate) mod script;
 
 /// One session over HTTP without the proxy, and one over standard input and output with it.
 async fn check(client: Client, kind: Kind) {

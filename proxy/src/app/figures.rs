@@ -77,22 +77,22 @@ const HTTP_FULL: Family = Family::counter(
 const SESSIONS: Family = Family::gauge(
     "mcpulse_bridge_sessions",
     &[SERVER],
-    "Sessions with a program of their own that have not ended.",
+    "Sessions with a program, or a conversation with a server, of their own that have not ended.",
 );
 const SESSIONS_ENDED: Family = Family::counter(
     "mcpulse_bridge_sessions_ended_total",
     &[SERVER, "reason"],
-    "Sessions with a program of their own that ended, by reason.",
+    "Such sessions that ended, by reason.",
 );
 const PROGRAMS: Family = Family::gauge(
     "mcpulse_bridge_programs",
     &[SERVER, "use"],
-    "Programs that run, by what they are for: session, shared, warm, probe.",
+    "Programs, or conversations, that run, by what they are for: session, shared, warm, probe.",
 );
 const SHARED: Family = Family::counter(
     "mcpulse_bridge_shared_started_total",
     &[SERVER],
-    "Programs started for clients without sessions, which share them.",
+    "Programs, or conversations, started for clients without sessions, which share them.",
 );
 const MESSAGES_DROPPED: Family = Family::counter(
     "mcpulse_bridge_dropped_total",

@@ -185,7 +185,8 @@ impl<'a> Servers<'a> {
         let (tap, shutdown) = (self.reporting.tap().clone(), Shutdown::default());
         let site = Arc::new(match set_up {
             SetUp::Remote(relay) => {
-                Site::of_remote(*relay, self.bound, tap, gate, shutdown.clone())
+                let sessions = self.reporting.tallies().bridge(&server.server_id.as_str().into());
+                Site::of_remote(*relay, sessions, self.bound, tap, gate, shutdown.clone())
             }
             SetUp::Program(it) => Site::of_program(it, self.bound, tap, gate, shutdown.clone()),
         });

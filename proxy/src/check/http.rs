@@ -39,7 +39,7 @@ pub(super) async fn ask(remote: &Remote, transport: HttpTransport) -> Result<Str
     let (gate, shutdown) = (Ready::default().gate("upstream"), Shutdown::default());
     let listener = Listener::new(&listen, Arc::default(), shutdown.clone());
     let listener = listener.map_err(|error| error.to_string())?;
-    let site = Site::of_remote(relay, address, tap, gate, shutdown);
+    let site = Site::of_remote(relay, Arc::default(), address, tap, gate, shutdown);
     let asking = tokio::time::timeout(hello::PATIENCE, asked(address, remote, transport));
     let url = veil::address(&remote.url);
     tokio::select! {

@@ -265,6 +265,14 @@ fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
 fn every_field_comes_back_from_yaml() {
     let pem = "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
     let files = Files::new(&[("file", pem), ("secret", "s")]);
+    let sessions = Sessions {
+        limit: 7,
+        rate: 3,
+        programs: Some(9),
+        warm: 2,
+        shared: 5,
+        idle_timeout: std::time::Duration::from_secs(61),
+    };
     let remote = Remote {
         bearer_token: Some(Secret::File(files.path("secret"))),
         headers: vec![Header::new("A", Secret::File(files.path("secret"))).unwrap()],
@@ -275,6 +283,7 @@ fn every_field_comes_back_from_yaml() {
         response_timeout: Some(std::time::Duration::from_secs(61)),
         idle_timeout: std::time::Duration::ZERO,
         error_status: ErrorStatus::Ok,
+        sessions: sessions.clone(),
         ..Remote::new("https://a/mcp")
     };
     let command = Command {
@@ -286,14 +295,7 @@ fn every_field_comes_back_from_yaml() {
     };
     let served = Command {
         bearer_token: Some(Secret::File(files.path("secret"))),
-        sessions: Sessions {
-            limit: 7,
-            rate: 3,
-            programs: Some(9),
-            warm: 2,
-            shared: 5,
-            idle_timeout: std::time::Duration::from_secs(61),
-        },
+        sessions,
         ..command.clone()
     };
     for (upstream, listens) in [

@@ -1,5 +1,6 @@
 //! Serves a program that speaks MCP on standard input and output to clients over HTTP: each
-//! session has a program of its own.
+//! session has a program of its own. A conversation with a remote server can stand in for the
+//! program: so clients of one HTTP transport get at a server of the other.
 //!
 //! A client's request comes in by the listener of the HTTP relay and passes the same guard; the
 //! `exchange` finds its session among the `sessions`, `splice` makes one line of its body, and a
@@ -19,9 +20,14 @@ use serde_json::json;
 use tokio::time;
 use tokio_util::task::TaskTracker;
 
-use super::http::{Counters as HttpCounters, guard, guard::Guard, health::Health};
+use super::{
+    http::{
+        Beside, Counters as HttpCounters, forward::Forward, guard, guard::Guard, health::Health,
+    },
+    remote::server::Reach,
+};
 use crate::{
-    config::{self, Command, Listen},
+    config::{self, Command, ErrorStatus, Listen},
     platform::Orphans,
     ready::Gate,
     shutdown::Shutdown,
@@ -33,14 +39,16 @@ mod batch;
 mod cors;
 pub mod counters;
 pub(in crate::relay) mod exchange;
+mod launcher;
 mod limits;
-mod line;
+pub(in crate::relay) mod line;
 mod mirrored;
 mod modern;
 mod objection;
 mod opening;
 mod outbox;
 mod pool;
+mod pools;
 mod program;
 mod replay;
 pub(in crate::relay) mod reply;
@@ -50,6 +58,7 @@ mod session;
 mod sessions;
 mod shared;
 mod splice;
+mod unanswered;
 mod warm;
 
 pub use counters::Counters;
@@ -57,9 +66,10 @@ pub use program::STOPPING;
 
 use self::{
     exchange::Exchanges,
+    launcher::{Behind, Launcher},
     limits::Limits,
-    pool::Pool,
-    program::Launcher,
+    pools::Pools,
+    program::Programs,
     reply::{First, first},
     sessions::Sessions,
     warm::Warm,
@@ -71,7 +81,7 @@ const PROBE_PATIENCE: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A bridge that is set up and has not begun.
+/// A bridge to programs that is set up and has not begun.
 #[derive(Debug)]
 pub struct Bridge {
     command: Command,
@@ -126,47 +136,107 @@ impl Bridge {
             self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
-        let config::Sessions { shared, warm, idle_timeout, .. } = command.sessions;
-        let launcher = Arc::new(Launcher {
-            sessions: Sessions::new(idle_timeout),
-            limits: Limits::new(&command.sessions, Arc::clone(&counters)),
-            warm: Warm::new(warm),
-            command,
-            environment,
-            server_id,
-            counters,
-            orphans,
-            tasks: TaskTracker::new(),
-        });
-        let health = Arc::new(Health::new(gate));
-        let pool = Pool::new(shared, Arc::clone(&launcher), Arc::clone(&health), idle_timeout);
-        Exchanges {
+        let setup = Setup {
+            bounds: command.sessions.clone(),
+            behind: Behind::Programs(Box::new(Programs { command, environment, orphans })),
+            health: Arc::new(Health::new(gate)),
             guard: Guard::new(&listen, bound, token),
-            pool: Arc::new(pool),
-            launcher,
-            health,
+            error_status: ErrorStatus::Gateway,
+            server_id,
             prefix,
-            max_header: listen.max_header,
-            max_body: listen.max_body,
-            read_timeout: listen.read_timeout,
+            counters,
             tap,
             shutdown,
-            counters: http,
+            http,
+        };
+        setup.exchanges(&listen)
+    }
+}
+
+/// What a bridge is made of.
+struct Setup {
+    behind: Behind,
+    bounds: config::Sessions,
+    health: Arc<Health>,
+    guard: Guard,
+    error_status: ErrorStatus,
+    server_id: Arc<str>,
+    prefix: String,
+    counters: Arc<Counters>,
+    tap: Tap,
+    shutdown: Shutdown,
+    http: Arc<HttpCounters>,
+}
+
+impl Setup {
+    fn exchanges(self, listen: &Listen) -> Exchanges {
+        let Self { behind, bounds, health, server_id, counters, .. } = self;
+        let launcher = Arc::new(Launcher {
+            behind,
+            server_id,
+            sessions: Sessions::new(bounds.idle_timeout),
+            limits: Limits::new(&bounds, Arc::clone(&counters)),
+            warm: Warm::new(bounds.warm),
+            counters,
+            tasks: TaskTracker::new(),
+        });
+        Exchanges {
+            guard: self.guard,
+            pools: Pools::new(bounds, Arc::clone(&launcher), Arc::clone(&health)),
+            launcher,
+            health,
+            prefix: self.prefix,
+            max_header: listen.max_header,
+            max_body: listen.max_body,
+            error_status: self.error_status,
+            read_timeout: listen.read_timeout,
+            tap: self.tap,
+            shutdown: self.shutdown,
+            counters: self.http,
             abandoned: AtomicBool::new(false),
         }
     }
 }
 
+/// What answers clients that do not speak the transport of `remote`, beside `forward`, which
+/// answers those who do, on a listener `bound` to this address. The counters are of sessions.
+pub(in crate::relay) fn beside(
+    forward: &Forward,
+    Beside { place, remote, listen, prefix }: Beside,
+    counters: Arc<Counters>,
+    bound: SocketAddr,
+) -> Exchanges {
+    let (upstream, http) = (Arc::clone(&forward.upstream), Arc::clone(&forward.counters));
+    let health = Arc::clone(upstream.health());
+    let reach = Reach::by(upstream, place, &remote, forward.transport, Arc::clone(&http));
+    let setup = Setup {
+        behind: Behind::Remote(Arc::new(reach)),
+        bounds: remote.sessions.clone(),
+        health,
+        guard: Guard::new(&listen, bound, remote.bearer_token.clone()),
+        error_status: remote.error_status,
+        server_id: Arc::clone(&forward.server_id),
+        prefix,
+        counters,
+        tap: forward.tap.clone(),
+        shutdown: forward.shutdown.clone(),
+        http,
+    };
+    setup.exchanges(&listen)
+}
+
 impl Exchanges {
-    /// Ends what nobody uses, starts what may be wanted, and keeps the gate true, for ever.
+    /// Ends what nobody uses, starts what may be wanted, and keeps the gate of programs true, for
+    /// ever.
     pub(in crate::relay) async fn keep(&self) {
-        let Self { launcher, pool, health, .. } = self;
-        tokio::join!(
-            launcher.sessions.expire(),
-            pool.expire(),
-            launcher.warm.keep(launcher, health),
-            watch(launcher, health),
-        );
+        let Self { launcher, pools, health, .. } = self;
+        let watch = async {
+            // Whether a remote server can be reached, its relay knows.
+            if matches!(launcher.behind, Behind::Programs(_)) {
+                tokio::join!(launcher.warm.keep(launcher, health), watch(launcher, health));
+            }
+        };
+        tokio::join!(launcher.sessions.expire(), pools.expire(), watch);
     }
 
     /// Ends every program, which takes them at most [`STOPPING`].
@@ -174,7 +244,7 @@ impl Exchanges {
         let Launcher { sessions, warm, tasks, .. } = &*self.launcher;
         warm.end();
         sessions.end_all();
-        self.pool.end();
+        self.pools.end();
         tasks.close();
         if time::timeout(STOPPING, tasks.wait()).await.is_err() {
             tracing::debug!("not everything of the programs has ended in time");
@@ -220,7 +290,7 @@ async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
         let (mut inbox, _) = opening.session().ask(question, false).await.ok()?;
         match first(&mut inbox, None).await {
             First::Answer(..) => Some(()),
-            First::Other(_) | First::Nothing => None,
+            First::Failed(..) | First::Other(_) | First::Nothing => None,
         }
     };
     match time::timeout(PROBE_PATIENCE, answered).await {

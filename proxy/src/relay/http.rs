@@ -55,6 +55,7 @@ use self::{
     endpoints::Endpoints,
     forward::{Forward, Settings},
     guard::Guard,
+    origin::Place,
     rewrite::Rewrite,
     upstream::Upstream,
 };
@@ -65,11 +66,23 @@ pub struct HttpRelay {
     dialer: Dialer,
     rewrite: Rewrite,
     credentials: Credentials,
+    place: Place,
+    /// What clients have before each path.
+    prefix: String,
     remote: Remote,
     listen: Listen,
     transport: HttpTransport,
     server_id: Arc<str>,
     counters: Arc<Counters>,
+}
+
+/// What a relay is set up with, for another that serves the same server.
+pub(in crate::relay) struct Beside {
+    pub(in crate::relay) place: Place,
+    pub(in crate::relay) remote: Remote,
+    pub(in crate::relay) listen: Listen,
+    /// What clients have before each path.
+    pub(in crate::relay) prefix: String,
 }
 
 /// What is wrong with the configuration of a relay.
@@ -111,6 +124,8 @@ impl HttpRelay {
             dialer,
             rewrite,
             credentials: Credentials::new(&remote),
+            place: Place::of(&url)?,
+            prefix: String::new(),
             remote,
             listen,
             transport,
@@ -124,7 +139,15 @@ impl HttpRelay {
     #[must_use]
     pub fn below(mut self, prefix: &str) -> Self {
         self.rewrite = self.rewrite.below(prefix);
+        prefix.clone_into(&mut self.prefix);
         self
+    }
+
+    /// What another answers by that serves the same server beside this relay.
+    pub(in crate::relay) fn beside(&self) -> Beside {
+        let Self { place, remote, listen, prefix, .. } = self;
+        let (place, remote) = (place.clone(), remote.clone());
+        Beside { place, remote, listen: listen.clone(), prefix: prefix.clone() }
     }
 
     /// Begins to answer clients that come by a listener `bound` to this address, until the
@@ -138,8 +161,10 @@ impl HttpRelay {
     ) -> Forward {
         guard::warn_of_exposure(&self.listen, bound, self.remote.bearer_token.as_ref());
         let Self { dialer, rewrite, credentials, remote, listen, counters, .. } = self;
+        let counted = Arc::clone(&counters);
+        let upstream = Upstream::new(dialer, remote.idle_timeout, gate, counted);
         Forward {
-            upstream: Upstream::new(dialer, remote.idle_timeout, gate, Arc::clone(&counters)),
+            upstream: Arc::new(upstream),
             guard: Guard::new(&listen, bound, remote.bearer_token.clone()),
             rewrite: Arc::new(rewrite),
             endpoints: Arc::new(Endpoints::default()),

@@ -12,16 +12,20 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{net::TcpListener, time::sleep};
 
 use super::{
-    bridge::{self, Bridge, exchange::Exchanges},
+    bridge::{
+        self, Bridge,
+        exchange::{self, Exchanges},
+        line,
+    },
     http::{HttpRelay, Listener, download, forward::Forward, listener::Answering},
 };
-use crate::{ready::Gate, shutdown::Shutdown, tap::Tap};
+use crate::{ready::Gate, shutdown::Shutdown, tap::Tap, traffic::HttpTransport};
 
 /// How often is looked whether the last exchange has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -36,7 +40,14 @@ pub struct Site {
 
 #[derive(Debug)]
 enum Serves {
-    Remote(Arc<Forward>),
+    Remote {
+        /// For clients that speak its transport.
+        forward: Arc<Forward>,
+        /// For clients that speak the other one.
+        bridge: Arc<Exchanges>,
+        /// Where these are served.
+        bridged: &'static [&'static str],
+    },
     Program(Arc<Exchanges>),
 }
 
@@ -79,16 +90,25 @@ impl Body for Reply {
 
 impl Site {
     /// What `relay` serves to clients that come by a listener `bound` to this address. `gate` is
-    /// open while the server can be reached.
+    /// open while the server can be reached. Clients that speak the other transport than the
+    /// server are served by a bridge, whose `sessions` are counted there.
     pub fn of_remote(
         relay: HttpRelay,
+        sessions: Arc<bridge::Counters>,
         bound: SocketAddr,
         tap: Tap,
         gate: Gate,
         shutdown: Shutdown,
     ) -> Self {
+        let beside = relay.beside();
         let forward = relay.begin(bound, tap, gate, shutdown);
-        Self { serves: Serves::Remote(Arc::new(forward)), exchanges: Arc::default() }
+        let bridge = Arc::new(bridge::beside(&forward, beside, sessions, bound));
+        let bridged: &[_] = match forward.transport {
+            HttpTransport::Streamable => &[line::STREAM, line::MESSAGES],
+            HttpTransport::LegacySse => &[exchange::PATH],
+        };
+        let serves = Serves::Remote { forward: Arc::new(forward), bridge, bridged };
+        Self { serves, exchanges: Arc::default() }
     }
 
     /// What `bridge` serves to such clients. `gate` is open while the program can be used.
@@ -106,7 +126,9 @@ impl Site {
     /// What has to run for as long as clients are served, for ever.
     pub async fn keep(&self) {
         match &self.serves {
-            Serves::Remote(forward) => forward.keep().await,
+            Serves::Remote { forward, bridge, .. } => {
+                tokio::join!(forward.keep(), bridge.keep());
+            }
             Serves::Program(exchanges) => exchanges.keep().await,
         }
     }
@@ -114,10 +136,8 @@ impl Site {
     /// Whether a request is of a session that this site has and no other can know. What a
     /// remote server has is known to itself, whichever way a request comes to it.
     pub(in crate::relay) fn knows(&self, request: &Request<Incoming>) -> bool {
-        match &self.serves {
-            Serves::Remote(_) => false,
-            Serves::Program(exchanges) => exchanges.knows(request.uri(), request.headers()),
-        }
+        let (Serves::Remote { bridge, .. } | Serves::Program(bridge)) = &self.serves;
+        bridge.knows(request.uri(), request.headers())
     }
 
     /// Completes when there is no exchange, not even one whose answer is on its way.
@@ -130,7 +150,7 @@ impl Site {
     /// The drain is over: whoever still waits is told so, and what has begun breaks off.
     pub fn break_off(&self) {
         self.abandon();
-        if let Serves::Remote(forward) = &self.serves {
+        if let Serves::Remote { forward, .. } = &self.serves {
             forward.sever();
         }
     }
@@ -139,7 +159,7 @@ impl Site {
     /// most [`bridge::STOPPING`].
     pub async fn end(&self) {
         match &self.serves {
-            Serves::Remote(_) => {}
+            Serves::Remote { bridge, .. } => bridge.end().await,
             Serves::Program(exchanges) => exchanges.end().await,
         }
     }
@@ -163,16 +183,16 @@ impl Answering for Site {
         let exchange = Some(Arc::clone(&self.exchanges));
         let reply = |body: Told| Reply { body, _exchange: exchange };
         match &self.serves {
-            Serves::Remote(forward) => {
+            Serves::Remote { forward, bridged, .. } if !is_for(bridged, forward, request.uri()) => {
                 let forward = Arc::clone(forward);
                 Box::pin(async move {
                     forward.respond(request).await.map(|body| reply(Either::Left(body)))
                 })
             }
-            Serves::Program(exchanges) => {
-                let exchanges = Arc::clone(exchanges);
+            Serves::Remote { bridge, .. } | Serves::Program(bridge) => {
+                let bridge = Arc::clone(bridge);
                 Box::pin(async move {
-                    exchanges.respond(request).await.map(|body| reply(Either::Right(body)))
+                    bridge.respond(request).await.map(|body| reply(Either::Right(body)))
                 })
             }
         }
@@ -180,8 +200,17 @@ impl Answering for Site {
 
     fn abandon(&self) {
         match &self.serves {
-            Serves::Remote(forward) => forward.abandon(),
+            Serves::Remote { forward, bridge, .. } => {
+                forward.abandon();
+                bridge.abandon();
+            }
             Serves::Program(exchanges) => exchanges.abandon(),
         }
     }
+}
+
+/// Whether a request is for the bridge: a path at which the server itself takes messages is not.
+fn is_for(bridged: &[&str], forward: &Forward, uri: &Uri) -> bool {
+    bridged.contains(&uri.path())
+        && uri.path_and_query().is_some_and(|path| !forward.is_endpoint(path))
 }

@@ -8,14 +8,9 @@ use super::{Actor, Answer, ENDED, INITIALIZE, Stage, Stream};
 use crate::faults::{PATIENCE, call, result};
 
 impl Stage {
-    fn at(&self, method: Method, path: &str) -> http::request::Builder {
-        let base = self.bridge.url.strip_suffix("/mcp").expect("the path of the endpoint");
-        self.bridge.request(method, None).uri(format!("{base}{path}"))
-    }
-
     /// A client that has opened its stream: where it POSTs, the stream, and the program.
     async fn open_line(&self) -> (String, Stream, Actor) {
-        let opening = self.bridge.send(self.at(Method::GET, "/sse"), "");
+        let opening = self.bridge.send(self.bridge.at(Method::GET, "/sse"), "");
         let (response, actor) = tokio::join!(opening, self.enter());
         let mut stream = Stream::of(response);
         let target = stream.endpoint().await;
@@ -24,7 +19,7 @@ impl Stage {
     }
 
     async fn post_at(&self, target: &str, body: impl Into<bytes::Bytes>) -> Answer {
-        self.bridge.exchange(self.at(Method::POST, target), body).await
+        self.bridge.exchange(self.bridge.at(Method::POST, target), body).await
     }
 }
 
@@ -52,7 +47,7 @@ async fn everything_comes_on_the_one_stream() {
     let id = target.rsplit('=').next().expect("an id");
     assert_eq!(stage.bridge.post(Some(id), call("2")).await.status, 404);
     for (method, path) in [(Method::POST, "/sse"), (Method::GET, "/message")] {
-        let response = stage.bridge.send(stage.at(method, path), call("2")).await;
+        let response = stage.bridge.send(stage.bridge.at(method, path), call("2")).await;
         assert_eq!(response.status(), 405);
         let allowed = if path == "/sse" { "GET" } else { "POST" };
         assert_eq!(response.headers()["allow"], allowed);
@@ -74,7 +69,7 @@ async fn everything_comes_on_the_one_stream() {
 async fn calls_on_a_line_are_accounted_for() {
     let stage = Stage::set(&["--max-sessions", "1"]).await;
     let (target, mut stream, mut program) = stage.open_line().await;
-    let refused = stage.bridge.send(stage.at(Method::GET, "/sse"), "").await;
+    let refused = stage.bridge.send(stage.bridge.at(Method::GET, "/sse"), "").await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     for id in ["1", "\"1\"", "2"] {

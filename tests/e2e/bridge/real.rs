@@ -1,13 +1,13 @@
 //! Real clients over HTTP with real servers that know nothing but standard input and output,
 //! and the official suite.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use mcpulse_tests::{
     Client, Proxy, Receiver, Server, Tools,
     client::Target,
-    eventually, record,
-    record::Recorder,
+    eventually,
+    record::{self, Exchange, Forwarder, Recorder},
     remote::{Kind, Remote},
 };
 use tempfile::TempDir;
@@ -67,23 +67,67 @@ async fn check_at(client: Client, server: Server, target: fn(SocketAddr) -> Targ
         .await;
 }
 
+/// One session over the server's own HTTP transport without the proxy, and one over the other.
+async fn check_crossing(client: Client, kind: Kind) {
+    let Some(tools) = tools([client.part(), Some(kind.part())]) else { return };
+    let server = match kind {
+        Kind::Everything | Kind::EverythingSse => Server::Everything,
+        Kind::Mcp2 | Kind::Mcp2Sse => Server::Mcp2,
+        Kind::GoConformance | Kind::GoStateless => Server::GoConformance,
+        Kind::GoEverything => Server::GoEverything,
+    };
+    let directory = Path::new("/nowhere");
+    let calls = server.calls(directory);
+    let remote = Remote::start(tools, kind).await;
+    let url = remote.url_at(remote.address());
+    let target = if kind.is_sse() { Target::Sse(url) } else { Target::Http(url) };
+    let session = client.hold(tools, &target, &calls).await;
+    let direct = comparable(session.outcomes(), directory);
+    session.close().await;
+
+    let receiver = Receiver::start().await;
+    let behind = Forwarder::to(remote.address()).await;
+    let (mode, url) = (if kind.is_sse() { "sse" } else { "http" }, remote.url_at(behind.address()));
+    let flags =
+        [mode, "--server-id", SERVER_ID, "--mcpulse-url", &receiver.url()].map(String::from);
+    let listeners = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--remote-url"];
+    let args = flags.into_iter().chain(listeners.map(String::from)).chain([url]);
+    let proxy = Proxy::start(args);
+    let address = proxy.address().await;
+    let target = if kind.is_sse() {
+        Target::Http(format!("http://{address}/mcp"))
+    } else {
+        Target::Sse(format!("http://{address}/sse"))
+    };
+    let session = client.hold(tools, &target, &calls).await;
+    assert_eq!(comparable(session.outcomes(), directory), direct);
+
+    let passed = behind.exchanges();
+    let to_server: Vec<_> = passed.iter().flat_map(Exchange::to_server).collect();
+    let to_client: Vec<_> = passed.iter().flat_map(Exchange::to_client).collect();
+    let expected = record::tool_calls(&to_server, &to_client);
+    assert!(expected.len() >= calls.len(), "{expected:#?}");
+    assert_reported(&receiver, proxy.metrics_address().await, client, &expected).await;
+    session.close().await;
+}
+
 macro_rules! sessions {
-    ($check:ident: $($name:ident: $client:ident, $server:ident;)*) => {$(
+    ($check:ident, $kind:ident: $($name:ident: $client:ident, $server:ident;)*) => {$(
         #[tokio::test]
         async fn $name() {
-            $check(Client::$client, Server::$server).await;
+            $check(Client::$client, $kind::$server).await;
         }
     )*};
 }
 
-sessions! { check_line:
+sessions! { check_line, Server:
     line_of_mcp1_and_everything: Mcp1, Everything;
     line_of_mcp2_and_time: Mcp2, Time;
     line_of_sdk1_and_go_conformance: Sdk1, GoConformance;
     line_of_client2_and_mcp2: Client2, Mcp2;
 }
 
-sessions! { check:
+sessions! { check, Server:
     mcp1_and_everything: Mcp1, Everything;
     mcp1_and_go_everything: Mcp1, GoEverything;
     mcp2_and_memory: Mcp2, Memory;
@@ -95,6 +139,17 @@ sessions! { check:
     mcp2_and_time: Mcp2, Time;
     mcp2_and_mcp2: Mcp2, Mcp2;
     mcp2_and_go_conformance: Mcp2, GoConformance;
+}
+
+sessions! { check_crossing, Kind:
+    sdk1_over_http_and_everything_sse: Sdk1, EverythingSse;
+    mcp1_over_http_and_everything_sse: Mcp1, EverythingSse;
+    mcp2_over_http_and_mcp2_sse: Mcp2, Mcp2Sse;
+    client2_over_http_and_mcp2_sse: Client2, Mcp2Sse;
+    sdk1_over_sse_and_everything: Sdk1, Everything;
+    mcp1_over_sse_and_go_conformance: Mcp1, GoConformance;
+    mcp2_over_sse_and_mcp2: Mcp2, Mcp2;
+    client2_over_sse_and_go_everything: Client2, GoEverything;
 }
 
 /// The official suite on a server that reads standard input.
@@ -129,4 +184,20 @@ async fn the_official_suite_for_2025_11_25() {
     };
     assert_eq!(ended("FAILURE"), 0, "{checks:#?}");
     assert!(ended("SUCCESS") >= 80, "{checks:#?}");
+}
+
+/// The same in the transport of the first revision, for clients of later ones.
+#[tokio::test]
+async fn the_official_suite_before_a_server_of_sse() {
+    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
+    let server = tools.go("everything-server");
+    let flags = ["--server-id", "suite", "--mcpulse-url", "none", "--listen", "127.0.0.1:0"];
+    let inner = Proxy::start(["stdio"].into_iter().chain(flags).chain(["--", &server]));
+    let lines = format!("http://{}/sse", inner.address().await);
+    let outer = ["sse", "--remote-url", &lines].into_iter().chain(flags);
+    let outer = Proxy::start(outer);
+    let url = format!("http://{}/mcp", outer.address().await);
+    let checks = judge(tools, &url, "2025-11-25").await;
+    let failed: Vec<_> = checks.keys().filter(|check| check.ends_with("\"FAILURE\"")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }

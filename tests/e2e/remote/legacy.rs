@@ -18,7 +18,7 @@ use super::{
 
 /// The streams of a server, one after the other.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<Vec<Option<mpsc::Sender<Bytes>>>>>);
+pub(crate) struct Streams(Arc<Mutex<Vec<Option<mpsc::Sender<Bytes>>>>>);
 
 impl Streams {
     /// Opens the next one, which takes messages at an endpoint of its own.
@@ -32,21 +32,27 @@ impl Streams {
     }
 
     /// Says something on the latest.
-    pub(super) fn say(&self, message: &Value) {
+    pub(crate) fn say(&self, message: &Value) {
+        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.say_on(latest, &message.to_string());
+    }
+
+    /// Says something on the one of this number.
+    pub(crate) fn say_on(&self, number: usize, message: &str) {
         let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = streams.last().and_then(Option::as_ref).expect("a stream");
+        let sender = streams[number - 1].as_ref().expect("a stream that has not ended");
         let event = format!("event: message\r\ndata: {message}\r\n\r\n");
         sender.try_send(event.into()).expect("the proxy reads");
     }
 
     /// Ends the latest.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         streams.last_mut().expect("a stream").take();
     }
 
     /// What any server says.
-    pub(super) fn usual(&self, asked: &Asked) -> Reply {
+    pub(crate) fn usual(&self, asked: &Asked) -> Reply {
         let result = match &*asked.name() {
             "GET" => return self.open(),
             "initialize" => json!({
@@ -57,7 +63,9 @@ impl Streams {
             "tools/call" => json!({ "content": [] }),
             _ => return Reply::empty(202),
         };
-        self.say(&json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result }));
+        let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": result });
+        let (_, number) = asked.path.rsplit_once('/').expect("an endpoint of a stream");
+        self.say_on(number.parse().expect("its number"), &answer.to_string());
         Reply::empty(202)
     }
 }

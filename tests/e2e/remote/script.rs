@@ -34,32 +34,34 @@ use tokio_rustls::TlsAcceptor;
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
     /// `null` without a body.
-    pub(super) body: Value,
+    pub(crate) body: Value,
+    /// The same as it came.
+    pub(crate) text: Bytes,
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("a text"))
     }
 
     /// The method of JSON-RPC for a POST, else that of HTTP.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let name = self.body["method"].as_str();
         name.map_or_else(|| self.method.to_string(), ToOwned::to_owned)
     }
 
     /// An answer with this result.
-    pub(super) fn result(&self, result: &Value) -> Reply {
+    pub(crate) fn result(&self, result: &Value) -> Reply {
         Reply::json(200, &json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result }))
     }
 
     /// What any server says to the beginning of a session, and to its end.
-    pub(super) fn usual(&self, session: &str) -> Reply {
+    pub(crate) fn usual(&self, session: &str) -> Reply {
         match &*self.name() {
             "initialize" => {
                 let reply = self.result(&json!({
@@ -79,7 +81,7 @@ impl Asked {
 
 /// What the server answers.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
@@ -90,32 +92,32 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn empty(status: u16) -> Self {
+    pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new(), more: None, breaks: false }
     }
 
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         let reply = Self { body: body.to_string().into(), ..Self::empty(status) };
         reply.header("content-type", "application/json")
     }
 
     /// These events, and no more.
-    pub(super) fn events(text: impl Into<Bytes>) -> Self {
+    pub(crate) fn events(text: impl Into<Bytes>) -> Self {
         Self { body: text.into(), ..Self::empty(200) }.header("content-type", "text/event-stream")
     }
 
     /// These events, and what is sent later.
-    pub(super) fn stream(text: impl Into<Bytes>) -> (Self, mpsc::Sender<Bytes>) {
+    pub(crate) fn stream(text: impl Into<Bytes>) -> (Self, mpsc::Sender<Bytes>) {
         let (sender, more) = mpsc::channel(16);
         (Self { more: Some(more), ..Self::events(text) }, sender)
     }
 
     /// The same, but the body never comes to its end.
-    pub(super) fn broken(self) -> Self {
+    pub(crate) fn broken(self) -> Self {
         Self { breaks: true, ..self }
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
@@ -166,7 +168,7 @@ fn futures_body(
 
 /// What befalls every connection that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It takes no more requests, and ends with those that it has (GOAWAY over HTTP/2).
     Retire,
     /// It is gone at once.
@@ -174,7 +176,7 @@ pub(super) enum Fate {
 }
 
 /// A server that runs, until it is dropped.
-pub(super) struct Script {
+pub(crate) struct Script {
     address: SocketAddr,
     scheme: &'static str,
     fates: broadcast::Sender<Fate>,
@@ -187,7 +189,7 @@ pub(super) struct Script {
 
 impl Script {
     /// Answers each request by `answer`, which gets what was asked before as well.
-    pub(super) async fn start<F, A>(answer: F) -> Self
+    pub(crate) async fn start<F, A>(answer: F) -> Self
     where
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
@@ -196,7 +198,7 @@ impl Script {
     }
 
     /// The same over TLS and HTTP/2.
-    pub(super) async fn start_secure<F, A>(identity: &Identity, answer: F) -> Self
+    pub(crate) async fn start_secure<F, A>(identity: &Identity, answer: F) -> Self
     where
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
@@ -233,6 +235,7 @@ impl Script {
                             path: parts.uri.path().to_owned(),
                             headers: parts.headers,
                             body: serde_json::from_slice(&body).unwrap_or_default(),
+                            text: body,
                         };
                         let before = {
                             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,40 +266,45 @@ impl Script {
         Self { address, scheme, fates, connections, asked, open, serving }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.url_at(if self.scheme == "https" { "localhost" } else { "127.0.0.1" })
     }
 
     /// The same by another name of the host.
-    pub(super) fn url_at(&self, host: &str) -> String {
+    pub(crate) fn url_at(&self, host: &str) -> String {
         format!("{}://{host}:{}/mcp", self.scheme, self.address.port())
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    /// The same with another path.
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        self.url().replace("/mcp", path)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Connections that there were so far.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Lets this befall all connections.
-    pub(super) fn befall(&self, fate: Fate) {
+    pub(crate) fn befall(&self, fate: Fate) {
         self.fates.send(fate).expect("a connection");
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was asked, by name.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.asked().iter().map(Asked::name).collect()
     }
 
     /// Requests that wait now, and the most that ever waited at once.
-    pub(super) fn open(&self) -> (usize, usize) {
+    pub(crate) fn open(&self) -> (usize, usize) {
         (self.open.0.load(Ordering::SeqCst), self.open.1.load(Ordering::SeqCst))
     }
 }
@@ -319,9 +327,10 @@ where
         tokio::select! {
             // The proxy may have gone.
             _ = &mut serving => return,
-            Ok(fate) = fates.recv() => match fate {
-                Fate::Retire => serving.as_mut().graceful_shutdown(),
-                Fate::Break => return,
+            fate = fates.recv() => match fate {
+                Ok(Fate::Retire) => serving.as_mut().graceful_shutdown(),
+                // Or the server is gone.
+                Ok(Fate::Break) | Err(_) => return,
             },
         }
     }
@@ -343,25 +352,25 @@ impl Drop for Open<'_> {
 }
 
 /// A client on standard input and output of the proxy.
-pub(super) struct Talk {
-    pub(super) proxy: Proxy,
-    pub(super) receiver: Receiver,
+pub(crate) struct Talk {
+    pub(crate) proxy: Proxy,
+    pub(crate) receiver: Receiver,
     say: Option<ChildStdin>,
     hear: tokio::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Talk {
-    pub(super) async fn with(url: &str, flags: &[&str]) -> Self {
+    pub(crate) async fn with(url: &str, flags: &[&str]) -> Self {
         Self::over("http", url, flags).await
     }
 
     /// `mode` says what the server speaks.
-    pub(super) async fn over(mode: &str, url: &str, flags: &[&str]) -> Self {
+    pub(crate) async fn over(mode: &str, url: &str, flags: &[&str]) -> Self {
         Self::among(mode, url, flags, &[]).await
     }
 
     /// The same with these variables.
-    pub(super) async fn among(
+    pub(crate) async fn among(
         mode: &str,
         url: &str,
         flags: &[&str],
@@ -379,42 +388,42 @@ impl Talk {
         Self { proxy, receiver, say, hear }
     }
 
-    pub(super) async fn to(script: &Script) -> Self {
+    pub(crate) async fn to(script: &Script) -> Self {
         Self::with(&script.url(), &[]).await
     }
 
-    pub(super) async fn say(&mut self, message: &Value) {
+    pub(crate) async fn say(&mut self, message: &Value) {
         self.write(format!("{message}\n").as_bytes()).await;
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let say = self.say.as_mut().expect("not closed");
         say.write_all(bytes).await.expect("the proxy reads");
     }
 
-    pub(super) async fn ask(&mut self, id: u64, method: &str, params: Value) {
+    pub(crate) async fn ask(&mut self, id: u64, method: &str, params: Value) {
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.say(&message).await;
     }
 
-    pub(super) async fn call(&mut self, id: u64) {
+    pub(crate) async fn call(&mut self, id: u64) {
         self.ask(id, "tools/call", json!({ "name": "t" })).await;
     }
 
     /// The next line, as JSON.
-    pub(super) async fn hear(&mut self) -> Value {
+    pub(crate) async fn hear(&mut self) -> Value {
         let line = self.line().await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
-    pub(super) async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(Duration::from_mins(1), self.hear.next_line()).await;
         let line = line.expect("a line in time").expect("standard output can be read");
         line.unwrap_or_else(|| panic!("the proxy has closed: {}", self.proxy.stderr()))
     }
 
     /// Begins a session. Returns what the server said to it.
-    pub(super) async fn begin(&mut self) -> Value {
+    pub(crate) async fn begin(&mut self) -> Value {
         let params = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {},
@@ -427,16 +436,16 @@ impl Talk {
     }
 
     /// Says nothing more.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         drop(self.say.take());
     }
 
     /// Waits for the end, which must come within `limit`.
-    pub(super) async fn end(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) async fn end(&mut self, limit: Duration) -> ExitStatus {
         self.proxy.wait(limit).await
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.proxy.signal(Signal::TERM);
     }
 }

@@ -80,6 +80,7 @@ impl Exchanges {
             };
             match self.first(&mut inbox, None).await {
                 Some(First::Answer(text, _)) => answers.push(text),
+                Some(First::Failed(text, _)) => lost.push(text),
                 Some(_) => lost.push(reply::error(Some(&id.to_string()), INTERNAL, LOST)),
                 None => return shutting_down(&id, answer),
             }

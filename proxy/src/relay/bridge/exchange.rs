@@ -25,24 +25,22 @@ use super::{
     accepts::{self, Accepts},
     cors,
     counters::Ended,
-    limits::Full,
+    launcher::{Audience as _, Launcher},
     line,
     modern::is_modern,
     objection::{faulty, missing, not_of_this_era, refused, stray},
-    opening::Unopened,
     outbox::Inbox,
-    pool::Pool,
-    program::{Audience as _, Launcher},
-    reply::{self, Events, First, INTERNAL, LOST, PATIENCE, Reply, first},
+    pools::Pools,
+    reply::{self, Events, First, INTERNAL, PATIENCE, Reply, first},
     session::Session,
     splice::{self, Body, Said},
 };
 use crate::{
+    config::ErrorStatus,
     jsonrpc::{Id, Kind},
     mcp::method,
-    relay::child::StartError,
     relay::http::{
-        counters::{Counters, Failed},
+        counters::Counters,
         download::Answer,
         guard::Guard,
         head,
@@ -56,7 +54,7 @@ use crate::{
 };
 
 /// Where clients find the server.
-const PATH: &str = "/mcp";
+pub(in crate::relay) const PATH: &str = "/mcp";
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -69,12 +67,13 @@ pub(super) struct NoSuchSession;
 pub(in crate::relay) struct Exchanges {
     pub(super) guard: Guard,
     pub(super) launcher: Arc<Launcher>,
-    pub(super) pool: Arc<Pool>,
+    pub(super) pools: Pools,
     pub(super) health: Arc<Health>,
     /// What clients have before each path, of which nothing is left in what is asked here.
     pub(super) prefix: String,
     pub(super) max_header: u64,
     pub(super) max_body: u64,
+    pub(super) error_status: ErrorStatus,
     pub(super) read_timeout: Duration,
     pub(super) tap: Tap,
     pub(super) shutdown: Shutdown,
@@ -125,8 +124,8 @@ impl Exchanges {
             Err(why) => return self.interrupted(why, answer),
         };
         match parts.uri.path() {
-            line::STREAM => return self.open_line(answer).await,
-            line::MESSAGES => return self.say_on_line(&parts.uri, text, answer).await,
+            line::STREAM => return self.open_line(&parts.headers, answer).await,
+            line::MESSAGES => return self.say_on_line(&parts, text, answer).await,
             _ if parts.method == Method::POST => {
                 return self.post(&parts.headers, text, answer).await;
             }
@@ -220,22 +219,25 @@ impl Exchanges {
             Ok(Body::Batch(batch)) => return self.batch(headers, batch, answer).await,
             Err(fault) => return faulty(&fault, answer),
         };
-        let accepts = Accepts::of(headers);
         if said.version.is_some() || is_modern(headers) {
-            return self.stateless(headers, said, accepts, answer).await;
+            return self.stateless(headers, said, answer).await;
         }
         let id = match &said.gist.kind {
             Kind::Request(id) => Some(id.clone()),
             _ => None,
         };
-        match (self.session(headers), id) {
+        let session = self.session(headers);
+        if let Ok(Some(session)) = &session {
+            session.rights.set(self.launcher.right(headers));
+        }
+        match (session, id) {
             (Ok(Some(session)), Some(id)) => self.call(&session, said, id, headers, answer).await,
             (Ok(Some(session)), None) => match session.tell(said).await {
                 Ok(()) => reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer),
                 Err(unheard) => refused(unheard, None, answer),
             },
             (Ok(None), Some(id)) if said.gist.is(method::INITIALIZE) => {
-                self.initialize(said, id, accepts, answer).await
+                self.initialize(said, id, headers, answer).await
             }
             (Ok(None), Some(id)) if said.gist.is(method::DISCOVER) => not_of_this_era(&id, answer),
             (Ok(None), id) => missing(id.as_ref(), answer),
@@ -260,6 +262,7 @@ impl Exchanges {
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
             Some(First::Answer(text, _)) => given(StatusCode::OK, text, accepts, None, answer),
+            Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(piece)) => {
                 let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
                 Events::of_request(piece, inbox, id, answer).begin_with(begin).response(None)
@@ -274,10 +277,11 @@ impl Exchanges {
         &self,
         said: Said,
         id: Id,
-        accepts: Accepts,
+        headers: &HeaderMap,
         answer: Answer,
     ) -> Response<Reply> {
-        let opening = match Arc::clone(&self.launcher).open(false).await {
+        let right = self.launcher.right(headers);
+        let opening = match Arc::clone(&self.launcher).open(false, right).await {
             Ok(opening) => opening,
             Err(why) => return self.unopened(&why, Some(&id), answer),
         };
@@ -294,8 +298,9 @@ impl Exchanges {
                     self.launcher.sessions.insert(Arc::clone(session));
                 }
                 let name = session.as_ref().map(|session| session.id.as_str());
-                given(StatusCode::OK, text, accepts, name, answer)
+                given(StatusCode::OK, text, Accepts::of(headers), name, answer)
             }
+            Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(_) => self.died(&id, answer),
             None => shutting_down(&id, answer),
         }
@@ -337,68 +342,6 @@ impl Exchanges {
             first = first(inbox, patience) => Some(first),
             () = abandoned => None,
         }
-    }
-
-    /// There is no session for a client that wants one.
-    pub(super) fn unopened(
-        &self,
-        why: &Unopened,
-        id: Option<&Id>,
-        answer: Answer,
-    ) -> Response<Reply> {
-        match why {
-            Unopened::Full(full) => self.full(*full, id, answer),
-            Unopened::Unstarted(error) => self.unstarted(error, id, answer),
-        }
-    }
-
-    /// There is no room for another session or program now.
-    pub(super) fn full(
-        &self,
-        Full(reason): Full,
-        id: Option<&Id>,
-        mut answer: Answer,
-    ) -> Response<Reply> {
-        answer.end(End::Refused);
-        self.counters.count_refused(reason);
-        let message = "this proxy starts no more programs at present; try again later";
-        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
-        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-        response.headers_mut().insert(RETRY_AFTER, RETRY);
-        response
-    }
-
-    /// There is no program to ask.
-    pub(super) fn unstarted(
-        &self,
-        error: &StartError,
-        id: Option<&Id>,
-        mut answer: Answer,
-    ) -> Response<Reply> {
-        self.health.fall(error);
-        self.counters.count_failed(Failed::Connect);
-        answer.end(End::Unreachable);
-        let message = "the server cannot be started; the proxy's log says why";
-        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
-        reply::unseen(StatusCode::BAD_GATEWAY, body)
-    }
-
-    /// The program ended before it answered the first request.
-    fn died(&self, id: &Id, answer: Answer) -> Response<Reply> {
-        self.health.fall(&"the server ended before it answered initialize; see what it logged");
-        self.lost(id, answer)
-    }
-
-    /// The program ended before it answered.
-    pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
-        // It is because the drain is over that its program ended.
-        if self.abandoned.load(Ordering::Relaxed) {
-            return shutting_down(id, answer);
-        }
-        answer.end(End::ServerGone);
-        self.counters.count_failed(Failed::Broken);
-        let body = reply::error(Some(&id.to_string()), INTERNAL, LOST);
-        reply::unseen(StatusCode::BAD_GATEWAY, body)
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Reply> {

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode, Uri, uri::PathAndQuery};
+use http::{HeaderMap, Response, StatusCode, Uri, request::Parts, uri::PathAndQuery};
 
 use super::{
     counters::Ended,
     exchange::Exchanges,
+    launcher::Audience as _,
     objection::{faulty, refused, stray},
     outbox::Tie,
-    program::Audience as _,
     reply::{self, Events, Reply},
     session::Session,
     splice::{self, Body},
@@ -19,8 +19,8 @@ use super::{
 use crate::relay::http::download::Answer;
 
 /// Where a client opens its stream, and where it POSTs.
-pub(super) const STREAM: &str = "/sse";
-pub(super) const MESSAGES: &str = "/message";
+pub(in crate::relay) const STREAM: &str = "/sse";
+pub(in crate::relay) const MESSAGES: &str = "/message";
 /// What names the session there.
 const PARAMETER: &str = "sessionId=";
 
@@ -50,8 +50,9 @@ pub(super) fn named(uri: &Uri) -> Option<&str> {
 
 impl Exchanges {
     /// A client opens its stream.
-    pub(super) async fn open_line(&self, answer: Answer) -> Response<Reply> {
-        let session = match Arc::clone(&self.launcher).open(true).await {
+    pub(super) async fn open_line(&self, headers: &HeaderMap, answer: Answer) -> Response<Reply> {
+        let right = self.launcher.right(headers);
+        let session = match Arc::clone(&self.launcher).open(true, right).await {
             Ok(opening) => opening.keep(),
             Err(why) => return self.unopened(&why, None, answer),
         };
@@ -73,14 +74,15 @@ impl Exchanges {
     /// A client says something.
     pub(super) async fn say_on_line(
         &self,
-        uri: &Uri,
+        parts: &Parts,
         text: BytesMut,
         answer: Answer,
     ) -> Response<Reply> {
-        let session = named(uri).and_then(|id| self.launcher.sessions.find(id));
+        let session = named(&parts.uri).and_then(|id| self.launcher.sessions.find(id));
         let Some(session) = session.filter(|session| session.is_line()) else {
             return stray(None, answer);
         };
+        session.rights.set(self.launcher.right(&parts.headers));
         let said = match splice::read(text) {
             Ok(Body::One(said)) => vec![said],
             Ok(Body::Batch(batch)) => batch,

@@ -54,7 +54,6 @@ impl Exchanges {
         &self,
         headers: &HeaderMap,
         said: Said,
-        accepts: Accepts,
         answer: Answer,
     ) -> Response<Reply> {
         let id = match &said.gist.kind {
@@ -69,7 +68,7 @@ impl Exchanges {
             let message = "params._meta[\"io.modelcontextprotocol/protocolVersion\"] is missing";
             return error(StatusCode::BAD_REQUEST, id.as_ref(), INVALID_PARAMS, message, answer);
         }
-        if let Err(mismatch) = mirrored::check(headers, &said, &self.pool.mirrors) {
+        if let Err(mismatch) = mirrored::check(headers, &said, &self.pools.mirrors) {
             let message = mismatch.to_string();
             return error(StatusCode::BAD_REQUEST, id.as_ref(), HEADER_MISMATCH, &message, answer);
         }
@@ -79,10 +78,10 @@ impl Exchanges {
                 let message = "there is no such method without sessions";
                 error(StatusCode::NOT_FOUND, Some(&id), METHOD_NOT_FOUND, message, answer)
             }
-            Some(id) => self.request(said, id, accepts, answer).await,
+            Some(id) => self.request(said, id, headers, answer).await,
             None => {
                 if !is_of_sessions {
-                    self.pool.tell(&said).await;
+                    self.pools.of(self.launcher.right(headers)).tell(&said).await;
                 }
                 reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer)
             }
@@ -93,16 +92,18 @@ impl Exchanges {
         &self,
         said: Said,
         id: Id,
-        accepts: Accepts,
+        headers: &HeaderMap,
         answer: Answer,
     ) -> Response<Reply> {
-        let (program, mut inbox) = match self.pool.ask(&said, accepts.events).await {
+        let (accepts, right) = (Accepts::of(headers), self.launcher.right(headers));
+        let (program, mut inbox) = match self.pools.of(right).ask(&said, accepts.events).await {
             Ok(asked) => asked,
             Err(why) => return self.unavailable(why, &said, &id, answer),
         };
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
             Some(First::Answer(text, error)) => given(status(error), text, accepts, None, answer),
+            Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(piece)) => {
                 let events = Events::of_request(piece, inbox, id, answer);
                 // Nobody knows when a subscription is answered.

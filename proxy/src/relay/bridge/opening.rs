@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::{
     counters::{Ended, Use},
+    launcher::{Audience as _, Launcher},
     limits::{Full, Place},
-    program::{Audience as _, Launcher},
     session::Session,
 };
-use crate::{observe, relay::child::StartError};
+use crate::{
+    observe,
+    relay::{child::StartError, remote::rights::Rights},
+};
 
 /// A session that was not initialized yet. Dropped, it ends.
 #[derive(Debug)]
@@ -61,9 +66,13 @@ impl From<Full> for Unopened {
 }
 
 impl Launcher {
-    /// A session, with a program that waits for one or that is started. For `is_line` see
-    /// [`Session::begin`].
-    pub(super) async fn open(self: Arc<Self>, is_line: bool) -> Result<Opening, Unopened> {
+    /// A session, with a program that waits for one or that is started, for a client with this
+    /// right. For `is_line` see [`Session::begin`].
+    pub(super) async fn open(
+        self: Arc<Self>,
+        is_line: bool,
+        right: Option<&HeaderValue>,
+    ) -> Result<Opening, Unopened> {
         let seat = self.limits.seat()?;
         let opening = match self.warm.take() {
             Some(waiting) => waiting,
@@ -73,6 +82,7 @@ impl Launcher {
             }
         };
         opening.place.seat(seat);
+        opening.session.rights.set(right);
         opening.session.begin(is_line);
         Ok(opening)
     }
@@ -106,10 +116,12 @@ impl Launcher {
             }
         };
         let counters = Arc::clone(&self.counters);
-        let begin = move |lines| Session::new(id, tag, lines, counters);
+        let rights = Rights::default();
+        let own = rights.clone();
+        let begin = move |lines| Session::new(id, tag, own, lines, counters);
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = async move {
-            let session = self.start(begin, Arc::clone(&place), gone).await?;
+            let session = self.start(begin, Arc::clone(&place), gone, rights).await?;
             Ok(Opening { session, place, otherwise: Some(otherwise) })
         };
         match tokio::spawn(starting).await {

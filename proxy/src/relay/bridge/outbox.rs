@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{replay::EventId, splice::Gist};
-use crate::jsonrpc::Kind;
+use crate::{jsonrpc::Kind, relay::remote::problem::Problem};
 
 /// Most bytes that wait for a stream; beyond it notifications go, then the stream.
 const LIMIT: usize = 4 << 20;
@@ -26,6 +26,15 @@ pub(super) struct Piece {
     /// Under which a client that loses the stream can say that it had this; none where it cannot
     /// go on with it.
     pub(super) event: Option<EventId>,
+    /// It is the proxy that says this, in place of an answer, and why.
+    pub(super) why: Option<Arc<Problem>>,
+}
+
+impl Piece {
+    /// One of a stream that cannot be gone on with.
+    pub(super) fn new(text: Bytes, weight: Weight) -> Self {
+        Self { text, weight, event: None, why: None }
+    }
 }
 
 /// What it means when a message does not arrive.
@@ -279,7 +288,7 @@ mod tests {
     use super::*;
 
     fn piece(weight: Weight, length: usize) -> Piece {
-        Piece { text: Bytes::from(vec![b'x'; length]), weight, event: None }
+        Piece::new(Bytes::from(vec![b'x'; length]), weight)
     }
 
     async fn next(inbox: &mut Inbox) -> Result<Piece, Cut> {

@@ -16,25 +16,27 @@ use tokio::{
 
 use super::{
     counters::{Ended, Use},
+    launcher::{Audience as _, Launcher},
     opening::Unopened,
     outbox::Inbox,
-    program::{Audience as _, Launcher},
     restarts::Restarts,
     session::Unheard,
-    sessions,
     shared::{Shared, Turn},
     splice::{Gist, Said},
 };
-use crate::relay::{child::StartError, http::health::Health, mirrored::Tools};
+use crate::relay::{
+    child::StartError, http::health::Health, mirrored::Tools, remote::rights::Rights,
+};
 
 /// Keeps at most so many programs as there are slots.
 #[derive(Debug)]
 pub(super) struct Pool {
     launcher: Arc<Launcher>,
     health: Arc<Health>,
-    idle_timeout: Duration,
     /// What the server's tools want to see in headers.
-    pub(super) mirrors: Arc<Tools>,
+    mirrors: Arc<Tools>,
+    /// By which its programs ask, where they are conversations with a remote server.
+    rights: Rights,
     slots: Mutex<Slots>,
     /// A program was started, or could not be.
     settled: Notify,
@@ -96,12 +98,13 @@ impl Pool {
         most: usize,
         launcher: Arc<Launcher>,
         health: Arc<Health>,
-        idle_timeout: Duration,
+        mirrors: Arc<Tools>,
+        rights: Rights,
     ) -> Self {
         let all = iter::repeat_with(Slot::default).take(most).collect();
         let slots = Mutex::new(Slots { all, has_answered: false, over: false });
-        let (mirrors, living) = (Arc::default(), Arc::default());
-        Self { launcher, health, idle_timeout, mirrors, slots, settled: Notify::new(), living }
+        let (settled, living) = (Notify::new(), Arc::default());
+        Self { launcher, health, mirrors, rights, slots, settled, living }
     }
 
     /// Asks the program that has the least to do; see [`Shared::ask`].
@@ -154,7 +157,8 @@ impl Pool {
             let turn = match pool.launcher.limits.place(Use::Shared) {
                 Ok(place) => {
                     let gone = move || launcher.warm.wake();
-                    let started = pool.launcher.start(begin, place, gone).await;
+                    let started =
+                        pool.launcher.start(begin, place, gone, pool.rights.clone()).await;
                     started.map(|program| Turn::at(&program)).map_err(Unopened::from)
                 }
                 Err(full) => Err(full.into()),
@@ -177,15 +181,21 @@ impl Pool {
         Shared::new(tag, lines, counters, health, mirrors, living)
     }
 
-    /// Ends programs that nobody uses, for ever.
-    pub(super) async fn expire(&self) {
-        let mut looks = sessions::looks(self.idle_timeout);
-        loop {
-            looks.tick().await;
-            let slots = self.lock();
-            let unused = slots.programs().filter(|it| it.idle() >= self.idle_timeout);
-            unused.for_each(|program| program.end(Ended::Idle));
-        }
+    /// Whether there is a program, or one is being started.
+    pub(super) fn is_used(&self) -> bool {
+        let slots = self.lock();
+        slots.all.iter().any(|slot| match &slot.holds {
+            Holds::Nothing => false,
+            Holds::Starting => true,
+            Holds::Program(program, _) => program.over().is_none(),
+        })
+    }
+
+    /// Ends programs that nobody has used for so long.
+    pub(super) fn end_unused(&self, idle_timeout: Duration) {
+        let slots = self.lock();
+        let unused = slots.programs().filter(|it| it.idle() >= idle_timeout);
+        unused.for_each(|program| program.end(Ended::Idle));
     }
 
     /// Ends all programs, for good.

@@ -1,7 +1,7 @@
 //! The program of a session: its pipes, and its end. What it says is read as fast as it says it,
 //! whether or not anybody takes it.
 
-use std::{convert::Infallible, ffi::OsString, sync::Arc, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -13,24 +13,19 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tokio_util::task::TaskTracker;
 
 use super::{
-    counters::{Counters, Ended},
-    limits::{Limits, Place},
-    sessions::Sessions,
-    splice::{BOUNDS, Gist, items},
-    warm::Warm,
+    counters::Ended,
+    launcher::{Audience, Hearing, Launcher, MOST_LINES},
+    limits::Place,
 };
 use crate::{
     config::Command,
-    jsonrpc::Kind,
     platform::{self, Orphans, Process},
     relay::{
         child::{self, Bond, StartError},
         ending::{Ending, Grace, Step, take},
     },
-    scan::{Frame, Scanner},
 };
 
 /// From the end of its input on: Python servers were seen to take 1.3 s to end by themselves.
@@ -44,8 +39,6 @@ const GRACE: Grace = Grace {
 pub const STOPPING: Duration = GRACE.leave;
 /// How long a program may take to end after its last word, or to say it after its end.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// Messages that wait until the program reads them; further ones wait with their clients.
-const MOST_LINES: usize = 16;
 /// Bytes of a read.
 const BUFFER: usize = 16 << 10;
 /// Longest line of a program; one that says more has to go.
@@ -53,40 +46,19 @@ const LONGEST_LINE: usize = 256 << 20;
 /// Longest line of its standard error that the log takes as one.
 const LONGEST_ERROR: u64 = 8 << 10;
 
-/// Whoever a program talks with.
-pub(super) trait Audience: Send + Sync + 'static {
-    /// What the log knows it by.
-    fn tag(&self) -> &Arc<str>;
-    /// The program has said something. Returns whether it was a message.
-    fn hear(&self, text: Bytes, gist: &Gist) -> bool;
-    /// Nothing more is said, once: what waits for an answer is told at once that none will come,
-    /// the program that nothing more will.
-    fn end(&self, why: Ended);
-    /// Completes when it has ended.
-    fn ended(&self) -> impl Future<Output = ()> + Send;
-}
-
 /// How to start programs.
 #[derive(Debug)]
-pub(super) struct Launcher {
+pub(super) struct Programs {
     pub(super) command: Command,
     pub(super) environment: Vec<(OsString, OsString)>,
-    pub(super) server_id: Arc<str>,
-    pub(super) sessions: Sessions,
-    pub(super) limits: Limits,
-    /// Programs that wait for a session.
-    pub(super) warm: Warm,
-    pub(super) counters: Arc<Counters>,
     pub(super) orphans: Arc<Orphans>,
-    /// Everything that runs for a program.
-    pub(super) tasks: TaskTracker,
 }
 
 impl Launcher {
-    /// Starts a program for the audience that `begin` makes of the way to it. It holds `place`
-    /// until it has been reaped; then `gone` is called, or when nobody waits for that any more.
-    pub(super) async fn start<A: Audience>(
+    /// Starts a program. See [`Launcher::start`].
+    pub(super) async fn run<A: Audience>(
         &self,
+        programs: &Programs,
         begin: impl FnOnce(mpsc::Sender<Bytes>) -> A,
         place: Arc<Place>,
         gone: impl FnOnce() + Send + 'static,
@@ -98,8 +70,8 @@ impl Launcher {
             let _ = tell.send(code);
         };
         let mark = uuid::Uuid::new_v4().to_string();
-        let environment = self.environment.iter().cloned().chain([self.marked(&mark)]);
-        let server = child::start(&self.command, environment, Bond::Own, ended).await?;
+        let environment = programs.environment.iter().cloned().chain([programs.marked(&mark)]);
+        let server = child::start(&programs.command, environment, Bond::Own, ended).await?;
         let child::Server { process, input, output, errors } = server;
         let pipes = (|| {
             let errors = errors.map(ChildStderr::from_std).transpose()?;
@@ -115,9 +87,9 @@ impl Launcher {
         if let Some(errors) = errors {
             self.tasks.spawn(log(errors, Arc::clone(audience.tag())));
         }
-        let counters = Arc::clone(&self.counters);
-        let reading = self.tasks.spawn(read(output, Arc::clone(&audience), counters));
-        let (heard, orphans) = (Arc::clone(&audience), Arc::clone(&self.orphans));
+        let hearing = Hearing::new(Arc::clone(&audience), Arc::clone(&self.counters));
+        let reading = self.tasks.spawn(read(output, hearing));
+        let (heard, orphans) = (Arc::clone(&audience), Arc::clone(&programs.orphans));
         let running = Running { audience: heard, process, exited, reading, orphans, mark };
         self.tasks.spawn(async move {
             running.follow().await;
@@ -126,7 +98,9 @@ impl Launcher {
         tracing::debug!(session = %audience.tag(), "started a program");
         Ok(audience)
     }
+}
 
+impl Programs {
     /// The variable by which what descends from a program is known, wherever it went. This proxy
     /// may be such a program itself.
     fn marked(&self, mark: &str) -> (OsString, OsString) {
@@ -222,46 +196,11 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
 }
 
 /// Reads lines until the program says its last word.
-async fn read<A: Audience>(output: ChildStdout, audience: Arc<A>, counters: Arc<Counters>) {
+async fn read<A: Audience>(output: ChildStdout, mut hearing: Hearing<A>) {
     let mut lines = Lines { from: output, buffer: BytesMut::new(), looked: 0 };
-    let mut scanner = Scanner::new(BOUNDS);
-    let mut complained = false;
     while let Some(line) = lines.next().await {
-        scanner.feed(&line);
-        let gist = scanner.only().map(Gist::of);
-        let is_message = match (scanner.end(), gist) {
-            (Frame::Whole, Some(gist)) => audience.hear(line, &gist),
-            (Frame::Blank, _) => true,
-            _ => hear_each(&*audience, &line),
-        };
-        if !is_message {
-            counters.count_garbage();
-            if !std::mem::replace(&mut complained, true) {
-                tracing::warn!(
-                    session = %audience.tag(),
-                    "the server writes to standard output what is no JSON-RPC message; such \
-                     lines are left out: logs belong to standard error"
-                );
-            }
-        }
+        hearing.take(line, None);
     }
-}
-
-/// A program has said several messages at once (2025-03-26). Returns whether it has.
-fn hear_each<A: Audience>(audience: &A, line: &Bytes) -> bool {
-    let mut said = Vec::new();
-    let broken = items(line, |message, text| {
-        said.push((line.slice_ref(text), Gist::of(message)));
-        Ok::<_, Infallible>(())
-    });
-    let are_messages = said.iter().all(|(_, gist)| gist.kind != Kind::Unknown);
-    let is_batch = broken == Ok(false) && are_messages;
-    if is_batch {
-        for (text, gist) in said {
-            audience.hear(text, &gist);
-        }
-    }
-    is_batch
 }
 
 /// Lines of a stream, in memory that is shared with the buffer.

@@ -83,7 +83,7 @@ mod tests {
 
     fn piece(stream: u64, place: u64, length: usize) -> Piece {
         let event = Some(EventId { stream, place });
-        Piece { text: vec![b'x'; length].into(), weight: Weight::Notification, event }
+        Piece { event, ..Piece::new(vec![b'x'; length].into(), Weight::Notification) }
     }
 
     #[test]

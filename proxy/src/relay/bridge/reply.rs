@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     jsonrpc::Id,
-    relay::http::download::Answer,
+    relay::{http::download::Answer, remote::problem::Problem},
     scan::Scanner,
     traffic::{BodyKind, End, ResponseHead},
 };
@@ -107,6 +108,8 @@ pub(super) fn refusal(request: &[u8], code: i64, message: &str) -> Bytes {
 pub(super) enum First {
     /// It answered: there is nothing else to say. The code, if it is an error.
     Answer(Bytes, Option<i64>),
+    /// It is a remote server from which no answer came: what to say in its place, and why.
+    Failed(Bytes, Arc<Problem>),
     /// It did something else, or nothing for so long that the client should hear of it.
     Other(Option<Piece>),
     /// It will not answer.
@@ -124,6 +127,7 @@ pub(super) async fn first(inbox: &mut Inbox, patience: Option<Duration>) -> Firs
     poll_fn(|cx| {
         if let Poll::Ready(next) = inbox.poll_next(cx) {
             return Poll::Ready(match next {
+                Ok(Piece { text, why: Some(why), .. }) => First::Failed(text, why),
                 Ok(Piece { text, weight: Weight::Answer(error), .. }) => First::Answer(text, error),
                 Ok(piece) => First::Other(Some(piece)),
                 Err(_) => First::Nothing,
@@ -161,7 +165,7 @@ impl Events {
 
     /// Nothing but an answer.
     pub(super) fn of_answer(text: Bytes, answer: Answer) -> Self {
-        let piece = Piece { text, weight: Weight::Answer(None), event: None };
+        let piece = Piece::new(text, Weight::Answer(None));
         let (_, inbox) = stream(Queue::default());
         Self::new(Some(piece), inbox, answer)
     }
@@ -223,6 +227,11 @@ impl Events {
             Poll::Ready(Ok(piece)) => {
                 self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
                 let event = event(&piece.text, piece.event);
+                if let Some(why) = piece.why.filter(|_| self.id.is_some()) {
+                    // Not shown, as all that the bridge itself says.
+                    self.finish(why.broken());
+                    return Poll::Ready(Some(Ok(event)));
+                }
                 self.answer.data(&event);
                 if self.id.is_some() && matches!(piece.weight, Weight::Answer(_)) {
                     self.finish(End::Clean);

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::{Counters, Ended},
+    launcher::Audience,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Weight, stream},
-    program::{self, Audience},
+    program,
     replay::{EventId, Replay},
     reply::{self, INTERNAL},
     routing::{Place, Routing},
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     jsonrpc::{Id, Kind},
     mcp::Field,
+    relay::remote::{problem::Problem, rights::Rights},
     scan::Scanner,
 };
 
@@ -42,6 +44,8 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What the log and the reports know it by.
     pub(super) tag: Arc<str>,
+    /// By which its program asks, if that is a remote server.
+    pub(super) rights: Rights,
     /// Requests on such a stream that the program has not answered.
     owed: watch::Sender<usize>,
     state: Mutex<State>,
@@ -115,6 +119,7 @@ impl Session {
     pub(super) fn new(
         id: String,
         tag: Arc<str>,
+        rights: Rights,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -131,7 +136,7 @@ impl Session {
             used: Instant::now(),
         };
         let (owed, over) = (watch::Sender::new(0), CancellationToken::new());
-        Self { id, tag, owed, state: Mutex::new(state), over, counters }
+        Self { id, tag, rights, owed, state: Mutex::new(state), over, counters }
     }
 
     /// It has a client from now on: where this `is_line`, one whose only stream gets all that
@@ -299,7 +304,7 @@ impl Audience for Session {
         &self.tag
     }
 
-    fn hear(&self, text: Bytes, gist: &Gist) -> bool {
+    fn hear_of(&self, text: Bytes, gist: &Gist, why: Option<Problem>) -> bool {
         let Some(mut weight) = Weight::of(gist) else { return false };
         let mut state = self.lock();
         let is_line = state.client == Some(Client::OfLine);
@@ -320,13 +325,14 @@ impl Audience for Session {
         };
         // An answer goes out at once. What else is kept must not keep the buffer in which it
         // was read, which may be many times its size.
-        let own_copy =
-            |text: Bytes| Piece { text: Bytes::copy_from_slice(&text), weight, event: None };
+        let why = why.map(Arc::new);
+        let piece = |text| Piece { why: why.clone(), ..Piece::new(text, weight) };
+        let own_copy = |text: Bytes| piece(Bytes::copy_from_slice(&text));
         let place = if is_line { Place::Own } else { routing.route(gist, takes, !own.is_empty()) };
         lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
                 Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
-                Some(it) => it.to.outbox.push(Piece { text, weight, event: None }),
+                Some(it) => it.to.outbox.push(piece(text)),
                 None => Lost::notifications(1),
             },
             Place::Beside(number) => waiting

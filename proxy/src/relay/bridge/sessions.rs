@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{self, Interval};
 
-use super::{counters::Ended, program::Audience as _, session::Session};
+use super::{counters::Ended, launcher::Audience as _, session::Session};
 
 /// How often sessions are looked at that nobody may use, at most.
 const LOOK: Duration = Duration::from_secs(30);
@@ -87,11 +87,17 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::relay::bridge::counters::Counters;
+    use crate::relay::remote::rights::Rights;
 
     fn session(id: &str) -> Arc<Session> {
         let (input, _) = mpsc::channel(1);
-        Arc::new(Session::new(id.to_owned(), "tag".into(), input, Arc::new(Counters::default())))
+        Arc::new(Session::new(
+            id.to_owned(),
+            "tag".into(),
+            Rights::default(),
+            input,
+            Arc::default(),
+        ))
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,16 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::{Counters, Ended},
+    launcher::Audience,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Tie, Weight, stream},
-    program::{self, Audience},
-    reply,
+    program, reply,
     session::Unheard,
     splice::{Gist, Names, Said},
 };
 use crate::{
     jsonrpc::{Id, Kind},
     mcp::{code::METHOD_NOT_FOUND, method},
-    relay::{http::health::Health, mirrored::Tools},
+    relay::{http::health::Health, mirrored::Tools, remote::problem::Problem},
 };
 
 /// Most requests that may wait for one program.
@@ -290,7 +290,7 @@ impl Audience for Shared {
         &self.tag
     }
 
-    fn hear(&self, text: Bytes, gist: &Gist) -> bool {
+    fn hear_of(&self, text: Bytes, gist: &Gist, why: Option<Problem>) -> bool {
         let Some(weight) = Weight::of(gist) else { return false };
         if weight == Weight::Request {
             self.decline(&text);
@@ -301,7 +301,8 @@ impl Audience for Shared {
         let lost = match number.and_then(|number| Some((number, state.asked.get(&number)?))) {
             Some((number, asked)) => {
                 let text = asked.renamed(&text, gist, number);
-                let lost = asked.outbox.push(Piece { text: text.clone(), weight, event: None });
+                let piece = Piece { why: why.map(Arc::new), ..Piece::new(text.clone(), weight) };
+                let lost = asked.outbox.push(piece);
                 if let Weight::Answer(error) = weight {
                     let is = asked.is;
                     state.remove(number);

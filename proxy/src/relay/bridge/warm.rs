@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
+    launcher::Launcher,
     opening::{Opening, Unopened},
-    program::Launcher,
     restarts::Restarts,
 };
 use crate::relay::http::health::Health;

@@ -33,7 +33,7 @@ impl Credentials {
     }
 
     /// Whether the `Authorization` of clients is for the proxy and must not go further.
-    pub(super) fn mirrors(&self) -> bool {
+    pub(in crate::relay) fn mirrors(&self) -> bool {
         self.bearer.is_some()
     }
 

@@ -56,17 +56,17 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Everything that an exchange needs.
 #[derive(Debug)]
 pub(in crate::relay) struct Forward {
-    pub(super) upstream: Upstream,
+    pub(in crate::relay) upstream: Arc<Upstream>,
     pub(super) guard: Guard,
     pub(super) rewrite: Arc<Rewrite>,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) credentials: Credentials,
     pub(super) settings: Settings,
-    pub(super) transport: HttpTransport,
-    pub(super) server_id: Arc<str>,
-    pub(super) tap: Tap,
-    pub(super) shutdown: Shutdown,
-    pub(super) counters: Arc<Counters>,
+    pub(in crate::relay) transport: HttpTransport,
+    pub(in crate::relay) server_id: Arc<str>,
+    pub(in crate::relay) tap: Tap,
+    pub(in crate::relay) shutdown: Shutdown,
+    pub(in crate::relay) counters: Arc<Counters>,
     /// The drain is over: whoever still waits for a response is told so.
     pub(super) abandoned: AtomicBool,
 }
@@ -111,6 +111,11 @@ struct Question {
 }
 
 impl Forward {
+    /// Whether the path leads to where the upstream takes messages.
+    pub(in crate::relay) fn is_endpoint(&self, path: &PathAndQuery) -> bool {
+        self.rewrite.target(path).endpoint || self.endpoints.contains(path.path())
+    }
+
     /// Keeps the connections to the upstream, and the gate true, for ever.
     pub(in crate::relay) async fn keep(&self) {
         self.upstream.keep().await;

@@ -1,8 +1,8 @@
 //! Origins (scheme, host and port) and references relative to them, as RFC 3986 has them.
 
-use http::Uri;
+use http::{Uri, uri::PathAndQuery};
 
-use super::guard::is_loopback;
+use super::{UrlError, guard::is_loopback};
 use crate::config::kind::split_host;
 
 /// Where a URL leads, without its path. Names are compared in lower case.
@@ -11,6 +11,25 @@ pub struct Origin {
     https: bool,
     host: String,
     port: u16,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(in crate::relay) struct Place {
+    pub(in crate::relay) origin: Origin,
+    pub(in crate::relay) path: PathAndQuery,
+}
+
+impl Place {
+    /// Where a URL leads.
+    ///
+    /// # Errors
+    /// When its scheme is neither `http` nor `https`.
+    pub(in crate::relay) fn of(url: &Uri) -> Result<Self, UrlError> {
+        let path = url.path_and_query().cloned();
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { origin: Origin::of(url).ok_or(UrlError::NotHttp)?, path })
+    }
 }
 
 impl Origin {

@@ -63,7 +63,7 @@ pub(in crate::relay) struct Upstream {
     multiplexes: AtomicBool,
     dialling: Mutex<()>,
     connections: Lock<Connections>,
-    health: Health,
+    health: Arc<Health>,
     counters: Arc<Counters>,
 }
 
@@ -114,9 +114,14 @@ impl Upstream {
             dialer,
             dialling: Mutex::default(),
             connections: Lock::default(),
-            health: Health::new(gate),
+            health: Arc::new(Health::new(gate)),
             counters,
         }
+    }
+
+    /// Whether it can be reached.
+    pub(in crate::relay) fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// The upstream's own authority, for `Host`.

@@ -4,14 +4,16 @@ use std::{sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     conversation::{Carried, Conversation, Marks},
     legacy::Legacy,
+    problem::{Problem, Told},
     said::Said,
+    server::Server,
 };
-use crate::traffic::HttpTransport;
+use crate::traffic::{End, HttpTransport};
 
 /// How long a server that spoke no streamable HTTP may take to announce an endpoint.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
@@ -22,6 +24,9 @@ pub(super) struct Carrier {
     configured: Transport,
     /// What the server turned out to speak instead.
     found: OnceLock<Transport>,
+    in_flight: usize,
+    /// Whether to look what else it may speak.
+    falls_back: bool,
 }
 
 #[derive(Debug)]
@@ -32,19 +37,24 @@ enum Transport {
     Legacy(Legacy),
 }
 
-impl From<Conversation> for Carrier {
-    fn from(conversation: Conversation) -> Self {
-        Self { configured: Transport::Streamable(conversation), found: OnceLock::new() }
-    }
-}
-
-impl From<Legacy> for Carrier {
-    fn from(legacy: Legacy) -> Self {
-        Self { configured: Transport::Legacy(legacy), found: OnceLock::new() }
-    }
-}
-
 impl Carrier {
+    /// What carries to this server. So many requests are in flight at most, the rest wait. One
+    /// that `falls_back` goes on by HTTP+SSE where that is what the server speaks.
+    pub(super) fn to(
+        server: Server,
+        told: mpsc::Sender<Told>,
+        in_flight: usize,
+        falls_back: bool,
+    ) -> Self {
+        let configured = match server.transport() {
+            HttpTransport::Streamable => {
+                Transport::Streamable(Conversation::new(server, told, in_flight))
+            }
+            HttpTransport::LegacySse => Transport::Legacy(Legacy::new(server, told, in_flight)),
+        };
+        Self { configured, found: OnceLock::new(), in_flight, falls_back }
+    }
+
     fn spoken(&self) -> &Transport {
         self.found.get().unwrap_or(&self.configured)
     }
@@ -62,7 +72,7 @@ impl Carrier {
                 Carried::Untaken => return false,
                 Carried::Unspoken(unspoken) => unspoken,
             };
-            let Some(legacy) = other(conversation, unspoken.refusal.status).await else {
+            let Some(legacy) = self.other(conversation, unspoken.refusal.status).await else {
                 conversation.refuse(said, marks, unspoken).await;
                 return false;
             };
@@ -72,10 +82,10 @@ impl Carrier {
     }
 
     /// Tells the client something.
-    pub(super) async fn tell(&self, line: Bytes) {
+    pub(super) async fn tell(&self, told: Told) {
         match self.spoken() {
-            Transport::Streamable(conversation) => conversation.tell(line).await,
-            Transport::Legacy(legacy) => legacy.tell(line).await,
+            Transport::Streamable(conversation) => conversation.tell(told).await,
+            Transport::Legacy(legacy) => legacy.tell(told).await,
         }
     }
 
@@ -101,14 +111,6 @@ impl Carrier {
         }
     }
 
-    /// Never ends: closes connections that are unused for too long.
-    pub(super) async fn keep(&self) {
-        match self.spoken() {
-            Transport::Streamable(conversation) => conversation.server.keep().await,
-            Transport::Legacy(legacy) => legacy.server.keep().await,
-        }
-    }
-
     /// Ends the session, if there is one that can be.
     pub(super) async fn leave(&self) {
         match self.spoken() {
@@ -116,23 +118,29 @@ impl Carrier {
             Transport::Legacy(legacy) => legacy.leave(),
         }
     }
-}
 
-/// The transport of 2024-11-05, if it is what a server speaks that refused `initialize`.
-async fn other(conversation: &Conversation, status: StatusCode) -> Option<Legacy> {
-    let server = conversation.server.spoken_to_by(HttpTransport::LegacySse);
-    let legacy = Legacy::new(server, conversation.told.clone(), conversation.url.clone());
-    let announced = timeout(ANNOUNCED_WITHIN, legacy.announce()).await;
-    let late = |_| Err(format!("none within {} s", ANNOUNCED_WITHIN.as_secs()));
-    let said = format!("the server answered initialize with {status} and announces");
-    match announced.unwrap_or_else(late) {
-        Ok(()) => {
-            tracing::info!("{said} an endpoint of HTTP+SSE: on with that, as in the mode sse");
-            Some(legacy)
+    /// The transport of 2024-11-05, if it is what a server speaks that refused `initialize`.
+    async fn other(&self, conversation: &Conversation, status: StatusCode) -> Option<Legacy> {
+        if !self.falls_back {
+            return None;
         }
-        Err(problem) => {
-            tracing::info!("{said} no endpoint of HTTP+SSE: {problem}");
-            None
+        let server = conversation.server.spoken_to_by(HttpTransport::LegacySse);
+        let legacy = Legacy::new(server, conversation.told.clone(), self.in_flight);
+        let announced = timeout(ANNOUNCED_WITHIN, legacy.announce()).await;
+        let late = |_| {
+            let message = format!("none within {} s", ANNOUNCED_WITHIN.as_secs());
+            Err(Problem::new(message, End::TimedOut))
+        };
+        let said = format!("the server answered initialize with {status} and announces");
+        match announced.unwrap_or_else(late) {
+            Ok(()) => {
+                tracing::info!("{said} an endpoint of HTTP+SSE: on with that, as in the mode sse");
+                Some(legacy)
+            }
+            Err(problem) => {
+                tracing::info!("{said} no endpoint of HTTP+SSE: {problem}");
+                None
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::events::LARGEST;
+use super::{events::LARGEST, problem::Told};
 use crate::{lines::Gather, platform::Wait as _};
 
 /// Lines that wait for one another.
@@ -21,8 +21,8 @@ const QUEUE: usize = 64;
 pub(super) struct Client {
     /// What it says; closed when it has said its last word.
     pub(super) lines: mpsc::Receiver<Bytes>,
-    /// What it is told, without the ends of lines.
-    pub(super) told: mpsc::Sender<Bytes>,
+    /// What it is told.
+    pub(super) told: mpsc::Sender<Told>,
     /// Completes when the client has taken all that it was told, or takes no more.
     pub(super) heard: oneshot::Receiver<()>,
 }
@@ -80,11 +80,11 @@ fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
     }
 }
 
-fn write(mut output: &File, mut lines: mpsc::Receiver<Bytes>) -> io::Result<()> {
+fn write(mut output: &File, mut told: mpsc::Receiver<Told>) -> io::Result<()> {
     let mut whole = Vec::new();
-    while let Some(line) = lines.blocking_recv() {
+    while let Some(Told { text, .. }) = told.blocking_recv() {
         whole.clear();
-        whole.extend_from_slice(&line);
+        whole.extend_from_slice(&text);
         whole.push(b'\n');
         let mut left = &whole[..];
         while !left.is_empty() {

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::{Cursor, Messages},
     mirror,
+    problem::{Problem, Told},
     said::{Asked, Said, messages},
-    server::{NoResponse, Refusal, Response, Server, whole},
+    server::{Refusal, Response, Server, whole},
     session::{Session, State},
     words,
 };
@@ -36,17 +37,12 @@ pub(super) mod listening;
 mod listing;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Requests in flight at once; the rest wait.
-pub(super) const IN_FLIGHT: usize = 128;
 /// The pause before a stream is resumed if the server names none.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How often in vain a stream is resumed on which an answer is awaited.
 const RESUMED_IN_VAIN: u32 = 5;
 /// How long a server may leave a stream open on which it owes nothing any more.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why no answer came, in words.
-pub(super) type Problem = String;
 
 /// A conversation with a server.
 #[derive(Debug)]
@@ -55,10 +51,8 @@ pub(super) struct Conversation {
     pub(super) session: Session,
     /// What is known of the server's tools.
     tools: Tools,
-    pub(super) told: mpsc::Sender<Bytes>,
+    pub(super) told: mpsc::Sender<Told>,
     slots: Semaphore,
-    /// For words that name the server.
-    pub(super) url: String,
 }
 
 /// What became of a message.
@@ -115,7 +109,7 @@ struct Errand<'a> {
 impl<'a> Errand<'a> {
     fn new(said: &'a Said, server: &Server, headers: &HeaderMap) -> Self {
         let (question, answer) = server.observe(Method::POST, headers);
-        Self { question: Some(question), answer: Some(answer), ..Self::unseen(said) }
+        Self { question, answer: Some(answer), ..Self::unseen(said) }
     }
 
     /// One that the tap is not shown.
@@ -131,16 +125,17 @@ impl<'a> Errand<'a> {
 }
 
 impl Conversation {
-    pub(super) fn new(server: Server, told: mpsc::Sender<Bytes>, url: String) -> Self {
-        let slots = Semaphore::new(IN_FLIGHT);
+    /// One with so many requests in flight at most.
+    pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
+        let slots = Semaphore::new(in_flight);
         let (session, tools) = (Session::default(), Tools::default());
-        Self { server, session, tools, told, slots, url }
+        Self { server, session, tools, told, slots }
     }
 
     /// Tells the client something.
-    pub(super) async fn tell(&self, line: Bytes) {
+    pub(super) async fn tell(&self, told: impl Into<Told>) {
         // A client that takes no more ends the session elsewhere.
-        let _ = self.told.send(line).await;
+        let _ = self.told.send(told.into()).await;
     }
 
     /// Carries a message to the server and what comes of it to the client.
@@ -198,7 +193,7 @@ impl Conversation {
             tracing::warn!("{method} did not reach the server: {problem}");
         }
         let problem = match carried {
-            Ok(()) => "the server ended the exchange without an answer".to_owned(),
+            Ok(()) => Problem::strange("the server ended the exchange without an answer"),
             Err(problem) => problem,
         };
         for asked in &errand.asked {
@@ -231,10 +226,7 @@ impl Conversation {
             let headers = self.headers(said, &state);
             let (probe, sent) = (&mut errand.question, &marks.sent);
             let sent = self.server.send(&Method::POST, &headers, &said.text, probe, sent);
-            let response = sent.await.map_err(|NoResponse { message, end }| {
-                answer.end(end);
-                message
-            })?;
+            let response = sent.await.inspect_err(|problem| answer.end(problem.end))?;
             if response.status.is_success() {
                 break response;
             }
@@ -259,7 +251,7 @@ impl Conversation {
             }
             let begins = said.is(method::INITIALIZE) && self.current().generation == 0;
             if begins && words::may_be_of_http_sse(&refusal) {
-                let problem = words::refused(&refusal, &self.url);
+                let problem = words::refused(&refusal, self.server.url());
                 errand.unspoken = Some(Unspoken { refusal, answer });
                 return Err(problem);
             }
@@ -270,7 +262,8 @@ impl Conversation {
             BodyKind::EventStream => self.stream(errand, response, answer, marks).await,
             BodyKind::Json => {
                 let text = whole(response.observed(answer)).await;
-                let text = text.map_err(|error| format!("the answer broke off: {error}"))?;
+                let text = text
+                    .map_err(|error| Problem::strange(format!("the answer broke off: {error}")))?;
                 if !text.trim_ascii().is_empty() {
                     self.pass(text, errand).await;
                 }
@@ -283,7 +276,8 @@ impl Conversation {
                 if errand.asked.is_empty() {
                     return Ok(());
                 }
-                Err(format!("the server answered {status} with neither JSON nor events"))
+                let message = format!("the server answered {status} with neither JSON nor events");
+                Err(Problem::strange(message))
             }
         }
     }
@@ -306,7 +300,7 @@ impl Conversation {
             self.hand_over(errand, told).await;
             return Ok(());
         }
-        Err(words::refused(refusal, &self.url))
+        Err(words::refused(refusal, self.server.url()))
     }
 
     /// Reads the events that answer a message; where they break off, it goes on from there.
@@ -338,12 +332,13 @@ impl Conversation {
                     if before != events.cursor().last {
                         vain = 0;
                     }
-                    "the server ended the stream without an answer".to_owned()
+                    Problem::strange("the server ended the stream without an answer")
                 }
                 Ok(Err(status)) => {
-                    return Err(format!("the server answered {status} when asked to go on"));
+                    let message = format!("the server answered {status} when asked to go on");
+                    return Err(Problem::strange(message));
                 }
-                Err(NoResponse { message, .. }) => message,
+                Err(problem) => problem,
             };
             vain += 1;
             if vain > RESUMED_IN_VAIN {
@@ -356,12 +351,12 @@ impl Conversation {
     async fn resume(
         &self,
         last: Option<&HeaderValue>,
-    ) -> Result<Result<Download, StatusCode>, NoResponse> {
+    ) -> Result<Result<Download, StatusCode>, Problem> {
         let mut headers = HeaderMap::new();
         self.current().put(&mut headers);
         headers.extend(last.map(|last| (LAST_EVENT_ID, last.clone())));
         let (to_server, mut answer) = self.server.observe(Method::GET, &headers);
-        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let (mut probe, sent) = (to_server, CancellationToken::new());
         let body = Bytes::new();
         let response = self.server.send(&Method::GET, &headers, &body, &mut probe, &sent).await;
         let response = response.inspect_err(|none| answer.end(none.end))?;
@@ -391,7 +386,7 @@ impl Conversation {
             // A stream that breaks is one that ended: what was awaited tells what that means.
             let Some(Ok(frame)) = frame else { return Ok(()) };
             let Ok(chunk) = frame.into_data() else { continue };
-            for text in events.read(&chunk).map_err(|error| error.to_string())? {
+            for text in events.read(&chunk).map_err(|error| Problem::strange(error.to_string()))? {
                 match &mut errand {
                     Some(errand) => self.pass(text, errand).await,
                     None if messages(&text, |_| {}) == Frame::Whole => self.tell(text).await,
@@ -460,13 +455,13 @@ impl Conversation {
             self.exchange(&mut errand, state, &marks).await?;
             match errand.asked[..] {
                 [] => Ok(()),
-                _ => Err("the server did not answer initialize".to_owned()),
+                _ => Err(Problem::strange("the server did not answer initialize")),
             }
         };
         let begun = again(state.initialize, State::default()).await;
         let current = self.current();
         if begun.is_ok() && current.generation == dead {
-            return Err("the server refused initialize".to_owned());
+            return Err(Problem::strange("the server refused initialize"));
         }
         begun.inspect_err(|problem| tracing::warn!("begin the session anew: {problem}"))?;
         again(state.initialized, current).await?;

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
@@ -15,11 +15,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    conversation::{IN_FLIGHT, LAST_WORDS, Marks, PAUSE, Problem, listening::LONGEST_PAUSE},
+    conversation::{LAST_WORDS, Marks, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
     line::{Awaited, Line, Reading},
+    problem::{Problem, Refused, Told},
     said::Said,
-    server::{NoResponse, Server},
+    server::Server,
     session::Session,
     words,
 };
@@ -41,56 +42,38 @@ pub(super) struct Legacy {
     /// Where the stream is.
     pub(super) server: Server,
     session: Session,
-    told: mpsc::Sender<Bytes>,
+    told: mpsc::Sender<Told>,
     slots: Semaphore,
     /// Held by the one who opens the stream, while others wait for it.
     line: Mutex<State>,
     /// Cancelled when the client has left.
     over: CancellationToken,
-    /// For words that name the server.
-    url: String,
 }
 
 #[derive(Debug, Default)]
 struct State {
     line: Option<Arc<Line>>,
     /// Why there is none, and when that was.
-    failed: Option<(Instant, Unopened)>,
-}
-
-/// Why there is no stream.
-#[derive(Clone, Debug)]
-struct Unopened {
-    message: Problem,
-    /// What the tap is told: how it ended, or what the server answered.
-    end: End,
-    status: Option<StatusCode>,
-}
-
-impl Unopened {
-    /// The server has answered, but not as it should.
-    fn strange(message: impl Into<Problem>) -> Self {
-        Self { message: message.into(), end: End::ServerGone, status: None }
-    }
+    failed: Option<(Instant, Problem)>,
 }
 
 impl Legacy {
-    pub(super) fn new(server: Server, told: mpsc::Sender<Bytes>, url: String) -> Self {
+    /// One with so many requests in flight at most.
+    pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
         Self {
             server,
             session: Session::default(),
             told,
-            slots: Semaphore::new(IN_FLIGHT),
+            slots: Semaphore::new(in_flight),
             line: Mutex::default(),
             over: CancellationToken::new(),
-            url,
         }
     }
 
     /// Tells the client something.
-    pub(super) async fn tell(&self, line: Bytes) {
+    pub(super) async fn tell(&self, told: impl Into<Told>) {
         // A client that takes no more ends the session elsewhere.
-        let _ = self.told.send(line).await;
+        let _ = self.told.send(told.into()).await;
     }
 
     /// The server has been told that the client is ready.
@@ -115,7 +98,7 @@ impl Legacy {
                         pause = PAUSE;
                     }
                 }
-                Err(Unopened { message, .. }) => tracing::debug!("open a stream: {message}"),
+                Err(problem) => tracing::debug!("open a stream: {problem}"),
             }
             sleep(pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
@@ -127,7 +110,7 @@ impl Legacy {
     /// # Errors
     /// Why there is none.
     pub(super) async fn announce(&self) -> Result<(), Problem> {
-        self.open(false).await.map(drop).map_err(|unopened| unopened.message)
+        self.open(false).await.map(drop)
     }
 
     /// Carries a message to the server and waits until it has been answered on the stream.
@@ -152,7 +135,7 @@ impl Legacy {
             }
             Err(unopened) => {
                 self.show_unsent(said, &unopened);
-                (said.asked.clone(), Err(unopened.message))
+                (said.asked.clone(), Err(unopened))
             }
         };
         let taken = carried.is_ok();
@@ -176,25 +159,21 @@ impl Legacy {
         awaited: &mut [Awaited],
     ) -> Result<(), Problem> {
         let headers = HeaderMap::new();
-        let (question, mut answer) = line.posts.observe(Method::POST, &headers);
-        let mut question = Some(question);
+        let (mut question, mut answer) = line.posts.observe(Method::POST, &headers);
         let posted = tokio::select! {
             posted = line.posts.send(
                 &Method::POST, &headers, &said.text, &mut question, &marks.sent,
             ) => posted,
             () = line.ended() => {
                 answer.end(self.broken());
-                return Err(ENDED.to_owned());
+                return Err(Problem::new(ENDED, self.broken()));
             }
         };
-        let response = posted.map_err(|NoResponse { message, end }| {
-            answer.end(end);
-            message
-        })?;
+        let response = posted.inspect_err(|problem| answer.end(problem.end))?;
         if !response.status.is_success() {
             let refusal = response.refusal().await;
             refusal.show(answer);
-            return Err(words::refused(&refusal, &self.url));
+            return Err(words::refused(&refusal, self.server.url()));
         }
         // The tap is told of the end of the exchange when it is known what came of it.
         let mut nod = response.unseen(&mut answer);
@@ -212,7 +191,7 @@ impl Legacy {
         });
         if !answered {
             answer.end(self.broken());
-            return Err(ENDED.to_owned());
+            return Err(Problem::new(ENDED, self.broken()));
         }
         answer.end(End::Clean);
         if said.is(method::INITIALIZE) && awaited.iter().all(Awaited::is_result) {
@@ -228,7 +207,7 @@ impl Legacy {
 
     /// The stream of the session, which is opened if there is none; `replay` says whether to
     /// begin the session on it as the client began it before.
-    async fn open(&self, replay: bool) -> Result<Arc<Line>, Unopened> {
+    async fn open(&self, replay: bool) -> Result<Arc<Line>, Problem> {
         let mut state = self.line.lock().await;
         if let Some(line) = state.line.as_ref().filter(|line| line.is_open()) {
             return Ok(Arc::clone(line));
@@ -242,7 +221,7 @@ impl Legacy {
         let opened = timeout(OPENED_WITHIN, self.begin(replay)).await.unwrap_or_else(|_| {
             let seconds = OPENED_WITHIN.as_secs();
             let message = format!("the server began no session within {seconds} s");
-            Err(Unopened { message, end: End::TimedOut, status: None })
+            Err(Problem::new(message, End::TimedOut))
         });
         match opened {
             Ok(line) => {
@@ -259,7 +238,7 @@ impl Legacy {
         }
     }
 
-    async fn begin(&self, replay: bool) -> Result<Arc<Line>, Unopened> {
+    async fn begin(&self, replay: bool) -> Result<Arc<Line>, Problem> {
         let (posts, reading) = self.announced().await?;
         let line = Arc::new(Line::new(posts, self.over.child_token()));
         tokio::spawn(Arc::clone(&line).read(reading, self.told.clone()));
@@ -268,7 +247,7 @@ impl Legacy {
         if replay {
             let state = self.session.current();
             for text in [state.initialize, state.initialized].into_iter().flatten() {
-                self.replay(&line, text).await.map_err(Unopened::strange)?;
+                self.replay(&line, text).await?;
             }
         }
         unless_begun.disarm();
@@ -283,35 +262,31 @@ impl Legacy {
         if awaited.iter().all(Awaited::is_result) {
             return Ok(());
         }
-        Err("the server refused initialize".to_owned())
+        Err(Problem::strange("the server refused initialize"))
     }
 
     /// Opens a stream and waits for the server to say where it takes messages.
-    async fn announced(&self) -> Result<(Server, Reading), Unopened> {
+    async fn announced(&self) -> Result<(Server, Reading), Problem> {
         let headers = HeaderMap::new();
         let (to_server, mut answer) = self.server.observe(Method::GET, &headers);
-        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let (mut probe, sent) = (to_server, CancellationToken::new());
         let body = Bytes::new();
         let response = self.server.send(&Method::GET, &headers, &body, &mut probe, &sent).await;
-        let response = response.map_err(|NoResponse { message, end }| {
-            answer.end(end);
-            Unopened { message, end, status: None }
-        })?;
+        let response = response.inspect_err(|problem| answer.end(problem.end))?;
         if !response.status.is_success() {
             let refusal = response.refusal().await;
             refusal.show(answer);
-            let (message, status) = (words::refused(&refusal, &self.url), Some(refusal.status));
-            return Err(Unopened { message, end: End::Clean, status });
+            return Err(words::refused(&refusal, self.server.url()));
         }
         let is_stream = response.kind() == BodyKind::EventStream;
         let mut download = response.observed(answer);
         let mut events = Messages::default();
         while is_stream && let Some(Ok(frame)) = download.frame().await {
             let Ok(chunk) = frame.into_data() else { continue };
-            let early = events.read(&chunk).map_err(|it| Unopened::strange(it.to_string()))?;
+            let early = events.read(&chunk).map_err(|it| Problem::strange(it.to_string()))?;
             let Some(uri) = events.endpoint() else { continue };
             let Some(posts) = self.server.elsewhere(&uri) else {
-                return Err(Unopened::strange(format!(
+                return Err(Problem::strange(format!(
                     "the server takes messages at {}, which is not the origin of --remote-url; \
                      they are not sent there",
                     shown::url(&uri)
@@ -319,23 +294,25 @@ impl Legacy {
             };
             return Ok((posts, Reading { download, events, early }));
         }
-        Err(Unopened::strange(
+        Err(Problem::strange(
             "the server has no stream of events that begins with an endpoint; is this a URL of \
              HTTP+SSE? With streamable HTTP the mode is http",
         ))
     }
 
     /// Shows the tap what could not even be asked.
-    fn show_unsent(&self, said: &Said, why: &Unopened) {
+    fn show_unsent(&self, said: &Said, why: &Problem) {
         if said.asked.is_empty() {
             return;
         }
         // It belongs to no session.
         let nowhere = self.server.spoken_to_by(HttpTransport::Streamable);
-        let (mut question, mut answer) = nowhere.observe(Method::POST, &HeaderMap::new());
-        question.data(&said.text);
-        question.end(End::Clean);
-        if let Some(status) = why.status {
+        let (question, mut answer) = nowhere.observe(Method::POST, &HeaderMap::new());
+        if let Some(mut question) = question {
+            question.data(&said.text);
+            question.end(End::Clean);
+        }
+        if let Some(Refused { status, .. }) = why.refused {
             answer.head(|| ResponseHead { status, body: BodyKind::Opaque, session: None });
         }
         answer.end(why.end);

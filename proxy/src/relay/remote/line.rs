@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     events::Messages,
+    problem::Told,
     said::{Asked, messages},
     server::Server,
 };
@@ -111,13 +112,13 @@ impl Line {
 
     /// Reads the stream to its end: what it says is for the client, and answers are for those
     /// who wait for them as well.
-    pub(super) async fn read(self: Arc<Self>, reading: Reading, told: mpsc::Sender<Bytes>) {
+    pub(super) async fn read(self: Arc<Self>, reading: Reading, told: mpsc::Sender<Told>) {
         self.ended.run_until_cancelled(self.pass(reading, &told)).await;
         self.ended.cancel();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    async fn pass(&self, reading: Reading, told: &mpsc::Sender<Bytes>) {
+    async fn pass(&self, reading: Reading, told: &mpsc::Sender<Told>) {
         let Reading { mut download, mut events, early } = reading;
         let mut came = early;
         loop {
@@ -137,7 +138,7 @@ impl Line {
                 // First the client, for who has waited for it may end the session.
                 if !answered.iter().any(|(open, _)| open.own) {
                     // A client that takes no more ends the session elsewhere.
-                    let _ = told.send(text).await;
+                    let _ = told.send(text.into()).await;
                 }
                 for (open, good) in answered {
                     // It may have been withdrawn just now.

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, LOCATION, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT},
     response,
     uri::PathAndQuery,
 };
@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::{problem::Problem, rights::Rights};
 use crate::{
     config::{Remote, shown},
     ready::Gate,
@@ -29,7 +30,7 @@ use crate::{
         download::{Answer, Download},
         failure::Failure,
         head,
-        origin::{Origin, resolve},
+        origin::{Origin, Place, resolve},
         upload::Upload,
         upstream::{Lease, Unsent, Upstream},
     },
@@ -56,18 +57,79 @@ pub(super) struct Server {
     transport: HttpTransport,
 }
 
-/// What leads to any place at the server.
+/// How one conversation gets to any place at the server.
 #[derive(Debug)]
 struct Way {
-    upstream: Upstream,
+    reach: Arc<Reach>,
+    /// Where what passes is shown, and under which MCPulse server id.
+    tap: Option<(Tap, Arc<str>)>,
+    rights: Rights,
+}
+
+/// What leads to a server, for all conversations with it.
+#[derive(Debug)]
+pub(in crate::relay) struct Reach {
+    upstream: Arc<Upstream>,
     credentials: Credentials,
-    /// Of its URL.
     origin: Origin,
+    path: PathAndQuery,
+    transport: HttpTransport,
     response_timeout: Option<Duration>,
     counters: Arc<Counters>,
-    tap: Tap,
-    /// The MCPulse server id.
-    id: Arc<str>,
+    /// For words that name the server.
+    url: String,
+}
+
+impl Reach {
+    /// To `remote`, which speaks `transport`, by connections of its own.
+    ///
+    /// # Errors
+    /// When its URL or certificate file is of no use.
+    pub(super) fn alone(
+        remote: &Remote,
+        transport: HttpTransport,
+        gate: Gate,
+        counters: Arc<Counters>,
+    ) -> Result<Self, SetupError> {
+        let url: Uri = remote.url.parse().map_err(UrlError::Malformed)?;
+        let dialer =
+            Dialer::new::<SetupError>(&url, &remote.proxy, remote.connect_timeout, || {
+                Ok(tls::client_config(remote.ca_file.as_deref())?)
+            })?;
+        let (place, counted) = (Place::of(&url)?, Arc::clone(&counters));
+        let upstream = Arc::new(Upstream::new(dialer, remote.idle_timeout, gate, counted));
+        Ok(Self::by(upstream, place, remote, transport, counters))
+    }
+
+    /// To `remote`, which is at this place, by the connections of `upstream`, which leads there.
+    pub(in crate::relay) fn by(
+        upstream: Arc<Upstream>,
+        Place { origin, path }: Place,
+        remote: &Remote,
+        transport: HttpTransport,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            upstream,
+            credentials: Credentials::new(remote),
+            origin,
+            path,
+            transport,
+            response_timeout: remote.response_timeout,
+            counters,
+            url: shown::url(&remote.url),
+        }
+    }
+
+    /// Whether clients ask by their own right, for the proxy has no token.
+    pub(in crate::relay) fn takes_rights(&self) -> bool {
+        !self.credentials.mirrors()
+    }
+
+    /// Never ends: closes connections that are unused for too long.
+    pub(super) async fn keep(&self) {
+        self.upstream.close_idle().await;
+    }
 }
 
 /// A response whose body is to be read.
@@ -79,42 +141,11 @@ pub(super) struct Response {
     counters: Arc<Counters>,
 }
 
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(super) struct NoResponse {
-    pub(super) message: String,
-    /// What the tap is told.
-    pub(super) end: End,
-}
-
 impl Server {
-    pub(super) fn new(
-        remote: &Remote,
-        transport: HttpTransport,
-        tap: Tap,
-        server_id: Arc<str>,
-        gate: Gate,
-        counters: Arc<Counters>,
-    ) -> Result<Self, SetupError> {
-        let url: Uri = remote.url.parse().map_err(UrlError::Malformed)?;
-        let dialer =
-            Dialer::new::<SetupError>(&url, &remote.proxy, remote.connect_timeout, || {
-                Ok(tls::client_config(remote.ca_file.as_deref())?)
-            })?;
-        let origin = Origin::of(&url).ok_or(UrlError::NotHttp)?;
-        let path = url.path_and_query().cloned();
-        let way = Way {
-            upstream: Upstream::new(dialer, remote.idle_timeout, gate, Arc::clone(&counters)),
-            credentials: Credentials::new(remote),
-            origin,
-            response_timeout: remote.response_timeout,
-            counters,
-            tap,
-            id: server_id,
-        };
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { way: Arc::new(way), path: Mutex::new(path), transport })
+    /// The place to which `reach` leads; what passes is shown to the tap, if there is one.
+    pub(super) fn new(reach: Arc<Reach>, tap: Option<(Tap, Arc<str>)>, rights: Rights) -> Self {
+        let (path, transport) = (Mutex::new(reach.path.clone()), reach.transport);
+        Self { way: Arc::new(Way { reach, tap, rights }), path, transport }
     }
 
     /// The place that a reference leads to; none if it is at another origin.
@@ -128,13 +159,9 @@ impl Server {
         Self { way: Arc::clone(&self.way), path: Mutex::new(self.path()), transport }
     }
 
-    /// Never ends: closes connections that are unused for too long.
-    pub(super) async fn keep(&self) {
-        self.way.upstream.close_idle().await;
-    }
-
     /// Begins to show an exchange to the tap: the direction to the server, and the other.
-    pub(super) fn observe(&self, method: Method, headers: &HeaderMap) -> (Probe, Answer) {
+    pub(super) fn observe(&self, method: Method, headers: &HeaderMap) -> (Option<Probe>, Answer) {
+        let Some((tap, id)) = &self.way.tap else { return (None, Answer(None)) };
         let exchange = Exchange {
             method,
             target: self.path(),
@@ -142,9 +169,18 @@ impl Server {
             protocol_version: headers.get(PROTOCOL_VERSION).cloned(),
             transport: self.transport,
         };
-        let kind = StreamKind::Exchange(exchange);
-        let (to_server, to_client) = self.way.tap.open(Arc::clone(&self.way.id), kind);
-        (to_server, Answer(Some(to_client)))
+        let (to_server, to_client) = tap.open(Arc::clone(id), StreamKind::Exchange(exchange));
+        (Some(to_server), Answer(Some(to_client)))
+    }
+
+    /// What is spoken there.
+    pub(super) fn transport(&self) -> HttpTransport {
+        self.transport
+    }
+
+    /// For words that name the server.
+    pub(super) fn url(&self) -> &str {
+        &self.way.reach.url
     }
 
     /// Sends a request and waits for the head of its response. The first time it is on its way,
@@ -156,9 +192,9 @@ impl Server {
         body: &Bytes,
         probe: &mut Option<Probe>,
         sent: &CancellationToken,
-    ) -> Result<Response, NoResponse> {
+    ) -> Result<Response, Problem> {
         let mut headers = headers.clone();
-        headers.insert(HOST, self.way.upstream.authority().clone());
+        headers.insert(HOST, self.way.reach.upstream.authority().clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let accepts = if *method == Method::POST {
@@ -168,10 +204,16 @@ impl Server {
             "text/event-stream"
         };
         headers.insert(ACCEPT, HeaderValue::from_static(accepts));
-        self.way
+        let reach = &self.way.reach;
+        if reach.takes_rights()
+            && let Some(authorization) = self.way.rights.get()
+        {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        reach
             .credentials
             .add_to(&mut headers)
-            .map_err(|error| NoResponse { message: error.to_string(), end: End::Refused })?;
+            .map_err(|error| Problem::new(error.to_string(), End::Refused))?;
         for _ in 0..=REDIRECTS {
             let path = self.path();
             let mut request = Request::new(Upload::own(body.clone(), probe.take(), sent.clone()));
@@ -190,15 +232,15 @@ impl Server {
             *self.path.lock().unwrap_or_else(PoisonError::into_inner) = onwards;
         }
         let message = format!("the server redirects more than {REDIRECTS} times");
-        Err(NoResponse { message, end: End::ServerGone })
+        Err(Problem::strange(message))
     }
 
-    async fn once(&self, request: Request<Upload>) -> Result<Response, NoResponse> {
+    async fn once(&self, request: Request<Upload>) -> Result<Response, Problem> {
         let progress = request.body().progress();
-        let limit = self.way.response_timeout.filter(|_| *request.method() == Method::POST);
+        let limit = self.way.reach.response_timeout.filter(|_| *request.method() == Method::POST);
         let sent = tokio::select! {
             biased;
-            sent = self.way.upstream.send(request) => sent,
+            sent = self.way.reach.upstream.send(request) => sent,
             () = progress.expire(limit) => return Err(self.failed(&Failure::timed_out())),
         };
         let (response, lease) = match sent {
@@ -212,14 +254,20 @@ impl Server {
             }
         };
         let (response::Parts { status, headers, .. }, body) = response.into_parts();
-        Ok(Response { status, headers, body, lease, counters: Arc::clone(&self.way.counters) })
+        Ok(Response {
+            status,
+            headers,
+            body,
+            lease,
+            counters: Arc::clone(&self.way.reach.counters),
+        })
     }
 
-    fn failed(&self, failure: &Failure) -> NoResponse {
+    fn failed(&self, failure: &Failure) -> Problem {
         if let Some(kind) = failure.kind {
-            self.way.counters.count_failed(kind);
+            self.way.reach.counters.count_failed(kind);
         }
-        NoResponse { message: failure.message().to_owned(), end: failure.end }
+        Problem::new(failure.message(), failure.end)
     }
 
     fn path(&self) -> PathAndQuery {
@@ -231,19 +279,18 @@ impl Server {
         &self,
         from: &PathAndQuery,
         location: &HeaderValue,
-    ) -> Result<PathAndQuery, NoResponse> {
+    ) -> Result<PathAndQuery, Problem> {
         let text = location.to_str().unwrap_or_default();
-        self.resolve(from, text).ok_or_else(|| NoResponse {
-            message: format!(
+        self.resolve(from, text).ok_or_else(|| {
+            Problem::strange(format!(
                 "the server redirects to {}; if that is where it is now, change --remote-url",
                 shown::url(text)
-            ),
-            end: End::ServerGone,
+            ))
         })
     }
 
     fn resolve(&self, from: &PathAndQuery, reference: &str) -> Option<PathAndQuery> {
-        let local = self.way.origin.strip(reference);
+        let local = self.way.reach.origin.strip(reference);
         let local = local.or_else(|| resolve(from.path(), reference))?;
         local.split('#').next()?.parse().ok()
     }

@@ -5,7 +5,11 @@ use http::{StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{said::Asked, server::Refusal};
+use super::{
+    problem::{Problem, Refused, Told},
+    said::Asked,
+    server::Refusal,
+};
 use crate::{
     jsonrpc,
     mcp::code::{
@@ -25,9 +29,10 @@ struct Failed<'a> {
     jsonrpc: Option<&'a RawValue>,
 }
 
-/// What answers `asked`, given that no answer came because of `message`.
-pub(super) fn failed(asked: &Asked, message: &str) -> Bytes {
-    jsonrpc::error(Some(&asked.written), INTERNAL, message)
+/// What answers `asked`, given this reason why no answer came.
+pub(super) fn failed(asked: &Asked, why: &Problem) -> Told {
+    let text = jsonrpc::error(Some(&asked.written), INTERNAL, &why.to_string());
+    Told { text, why: Some(why.clone()) }
 }
 
 /// An error of the server's that names no request, as the answer to the one that it is about.
@@ -72,8 +77,15 @@ pub(super) fn may_be_of_http_sse(refusal: &Refusal) -> bool {
     status && !is_modern
 }
 
+/// What it means that the server refused.
+pub(super) fn refused(refusal: &Refusal, url: &str) -> Problem {
+    let challenges = refusal.headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
+    let refused = Refused { status: refusal.status, challenges };
+    Problem::refused(in_words(refusal, url), refused)
+}
+
 /// A refusal in words, with a way out where there is one.
-pub(super) fn refused(refusal: &Refusal, url: &str) -> String {
+fn in_words(refusal: &Refusal, url: &str) -> String {
     let status = refusal.status;
     let challenged = refusal.headers.contains_key(WWW_AUTHENTICATE);
     if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && challenged) {
@@ -110,6 +122,10 @@ mod tests {
         for other in [&b"<html>"[..], br#"{"error":"invalid_token"}"#, br#"{"jsonrpc":"2.0"}"#] {
             assert_eq!((under_id(other, &asked), code(other)), (None, None));
         }
-        assert!(failed(&asked, "x").starts_with(br#"{"jsonrpc":"2.0","id":1.0,"error":{"#));
+        assert!(
+            failed(&asked, &Problem::strange("x"))
+                .text
+                .starts_with(br#"{"jsonrpc":"2.0","id":1.0,"error":{"#)
+        );
     }
 }

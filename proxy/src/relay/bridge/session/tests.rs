@@ -19,7 +19,13 @@ impl Talk {
     fn begin() -> Self {
         let (input, lines) = mpsc::channel(16);
         let counters = Arc::new(Counters::default());
-        let session = Session::new("id".to_owned(), "tag".into(), input, Arc::clone(&counters));
+        let session = Session::new(
+            "id".to_owned(),
+            "tag".into(),
+            Rights::default(),
+            input,
+            Arc::clone(&counters),
+        );
         session.begin(false);
         Self { session, counters, lines }
     }

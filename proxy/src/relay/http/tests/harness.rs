@@ -170,7 +170,7 @@ impl Relay {
         let (id, counted) = ("server".into(), Arc::clone(&counters));
         let relay = HttpRelay::new(remote, listen, transport, id, counted).unwrap();
         let gate = ready.gate("upstream");
-        let site = Site::of_remote(relay, address, tap, gate, shutdown.clone());
+        let site = Site::of_remote(relay, Arc::default(), address, tap, gate, shutdown.clone());
         let task = tokio::spawn(site.serve(listener, socket));
         Self { address, upstream_port, counters, ready, shutdown, drain, task }
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Cursor, Messages, NoResponse, PAUSE};
+use super::{Conversation, Cursor, Messages, PAUSE};
 
 /// The longest pause between two tries to open the stream.
 pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -38,8 +38,8 @@ impl Conversation {
                     }
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
-                Err(NoResponse { message, .. }) => {
-                    tracing::debug!("the server's own stream: {message}");
+                Err(problem) => {
+                    tracing::debug!("the server's own stream: {problem}");
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
             }
@@ -74,13 +74,13 @@ impl Conversation {
         let mut headers = HeaderMap::new();
         state.put(&mut headers);
         let (to_server, mut answer) = self.server.observe(Method::DELETE, &headers);
-        let (mut probe, sent) = (Some(to_server), CancellationToken::new());
+        let (mut probe, sent) = (to_server, CancellationToken::new());
         let body = Bytes::new();
         match self.server.send(&Method::DELETE, &headers, &body, &mut probe, &sent).await {
             Ok(response) => response.refusal().await.show(answer),
-            Err(NoResponse { message, end }) => {
-                answer.end(end);
-                tracing::debug!("end the session: {message}");
+            Err(problem) => {
+                answer.end(problem.end);
+                tracing::debug!("end the session: {problem}");
             }
         }
     }

@@ -1,0 +1,116 @@
+//! What clients are told whose program, or server, gives no answer.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{
+    Response, StatusCode,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use super::{
+    exchange::{Exchanges, shutting_down},
+    limits::Full,
+    opening::Unopened,
+    reply::{self, INTERNAL, LOST, Reply},
+};
+use crate::{
+    config::ErrorStatus,
+    jsonrpc::Id,
+    relay::{
+        child::StartError,
+        http::{counters::Failed, download::Answer, refusal::RETRY},
+        remote::problem::{Problem, Refused},
+    },
+    traffic::{BodyKind, End, ResponseHead},
+};
+
+impl Exchanges {
+    /// There is no session for a client that wants one.
+    pub(super) fn unopened(
+        &self,
+        why: &Unopened,
+        id: Option<&Id>,
+        answer: Answer,
+    ) -> Response<Reply> {
+        match why {
+            Unopened::Full(full) => self.full(*full, id, answer),
+            Unopened::Unstarted(error) => self.unstarted(error, id, answer),
+        }
+    }
+
+    /// There is no room for another session or program now.
+    pub(super) fn full(
+        &self,
+        Full(reason): Full,
+        id: Option<&Id>,
+        mut answer: Answer,
+    ) -> Response<Reply> {
+        answer.end(End::Refused);
+        self.counters.count_refused(reason);
+        let message = "this proxy starts no more programs at present; try again later";
+        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
+        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+        response.headers_mut().insert(RETRY_AFTER, RETRY);
+        response
+    }
+
+    /// There is no program to ask.
+    pub(super) fn unstarted(
+        &self,
+        error: &StartError,
+        id: Option<&Id>,
+        mut answer: Answer,
+    ) -> Response<Reply> {
+        self.health.fall(error);
+        self.counters.count_failed(Failed::Connect);
+        answer.end(End::Unreachable);
+        let message = "the server cannot be started; the proxy's log says why";
+        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
+        reply::unseen(StatusCode::BAD_GATEWAY, body)
+    }
+
+    /// The program ended before it answered the first request.
+    pub(super) fn died(&self, id: &Id, answer: Answer) -> Response<Reply> {
+        self.health.fall(&"the server ended before it answered initialize; see what it logged");
+        self.lost(id, answer)
+    }
+
+    /// The program ended before it answered.
+    pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        // It is because the drain is over that its program ended.
+        if self.abandoned.load(Ordering::Relaxed) {
+            return shutting_down(id, answer);
+        }
+        answer.end(End::ServerGone);
+        self.counters.count_failed(Failed::Broken);
+        let body = reply::error(Some(&id.to_string()), INTERNAL, LOST);
+        reply::unseen(StatusCode::BAD_GATEWAY, body)
+    }
+
+    /// No answer came from the remote server; `text` is what to say in its place.
+    pub(super) fn failed(&self, why: &Problem, text: Bytes, mut answer: Answer) -> Response<Reply> {
+        // As whoever is not let in has to hear it, and nothing else: clients take 404 for the end
+        // of their session, and other statuses for a matter of protocols.
+        let kept = |refused: &&Refused| {
+            matches!(refused.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        };
+        let refused = why.refused.as_ref().filter(kept);
+        let status = match (refused, self.error_status, why.end) {
+            (Some(refused), ..) => refused.status,
+            (None, ErrorStatus::Ok, _) => StatusCode::OK,
+            (None, _, End::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            (None, _, End::Refused) => StatusCode::SERVICE_UNAVAILABLE,
+            (None, ..) => StatusCode::BAD_GATEWAY,
+        };
+        if let Some(Refused { status, .. }) = why.refused {
+            answer.head(|| ResponseHead { status, body: BodyKind::Opaque, session: None });
+        }
+        answer.end(why.end);
+        let mut response = reply::unseen(status, text);
+        for challenge in refused.iter().flat_map(|refused| &refused.challenges) {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+        }
+        response
+    }
+}
