@@ -285,6 +285,7 @@ mod tests {
         remote.headers = vec![Header::new("x", "y").unwrap()];
         remote.ca_file = Some("c".into());
         remote.response_timeout = Some(std::time::Duration::from_secs(1));
+        remote.sessions.programs = Some(1);
         remote
     }
 
