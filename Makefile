@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench check deny doc fmt fuzz lint run static test
+.PHONY: bench check conformance deny doc fmt fuzz lint run static test
 
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -30,6 +30,13 @@ test:
 	cargo test --workspace --locked --no-run; built=$$?; \
 	wait $$tools && exit $$built
 	cargo test --workspace --locked
+
+# Writes what the official suite finds into the table of README.md, which the tests compare.
+conformance:
+	tests/tools/install
+	cargo build --workspace --locked --bins
+	MCPULSE_TOOLS=required MCPULSE_CONFORMANCE=write \
+	cargo test --workspace --locked --test e2e conformance::
 
 # The proxy beside the least that any proxy would cost; ARGS is passed on, see --help.
 bench:

@@ -1,4 +1,4 @@
-//! Readiness: the proxy is ready while every gate is open.
+//! Readiness: the proxy is ready while every gate is open, and not before there is one.
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +42,9 @@ impl Ready {
     /// The closed gates and their reasons; empty when ready.
     pub fn closed(&self) -> Vec<(Arc<str>, String)> {
         let gates = self.gates();
+        if gates.states.is_empty() {
+            return vec![("proxy".into(), "is starting".to_owned())];
+        }
         let closed = |(name, reason): &State| Some((Arc::clone(name), reason.clone()?));
         gates.states.values().filter_map(closed).collect()
     }
@@ -88,6 +91,7 @@ mod tests {
     #[test]
     fn ready_only_while_every_gate_is_open() {
         let ready = Ready::default();
+        assert_eq!(ready.closed().len(), 1, "asked before anything is up");
         let (first, second) = (ready.gate("first"), ready.gate("second"));
         assert_eq!(ready.closed().len(), 2);
         first.open();

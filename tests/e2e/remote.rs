@@ -1,10 +1,10 @@
-//! Remote servers for clients on standard input and output: real clients, real servers, the
-//! official suite, and what a real server does too seldom.
+//! Remote servers for clients on standard input and output: real clients, real servers, and what
+//! a real server does too seldom.
 
 use std::path::Path;
 
 use mcpulse_tests::{
-    Client, Proxy, Receiver, Tools,
+    Client, Receiver,
     client::Target,
     eventually, program,
     proxy::{METRICS, announced},
@@ -12,10 +12,7 @@ use mcpulse_tests::{
     remote::{Kind, Remote},
 };
 
-use crate::{
-    conformance::judge,
-    real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools},
-};
+use crate::real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools};
 
 mod fallback;
 mod faults;
@@ -92,21 +89,4 @@ sessions! {
     client2_and_go_everything: Client2, GoEverything;
     rmcp_and_mcp2: Rmcp, Mcp2;
     rmcp_and_go_everything: Rmcp, GoEverything;
-}
-
-/// The official suite over HTTP, to a program, which is a proxy, over HTTP again.
-#[tokio::test]
-async fn the_official_suite_through_both_bridges() {
-    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
-    let remote = Remote::start(tools, Kind::GoConformance).await;
-    let direct = remote.url_at(remote.address());
-    let binary = program("mcpulse-proxy").display().to_string();
-    let flags = ["stdio", "--server-id", "suite", "--mcpulse-url", "none"];
-    let inner = ["http", "--server-id", "inner", "--mcpulse-url", "none", "--remote-url", &direct];
-    let args = flags.into_iter().chain(["--listen", "127.0.0.1:0", "--", &binary]).chain(inner);
-    let proxy = Proxy::start(args);
-    let url = format!("http://{}/mcp", proxy.address().await);
-    let checks = judge(tools, &url, "2025-11-25").await;
-    let failed: Vec<_> = checks.keys().filter(|check| check.ends_with("\"FAILURE\"")).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
 }

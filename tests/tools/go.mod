@@ -3,6 +3,7 @@ module mcpulse.io/tests/tools
 go 1.25.0
 
 tool (
+	github.com/modelcontextprotocol/go-sdk/conformance/everything-client
 	github.com/modelcontextprotocol/go-sdk/conformance/everything-server
 	github.com/modelcontextprotocol/go-sdk/examples/server/everything
 )

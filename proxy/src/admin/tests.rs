@@ -55,8 +55,12 @@ async fn metrics_come_as_prometheus_text() {
 #[tokio::test]
 async fn readiness_names_the_closed_gates_and_fails_while_draining() {
     let admin = start().await;
-    assert!(admin.ask("GET /readyz").await.starts_with("HTTP/1.1 200"));
+    let answer = admin.ask("GET /readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.ends_with("proxy: is starting\n"), "{answer}");
     let gate = admin.ready.gate("upstream");
+    gate.open();
+    assert!(admin.ask("GET /readyz").await.starts_with("HTTP/1.1 200"));
     gate.close("connection refused");
     let answer = admin.ask("GET /readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

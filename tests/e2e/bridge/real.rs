@@ -1,10 +1,9 @@
-//! Real clients over HTTP with real servers that know nothing but standard input and output,
-//! and the official suite.
+//! Real clients over HTTP with real servers that know nothing but standard input and output.
 
 use std::{net::SocketAddr, path::Path};
 
 use mcpulse_tests::{
-    Client, Proxy, Receiver, Server, Tools,
+    Client, Proxy, Receiver, Server,
     client::Target,
     eventually,
     record::{self, Exchange, Forwarder, Recorder},
@@ -13,10 +12,7 @@ use mcpulse_tests::{
 use tempfile::TempDir;
 
 use super::running;
-use crate::{
-    conformance::{Results, judge},
-    real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools},
-};
+use crate::real::{PATIENCE, SERVER_ID, assert_reported, comparable, tools};
 
 /// One session without the proxy and one over HTTP.
 async fn check(client: Client, server: Server) {
@@ -150,54 +146,4 @@ sessions! { check_crossing, Kind:
     mcp1_over_sse_and_go_conformance: Mcp1, GoConformance;
     mcp2_over_sse_and_mcp2: Mcp2, Mcp2;
     client2_over_sse_and_go_everything: Client2, GoEverything;
-}
-
-/// The official suite on a server that reads standard input.
-async fn judge_bridged(tools: &Tools, requirements: &str) -> Results {
-    let server = tools.go("everything-server");
-    let flags = ["stdio", "--server-id", "suite", "--mcpulse-url", "none"];
-    let proxy = Proxy::start(flags.into_iter().chain(["--listen", "127.0.0.1:0", "--", &server]));
-    let url = format!("http://{}/mcp", proxy.address().await);
-    judge(tools, &url, requirements).await
-}
-
-#[tokio::test]
-async fn the_official_suite_for_2026_07_28() {
-    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
-    let remote = Remote::start(tools, Kind::GoStateless).await;
-    let mut direct = judge(tools, &remote.url_at(remote.address()), "2026-07-28").await;
-    let mut bridged = judge_bridged(tools, "2026-07-28").await;
-    // Whether streams of events work is not seen where answers come as JSON, and not counted.
-    for results in [&mut direct, &mut bridged] {
-        results.retain(|check, _| !check.contains("server-sse-streams-functional"));
-    }
-    assert_eq!(bridged, direct, "left: through the proxy; right: direct over HTTP");
-}
-
-#[tokio::test]
-async fn the_official_suite_for_2025_11_25() {
-    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
-    let checks = judge_bridged(tools, "2025-11-25").await;
-    let ended = |how: &str| {
-        let of = checks.iter().filter(|(check, _)| check.ends_with(&format!("\"{how}\"")));
-        of.map(|(_, count)| count).sum::<usize>()
-    };
-    assert_eq!(ended("FAILURE"), 0, "{checks:#?}");
-    assert!(ended("SUCCESS") >= 80, "{checks:#?}");
-}
-
-/// The same in the transport of the first revision, for clients of later ones.
-#[tokio::test]
-async fn the_official_suite_before_a_server_of_sse() {
-    let Some(tools) = Tools::with(&["node", "mcp2", "go"]) else { return };
-    let server = tools.go("everything-server");
-    let flags = ["--server-id", "suite", "--mcpulse-url", "none", "--listen", "127.0.0.1:0"];
-    let inner = Proxy::start(["stdio"].into_iter().chain(flags).chain(["--", &server]));
-    let lines = format!("http://{}/sse", inner.address().await);
-    let outer = ["sse", "--remote-url", &lines].into_iter().chain(flags);
-    let outer = Proxy::start(outer);
-    let url = format!("http://{}/mcp", outer.address().await);
-    let checks = judge(tools, &url, "2025-11-25").await;
-    let failed: Vec<_> = checks.keys().filter(|check| check.ends_with("\"FAILURE\"")).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
 }
