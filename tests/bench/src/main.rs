@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+mod bridge;
 mod echo;
 mod http_load;
 mod limit;
@@ -50,6 +51,18 @@ enum Role {
         /// Where to forward.
         upstream: SocketAddr,
     },
+    /// The limit for HTTP to stdio: a program for each session, one request at a time; prints its
+    /// address.
+    BridgeToStdio {
+        /// The program to serve.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+    /// The limit for stdio to HTTP: a request for each line.
+    BridgeToHttp {
+        /// Where to send.
+        url: String,
+    },
 }
 
 /// What to measure and for how long.
@@ -91,6 +104,8 @@ fn main() -> anyhow::Result<()> {
         Role::EchoHttp { size, sse } => runtime()?.block_on(echo::http(size, sse)),
         Role::RelayStdio { command } => limit::stdio(&command),
         Role::RelayHttp { upstream } => runtime()?.block_on(limit::http(upstream)),
+        Role::BridgeToStdio { command } => runtime()?.block_on(bridge::to_stdio(command)),
+        Role::BridgeToHttp { url } => bridge::to_http(&url),
     }
 }
 
