@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench check conformance deny doc fmt fuzz lint run soak static test
+.PHONY: bench check conformance deny doc fmt fuzz lint matrix run soak static test
 
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -37,6 +37,12 @@ conformance:
 	cargo build --workspace --locked --bins
 	MCPULSE_TOOLS=required MCPULSE_CONFORMANCE=write \
 	cargo test --workspace --locked --test e2e conformance::
+
+# Every real client with every real server on every two transports.
+matrix:
+	MCPULSE_TOOLS=required tests/tools/install
+	cargo build --workspace --locked --bins
+	MCPULSE_TOOLS=required cargo run --workspace --locked --quiet --bin matrix -- $(ARGS)
 
 # Many sessions for a long time through both bridges; ARGS='--seconds 60' for less.
 soak:

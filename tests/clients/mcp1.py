@@ -29,7 +29,7 @@ async def main():
         async with connect(plan) as (read, write, *_):
             async with ClientSession(read, write, client_info=info, **ANSWERS) as session:
                 await session.initialize()
-                await hold(session, plan["calls"], McpError)
+                await hold(session, plan, McpError)
     except* anyio.BrokenResourceError:
         # So this line of the SDK ends when a message comes while it closes.
         pass

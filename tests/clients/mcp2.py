@@ -24,7 +24,7 @@ async def main():
     plan = json.loads(sys.argv[1])
     info = types.Implementation(name="mcp2", version="2.3.0")
     async with Client(server(plan), client_info=info, **ANSWERS) as client:
-        await hold(client, plan["calls"], MCPError)
+        await hold(client, plan, MCPError)
 
 
 anyio.run(main)

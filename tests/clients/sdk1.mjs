@@ -7,8 +7,10 @@ import {
   CreateMessageRequestSchema,
   ElicitRequestSchema,
   ListRootsRequestSchema,
+  LoggingMessageNotificationSchema,
+  ResourceUpdatedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
-import { answers, capabilities, hold } from "./session.mjs";
+import { answers, capabilities, hold, notifications } from "./session.mjs";
 
 function connect({ command, http, sse }) {
   if (http) return new StreamableHTTPClientTransport(new URL(http));
@@ -20,6 +22,9 @@ const plan = JSON.parse(process.argv[2]);
 const client = new Client({ name: "sdk1", version: "1.32.2" }, { capabilities });
 for (const schema of [CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema]) {
   client.setRequestHandler(schema, answers[schema.shape.method.value]);
+}
+for (const schema of [LoggingMessageNotificationSchema, ResourceUpdatedNotificationSchema]) {
+  client.setNotificationHandler(schema, notifications[schema.shape.method.value]);
 }
 await hold(client, connect(plan), plan, (client, params, options) =>
   client.callTool(params, undefined, options),

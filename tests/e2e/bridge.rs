@@ -31,7 +31,6 @@ mod lines;
 mod modern;
 mod orphans;
 mod programs;
-mod real;
 mod sessions;
 mod streams;
 mod warm;

@@ -65,6 +65,15 @@ impl Call {
     }
 }
 
+/// What a client is to hear beside answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hearing {
+    /// `progress`, `log`, `updated`: it waits for one of each.
+    pub hears: &'static [&'static str],
+    /// It subscribes to this.
+    pub resource: Option<&'static str>,
+}
+
 /// A session that a client holds open; all its calls are done.
 #[derive(Debug)]
 pub struct Session {
@@ -76,6 +85,9 @@ pub struct Session {
 }
 
 impl Client {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Mcp1, Self::Mcp2, Self::Sdk1, Self::Client2, Self::Rmcp];
+
     /// The name that it gives itself.
     pub fn name(self) -> &'static str {
         match self {
@@ -131,12 +143,23 @@ impl Client {
     /// Opens a session, lists the tools, makes the calls one after the other, and keeps the
     /// session open.
     pub async fn hold(self, tools: &Tools, target: &Target, calls: &[Call]) -> Session {
+        self.hold_and_hear(tools, target, calls, Hearing::default()).await
+    }
+
+    /// The same, and waits for what is to be heard.
+    pub async fn hold_and_hear(
+        self,
+        tools: &Tools,
+        target: &Target,
+        calls: &[Call],
+        Hearing { hears, resource }: Hearing,
+    ) -> Session {
         let (key, place) = match target {
             Target::Command(command) => ("command", json!(command)),
             Target::Http(url) => ("http", json!(url)),
             Target::Sse(url) => ("sse", json!(url)),
         };
-        let plan = json!({ key: place, "calls": calls });
+        let plan = json!({ key: place, "calls": calls, "hears": hears, "resource": resource });
         let mut child = self
             .command(tools)
             .arg(plan.to_string())

@@ -8,6 +8,7 @@
 //! - [`Scrape`] reads `/metrics`.
 //! - [`Client`] and [`Server`] are the real programs that hold sessions through it, installed as
 //!   [`Tools`]; [`record`] keeps both sides of a session.
+//! - [`pair`] has a client and a server meet through the proxy.
 //! - [`eventually`] waits for a condition; nothing here sleeps for a guessed time.
 #![expect(
     clippy::expect_used,
@@ -21,6 +22,7 @@ pub mod collector;
 pub mod forward;
 pub mod identity;
 pub mod mood;
+pub mod pair;
 pub mod patience;
 pub mod program;
 pub mod proxy;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, net::SocketAddr, process::Stdio, time::Durat
 
 use tokio::process::{Child, Command};
 
-use crate::{Server, Tools, eventually, proxy::Said, tools};
+use crate::{Server, Tools, client::Hearing, eventually, proxy::Said, tools};
 
 /// Longest wait for a server to listen, on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,6 +38,36 @@ pub struct Remote {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Everything,
+        Self::EverythingSse,
+        Self::Mcp2,
+        Self::Mcp2Sse,
+        Self::GoConformance,
+        Self::GoStateless,
+        Self::GoEverything,
+    ];
+
+    /// The server that it is on standard streams.
+    pub fn server(self) -> Server {
+        match self {
+            Self::Everything | Self::EverythingSse => Server::Everything,
+            Self::Mcp2 | Self::Mcp2Sse => Server::Mcp2,
+            Self::GoConformance | Self::GoStateless => Server::GoConformance,
+            Self::GoEverything => Server::GoEverything,
+        }
+    }
+
+    /// What a client hears of its calls beside the answers.
+    pub fn hearing(self) -> Hearing {
+        match self {
+            // It does not remember who asked for what.
+            Self::GoStateless => Hearing { hears: &["progress"], resource: None },
+            other => other.server().hearing(),
+        }
+    }
+
     /// The part of the tools that it needs.
     pub fn part(self) -> &'static str {
         match self {

@@ -5,7 +5,11 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
 
-use crate::{Tools, client::Call, program, tools};
+use crate::{
+    Tools,
+    client::{Call, Hearing},
+    program, tools,
+};
 
 /// A real server, spoken to over standard input and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,19 @@ pub enum Server {
 }
 
 impl Server {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Everything,
+        Self::Filesystem,
+        Self::Memory,
+        Self::Time,
+        Self::Git,
+        Self::Mcp2,
+        Self::GoConformance,
+        Self::GoEverything,
+        Self::Rmcp,
+    ];
+
     /// The part of the tools that it needs.
     pub fn part(self) -> Option<&'static str> {
         match self {
@@ -89,6 +106,23 @@ impl Server {
         }
     }
 
+    /// What a client hears of those calls beside the answers.
+    pub fn hearing(self) -> Hearing {
+        match self {
+            Self::Everything => Hearing {
+                hears: &["progress", "log", "updated"],
+                resource: Some("demo://resource/dynamic/text/1"),
+            },
+            Self::GoConformance => {
+                Hearing { hears: &["progress", "log"], resource: Some("test://watched-resource") }
+            }
+            Self::GoEverything => Hearing { hears: &["log"], resource: None },
+            // What Mcp2 says of its progress comes with the answer, and the npm clients then
+            // hear the answer alone.
+            _ => Hearing::default(),
+        }
+    }
+
     /// Calls to make, on what [`Server::prepare`] made of `directory`.
     pub fn calls(self, directory: &Path) -> Vec<Call> {
         let at =
@@ -103,6 +137,9 @@ impl Server {
                 call("trigger-long-running-operation", json!({ "duration": 0.2, "steps": 3 })),
                 call("trigger-sampling-request", json!({ "prompt": "say" })),
                 call("trigger-elicitation-request", json!({})),
+                // From now on it says both every 5 s, however late a client listens.
+                call("toggle-simulated-logging", json!({})),
+                call("toggle-subscriber-updates", json!({})),
                 call("echo", json!({})),
             ],
             Self::Filesystem => vec![
@@ -159,6 +196,10 @@ impl Server {
                 call("greet", json!({ "name": "a" })),
                 call("greet (structured)", json!({ "name": "a" })),
                 call("ping", json!({})),
+                call("log", json!({})),
+                call("sample", json!({})),
+                call("elicit (form)", json!({})),
+                call("roots", json!({})),
                 call("greet", json!({})),
             ],
             Self::Rmcp => vec![

@@ -6,14 +6,11 @@ use std::{
 };
 
 use http::Method;
-use mcpulse_tests::{Server, eventually};
+use mcpulse_tests::{Server, Tools, eventually};
 use tempfile::TempDir;
 
 use super::{Bridge, ENDED, INITIALIZE, processes, running};
-use crate::{
-    faults::{PATIENCE, by},
-    real::tools,
-};
+use crate::faults::{PATIENCE, by};
 
 /// Answers `initialize` with its own number, and goes on.
 const NAMES_ITSELF: &str = r#"read line; id=$(printf %s "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/'); echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"pid\":$$}}"; cat"#;
@@ -129,7 +126,7 @@ async fn programs_of_every_use_are_bounded_together() {
 #[tokio::test]
 async fn a_session_with_a_warm_program_does_not_wait_for_python() {
     let server = Server::Mcp2;
-    let Some(tools) = tools([server.part(), None]) else { return };
+    let Some(tools) = Tools::with(server.part().as_slice()) else { return };
     let directory = TempDir::new().expect("a directory");
     server.prepare(directory.path());
     let command = server.command(tools, directory.path());

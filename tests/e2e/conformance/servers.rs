@@ -19,10 +19,13 @@ pub(super) enum Way {
     Back,
     /// The same with the first HTTP transport between the two.
     BackOnSse,
+    /// A bridge to a server of that transport.
+    Crossing,
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 4] = [Self::Relay, Self::Bridge, Self::Back, Self::BackOnSse];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Relay, Self::Bridge, Self::Back, Self::BackOnSse, Self::Crossing];
 
     /// How README.md calls it.
     pub(super) fn title(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Way {
             Self::Bridge => "server: HTTP to stdio",
             Self::Back => "server: HTTP to stdio to HTTP",
             Self::BackOnSse => "server: HTTP to stdio to HTTP+SSE to stdio",
+            Self::Crossing => "server: HTTP to HTTP+SSE to stdio",
         }
     }
 }
@@ -89,13 +93,17 @@ async fn check(way: Way, revision: &str) {
             let inner = words("sse", &["--remote-url", &url]);
             serving(&[&[&*binary], &inner[..]].concat())
         }
+        Way::Crossing => {
+            let url = format!("http://{}/sse", behind.address().await);
+            Proxy::start(words("sse", &["--remote-url", &url, "--listen", "127.0.0.1:0"]))
+        }
     };
     let url = format!("http://{}/mcp", proxy.address().await);
     let through = judge_server(tools, &url, revision).await;
     let direct = direct(tools, revision).await;
     assert!(direct.count("SUCCESS") > 80, "{direct:#?}");
     let (mut through, mut direct) = (through, direct);
-    if matches!(way, Way::BackOnSse) {
+    if matches!(way, Way::BackOnSse | Way::Crossing) {
         // POSTs of HTTP+SSE have no order among them, and the server forgets whom it notifies
         // when the withdrawal of an earlier subscription comes after the next one.
         for results in [&mut through, &mut direct] {
@@ -132,4 +140,6 @@ judged! {
     bridge_and_back_2026_07_28: Back, "2026-07-28";
     bridge_and_back_on_sse_2025_11_25: BackOnSse, "2025-11-25";
     bridge_and_back_on_sse_2026_07_28: BackOnSse, "2026-07-28";
+    crossing_2025_11_25: Crossing, "2025-11-25";
+    crossing_2026_07_28: Crossing, "2026-07-28";
 }

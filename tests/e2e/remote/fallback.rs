@@ -3,32 +3,16 @@
 use std::time::Duration;
 
 use http::Method;
-use mcpulse_tests::{Client, Scrape, eventually, remote::Kind};
+use mcpulse_tests::{Scrape, eventually};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    PATIENCE, check_in,
+    PATIENCE,
     faults::{count, modern, ok, reported},
     legacy::Streams,
     script::{Asked, Reply, Script, Talk},
 };
-
-macro_rules! sessions {
-    ($($name:ident: $client:ident, $kind:ident;)*) => {$(
-        #[tokio::test]
-        async fn $name() {
-            check_in("http", Client::$client, Kind::$kind).await;
-        }
-    )*};
-}
-
-sessions! {
-    mcp1_and_everything_sse: Mcp1, EverythingSse;
-    mcp2_and_mcp2_sse: Mcp2, Mcp2Sse;
-    client2_and_everything_sse: Client2, EverythingSse;
-    sdk1_and_mcp2_sse: Sdk1, Mcp2Sse;
-}
 
 /// What servers of HTTP+SSE say to a POST where their stream is.
 fn not_here(asked: &Asked) -> bool {
