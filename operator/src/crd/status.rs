@@ -1,0 +1,114 @@
+//! What the operator tells about a `McpServer`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Injection;
+
+/// What the operator tells.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct McpServerStatus {
+    /// The generation of the spec that this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The pods that are meant, in a few words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub target: String,
+    /// Pods that carry the sidecar, of those that are meant, such as 3/3.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub injected: String,
+    /// How many pods there are of each kind.
+    pub pods: PodCounts,
+    /// Why pods have no sidecar, and how many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["reason"])
+    )]
+    pub skipped: Vec<Skipped>,
+    /// The workloads that make the pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 50),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
+    )]
+    pub workloads: Vec<Workload>,
+    /// What is put into pods; nothing while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub injection: Option<Injection>,
+    /// What holds and what does not, with what to do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+}
+
+/// How many pods there are of each kind.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodCounts {
+    /// Those that are meant.
+    pub matched: u32,
+    /// Of these, those that carry the sidecar.
+    pub injected: u32,
+    /// Of these, those whose sidecar is ready.
+    pub ready: u32,
+    /// Of the injected, those with the sidecar as it would be injected now.
+    pub up_to_date: u32,
+    /// Of the injected, the others.
+    pub outdated: u32,
+    /// Those that carry none.
+    pub skipped: u32,
+    /// Those that fail because of the sidecar.
+    pub failing: u32,
+}
+
+/// Pods without the sidecar, for one reason.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The reason, in one word.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// How many pods.
+    pub count: u32,
+    /// What to do, for one of them.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// A workload and its pods.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its kind.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its pods that carry the sidecar.
+    pub injected: u32,
+    /// Its pods.
+    pub desired: u32,
+    /// How its pods come to have it.
+    pub rollout: RolloutState,
+}
+
+/// How far a rollout is.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RolloutState {
+    /// Nothing to do.
+    #[default]
+    Idle,
+    /// Something must come first.
+    Waiting,
+    /// Under way.
+    InProgress,
+    /// The owner of the workload took the restart back.
+    Reverted,
+}

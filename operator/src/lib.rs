@@ -1,0 +1,10 @@
+//! Puts `mcpulse-proxy` beside MCP servers in Kubernetes, by `McpServer` resources.
+//!
+//! A module may use those below it and none above, which `tests/e2e/layering.rs` enforces:
+//!
+//! - [`cli`] reads the command line and answers the commands that need no cluster.
+//! - [`crd`] is the vocabulary: the resource, its status, what engines read of it.
+
+pub mod cli;
+
+pub mod crd;
