@@ -51,7 +51,7 @@ impl Fresh {
             let mut state = self.state();
             if let Some(text) = &state.text {
                 let text = Arc::clone(text);
-                let changes = matches!(self.secret, Secret::File(_));
+                let changes = self.secret.is_in_file();
                 if !changes || now.duration_since(state.read) < READ_EVERY {
                     return Ok(text);
                 }
@@ -89,7 +89,9 @@ impl Fresh {
         }
         Err(io::Error::other(match &self.secret {
             Secret::Text(_) => "the secret is empty".to_owned(),
-            Secret::File(path) => format!("secret {} is empty", path.display()),
+            Secret::File(path) | Secret::Awaited(path) => {
+                format!("secret {} is empty", path.display())
+            }
         }))
     }
 }

@@ -235,13 +235,18 @@ impl Kind {
                 Value::Mapping(_) => Self::Secret.check(value),
                 value => Ok(unveiled(&text_of(value)?)?.into()),
             }),
-            (Self::Secret, Value::Mapping(map)) => match map.get("file").and_then(Value::as_str) {
-                Some(path) if map.len() == 1 => Self::SecretFile.parse(path),
-                _ => {
-                    header::keyed(map, &["file"])?;
-                    Err(self.misshapen(value).into())
+            (Self::Secret, Value::Mapping(map)) => {
+                header::keyed(map, &["file", "optional"])?;
+                match (map.get("file").and_then(Value::as_str), map.get("optional")) {
+                    (Some(path), None | Some(Value::Bool(false))) => Self::SecretFile.parse(path),
+                    // Whatever is there keeps nobody from starting.
+                    (Some(path), Some(Value::Bool(true))) => {
+                        printable(path)?;
+                        Ok(value.clone())
+                    }
+                    _ => Err(self.misshapen(value).into()),
                 }
-            },
+            }
             (Self::Secret, Value::String(text)) => self.parse(unveiled(text)?),
             (Self::Words, Value::String(program)) => {
                 words::program(printable(program)?)?;
@@ -260,7 +265,7 @@ impl Kind {
             Self::Hosts | Self::Origins | Self::Args => "a list: [a, b]",
             Self::Headers | Self::HeaderPairs => "a list of {name: …, value: …}",
             Self::Pairs | Self::Variables => "a mapping: {name: value}",
-            Self::Secret => "a text, or {file: PATH}",
+            Self::Secret => "a text, or {file: PATH}, with optional: true if it may come later",
             _ => "a single value",
         };
         format!("is {}; write {shape}", what(value))

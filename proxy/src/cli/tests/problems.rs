@@ -217,7 +217,7 @@ fn wrong_keys_below_a_setting_are_named_with_the_nearest() {
         "upstream.http.headers (file ",
         "line 7) in line 8: entry 1 has the unknown key valu; did you mean value?",
         "in line 9: entry 2 has the unknown key nme; did you mean name?",
-        "in line 10: entry 3 has an unknown key; known are: file",
+        "in line 10: entry 3 has an unknown key; known are: file, optional",
     ] {
         assert!(text.contains(part), "'{part}' is not in {text}");
     }

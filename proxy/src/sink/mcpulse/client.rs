@@ -123,7 +123,8 @@ impl Client {
             }
             endpoint = endpoint.tls_config(settings).map_err(Error::Tls)?;
         }
-        if let Some(key) = &config.api_key {
+        let is_there = |key: &&Secret| !matches!(key, Secret::Awaited(_));
+        if let Some(key) = config.api_key.as_ref().filter(is_there) {
             metadata(key).map_err(Error::Key)?;
         }
         let key = config.api_key.clone();
@@ -184,7 +185,7 @@ async fn current(key: Secret) -> Result<Option<MetadataValue<Ascii>>, Failure> {
     let value = match key {
         Secret::Text(_) => metadata(&key),
         // A file may hang, as on a network: no worker waits for it.
-        Secret::File(_) => tokio::task::spawn_blocking(move || metadata(&key))
+        Secret::File(_) | Secret::Awaited(_) => tokio::task::spawn_blocking(move || metadata(&key))
             .await
             .unwrap_or_else(|error| Err(error.to_string())),
     };

@@ -118,7 +118,9 @@ impl Collector {
                 .tls_config(settings)
                 .map_err(|source| Error::Tls { endpoint: given.to_owned(), source })?;
         }
-        metadata(&config.headers).map_err(|(name, problem)| Error::Header(name, problem))?;
+        let is_there = |header: &&Header| !matches!(header.value(), Secret::Awaited(_));
+        let there: Vec<Header> = config.headers.iter().filter(is_there).cloned().collect();
+        metadata(&there).map_err(|(name, problem)| Error::Header(name, problem))?;
         Ok(Self {
             address,
             client: TraceServiceClient::new(endpoint.connect_lazy()),
@@ -164,8 +166,7 @@ impl Collector {
         let read = |headers: &[Header]| {
             metadata(headers).map_err(|(name, problem)| format!("header {name}: {problem}"))
         };
-        let in_file = |header: &Header| matches!(header.value(), Secret::File(_));
-        if !self.config.headers.iter().any(in_file) {
+        if !self.config.headers.iter().any(|header| header.value().is_in_file()) {
             return read(&self.config.headers).map_err(Failure::Passing);
         }
         let headers = self.config.headers.clone();
