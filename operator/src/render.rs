@@ -1,0 +1,140 @@
+//! Turns a `McpServer` into what is put into its pods. Pure: the same input, the same
+//! [`Injection`], byte for byte.
+
+use k8s_openapi::api::core::v1::Service;
+
+use crate::{
+    crd::{
+        Finding, Injection, McpServer, Selector,
+        injection::{self, ByClass, Mount, Quantities},
+        proxy::Resources,
+        selector::Labels,
+        transport::Spoken,
+    },
+    target::Target,
+};
+
+mod config;
+mod places;
+mod revision;
+mod sidecar;
+mod takeover;
+
+pub use config::config;
+
+/// What holds where a `McpServer` says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The image of the sidecar.
+    pub image: String,
+    /// The address of MCPulse: `HOST:PORT`, a URL, or `none`.
+    pub mcpulse_url: String,
+    /// The user of the sidecar where the pod would have it be root.
+    pub user: u32,
+    /// What the sidecar gets in Guaranteed pods where the `McpServer` names no limits:
+    /// processor time and memory.
+    pub guaranteed: (String, String),
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            image: concat!("ghcr.io/mcpulse/mcpulse-proxy:", env!("CARGO_PKG_VERSION")).to_owned(),
+            mcpulse_url: "mcpulse.mcpulse-system:50051".to_owned(),
+            user: 65532,
+            guaranteed: ("100m".to_owned(), "64Mi".to_owned()),
+        }
+    }
+}
+
+/// All that a rendering depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The resource.
+    pub server: &'a McpServer,
+    /// Its pods.
+    pub target: &'a Target,
+    /// The selectors of older `McpServer`s of the namespace.
+    pub older: &'a [Selector],
+    /// The Services of the namespace.
+    pub services: &'a [Service],
+    /// What holds where it says nothing.
+    pub defaults: &'a Defaults,
+}
+
+/// What is to be put into the pods.
+///
+/// # Errors
+/// Why nothing can be, and what to do.
+pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
+    let Order { server, target, older, services, defaults } = order;
+    let spec = &server.spec;
+    let spoken = spec.transport.spoken();
+    let port = match &spoken {
+        Spoken::Http(http, _) => Some(takeover::rule(http, target, services)?),
+        Spoken::Stdio(_) => None,
+    };
+    let config = config(server, &spoken, defaults)?;
+    let live = config::text(&config).map_err(|error| config::invalid(&error))?;
+    let older = older.iter().filter(|older| older.may_overlap(&target.selector));
+    let name = server.metadata.name.clone().unwrap_or_default();
+    let (command, argv, mounts) = match &spoken {
+        Spoken::Http(..) => (Vec::new(), Vec::new(), Vec::new()),
+        Spoken::Stdio(stdio) => (
+            vec![places::SHIM.to_owned(), "--".to_owned()],
+            stdio.command.clone(),
+            vec![Mount { name: places::RUN.to_owned(), mount_path: places::RUN_AT.to_owned() }],
+        ),
+    };
+    let mut injection = Injection {
+        format: injection::FORMAT,
+        revision: String::new(),
+        selector: target.selector.clone(),
+        except: older.cloned().collect(),
+        container: spec.container.clone(),
+        ports: port.as_ref().map(|rule| takeover::candidates(rule.mode)).unwrap_or_default(),
+        command,
+        argv,
+        mounts,
+        volumes: places::volumes(server, &spoken),
+        image_pull_secrets: spec.proxy.image_pull_secrets.clone(),
+        sidecar: sidecar::container(server, &spoken, port.as_ref(), defaults),
+        user: defaults.user,
+        resources: resources(&spec.proxy.resources, defaults),
+        labels: Labels::from([
+            (injection::INJECTED.to_owned(), "true".to_owned()),
+            (injection::SERVER.to_owned(), name),
+        ]),
+        annotations: Labels::from([(injection::CONFIG.to_owned(), live)]),
+        port,
+    };
+    let revision = revision::of(&injection);
+    injection.annotations.insert(injection::REVISION.to_owned(), revision.clone());
+    injection.revision = revision;
+    Ok(injection)
+}
+
+fn resources(resources: &Resources, defaults: &Defaults) -> ByClass {
+    let both = |cpu: &str, memory: &str| {
+        [("cpu", cpu), ("memory", memory)]
+            .map(|(name, quantity)| (name.to_owned(), quantity.to_owned()))
+            .into()
+    };
+    let Resources { requests, limits } = resources;
+    let named = [("cpu", &limits.cpu), ("memory", &limits.memory)];
+    let named =
+        named.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit.clone()?)));
+    let cpu = limits.cpu.as_ref().unwrap_or(&defaults.guaranteed.0);
+    let memory = limits.memory.as_ref().unwrap_or(&defaults.guaranteed.1);
+    ByClass {
+        best_effort: Quantities::default(),
+        burstable: Quantities {
+            requests: both(&requests.cpu, &requests.memory),
+            limits: named.collect(),
+        },
+        guaranteed: Quantities { requests: both(cpu, memory), limits: both(cpu, memory) },
+    }
+}
+
+#[cfg(test)]
+mod tests;
