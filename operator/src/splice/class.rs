@@ -1,0 +1,91 @@
+//! The class of service of a pod, by the kubelet's own reckoning, so that the sidecar leaves it
+//! as it is.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{pod::containers, quantity::nanos};
+use crate::crd::injection::{ByClass, Quantities};
+
+/// A class of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    BestEffort,
+    Burstable,
+    Guaranteed,
+}
+
+impl Class {
+    /// What keeps a pod of this class in it.
+    pub(super) fn resources(self, by_class: &ByClass) -> &Quantities {
+        match self {
+            Self::BestEffort => &by_class.best_effort,
+            Self::Burstable => &by_class.burstable,
+            Self::Guaranteed => &by_class.guaranteed,
+        }
+    }
+}
+
+const COUNTED: [&str; 2] = ["cpu", "memory"];
+
+/// The class of a pod without resources of its own: init containers count, other resources than
+/// processor time and memory do not, nor does what is zero (component-helpers, `ComputePodQOS`).
+pub(super) fn of(pod: &Value) -> Class {
+    let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
+    let mut all_limited = true;
+    for container in containers(pod) {
+        let resources = &container["resources"];
+        for name in COUNTED {
+            let limit = nanos(&resources["limits"][name]);
+            // What is not requested is requested as high as the limit: the API server's default.
+            let request = match &resources["requests"][name] {
+                Value::Null => limit,
+                request => nanos(request),
+            };
+            all_limited &= limit > 0;
+            for (sums, amount) in [(&mut requests, request), (&mut limits, limit)] {
+                if amount > 0 {
+                    let sum: &mut i128 = sums.entry(name).or_default();
+                    *sum = sum.saturating_add(amount);
+                }
+            }
+        }
+    }
+    if requests.is_empty() && limits.is_empty() {
+        Class::BestEffort
+    } else if all_limited && requests == limits {
+        Class::Guaranteed
+    } else {
+        Class::Burstable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(resources: &[&str]) -> Class {
+        let resources = resources.iter().map(|one| {
+            let resources: Value = serde_yaml::from_str(one).unwrap();
+            serde_json::json!({"resources": resources})
+        });
+        let containers: Vec<Value> = resources.collect();
+        of(&serde_json::json!({"spec": {"containers": containers}}))
+    }
+
+    #[test]
+    fn the_class_is_the_kubelets() {
+        use Class::{BestEffort, Burstable, Guaranteed};
+        assert_eq!(class(&["{}"]), BestEffort);
+        assert_eq!(class(&["{requests: {cpu: 0}}"]), BestEffort);
+        assert_eq!(class(&["{requests: {ephemeral-storage: 1Gi}}"]), BestEffort);
+        assert_eq!(class(&["{requests: {cpu: 1m}}"]), Burstable);
+        assert_eq!(class(&["{limits: {cpu: 1}}"]), Burstable);
+        assert_eq!(class(&["{limits: {cpu: 1, memory: 1Gi}}"]), Guaranteed);
+        let equal = "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 1000m, memory: 1024Mi}}";
+        assert_eq!(class(&[equal]), Guaranteed);
+        assert_eq!(class(&[equal, "{}"]), Burstable);
+        assert_eq!(class(&["{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 1m}}"]), Burstable);
+    }
+}
