@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::crd;
 
+mod documents;
+mod inject;
+
 /// Puts mcpulse-proxy beside MCP servers in Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "mcpulse-operator", version)]
@@ -19,22 +22,28 @@ struct Line {
 enum Command {
     /// Print the definition of McpServer, for kubectl apply -f -
     Crd,
+    /// Print pods as they would come out, or why they would not change
+    Inject(inject::Arguments),
 }
 
 /// Does what the command line asks for, and says how it ended.
 ///
 /// # Errors
-/// When it could not be done, for another reason than what was asked.
+/// When it could not be done.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
-    _err: &mut impl Write,
+    err: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let line = match Line::try_parse_from(arguments) {
         Ok(line) => line,
-        Err(error) => {
-            error.print().context("write the help")?;
-            return Ok(if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS });
+        Err(error) if error.use_stderr() => {
+            write!(err, "{error}").context("write to standard error")?;
+            return Ok(ExitCode::from(64));
+        }
+        Err(help) => {
+            write!(out, "{help}").context("write to standard output")?;
+            return Ok(ExitCode::SUCCESS);
         }
     };
     match line.command {
@@ -42,6 +51,10 @@ pub fn run(
             let text = crd::yaml().context("write the definition of McpServer")?;
             out.write_all(text.as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Inject(arguments) => {
+            let all = inject::run(&arguments, out, err)?;
+            Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
