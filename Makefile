@@ -1,7 +1,8 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench check conformance deny doc fmt fuzz lint matrix run soak static test
+.PHONY: bench check conformance deny doc fmt fuzz lint matrix run soak static test test-kube
 
-RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+RELEASE = $(TARGET)/release
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 
 check: fmt lint deny doc test
@@ -49,6 +50,12 @@ soak:
 	tests/tools/install
 	cargo build --workspace --locked --bins
 	cargo run --workspace --locked --quiet --bin soak -- $(ARGS)
+
+# The operator's on a real API server, e.g. VERSION=v1.30.14; builds that first.
+VERSION ?= $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' tests/kube/go.mod)
+test-kube:
+	tests/kube/build $(TARGET)/kube/$(VERSION) $(VERSION)
+	MCPULSE_KUBE_VERSION=$(VERSION) cargo test -p mcpulse-tests --locked --test kubernetes
 
 # The proxy beside the least that any proxy would cost; ARGS is passed on, see --help.
 bench:

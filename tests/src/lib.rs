@@ -9,6 +9,7 @@
 //! - [`Client`] and [`Server`] are the real programs that hold sessions through it, installed as
 //!   [`Tools`]; [`record`] keeps both sides of a session.
 //! - [`pair`] has a client and a server meet through the proxy.
+//! - [`ControlPlane`] is a real Kubernetes API server, with etcd and, if wanted, controllers.
 //! - [`eventually`] waits for a condition; nothing here sleeps for a guessed time.
 #![expect(
     clippy::expect_used,
@@ -19,6 +20,7 @@
 
 pub mod client;
 pub mod collector;
+pub mod control_plane;
 pub mod forward;
 pub mod identity;
 pub mod mood;
@@ -36,6 +38,7 @@ pub mod tools;
 
 pub use client::Client;
 pub use collector::Collector;
+pub use control_plane::ControlPlane;
 pub use forward::ForwardProxy;
 pub use identity::Identity;
 pub use mood::Mood;

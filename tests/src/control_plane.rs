@@ -1,0 +1,308 @@
+//! A real Kubernetes API server with its etcd on loopback, and the controllers if they are
+//! wanted. There is no kubelet: pods are made and never run.
+//!
+//! `tests/kube/build` makes the programs; `KUBEBUILDER_ASSETS` names a folder that has others.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{
+    Api, Client, Config,
+    api::{ObjectMeta, PostParams},
+    config::AuthInfo,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{eventually, program};
+
+mod daemon;
+mod identity;
+
+use self::{daemon::Daemon, identity::Identity};
+
+/// Names the version that tests run against unless `MCPULSE_KUBE_VERSION` names another.
+const MODULE: &str = include_str!("../kube/go.mod");
+/// Longest wait for a server to be ready.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a control plane is tried of which a port was taken meanwhile.
+const ATTEMPTS: usize = 5;
+/// The token of the one who may do everything.
+const ADMIN: &str = "admin-of-a-test";
+
+/// A control plane of its own. Dropped, it ends; when a test fails, its logs are kept and named.
+#[derive(Debug)]
+pub struct ControlPlane {
+    programs: PathBuf,
+    directory: Option<TempDir>,
+    identity: Identity,
+    ports: Ports,
+    etcd: Daemon,
+    api: Daemon,
+    controllers: Option<Daemon>,
+    namespaces: AtomicU32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    etcd: u16,
+    peer: u16,
+    api: u16,
+    controllers: u16,
+}
+
+impl Ports {
+    /// Ports that nobody listens on right now.
+    fn free() -> Self {
+        let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let [etcd, peer, api, controllers] =
+            held.each_ref().map(|it| it.local_addr().expect("a bound address").port());
+        Self { etcd, peer, api, controllers }
+    }
+}
+
+impl ControlPlane {
+    /// Starts etcd and an API server with RBAC, and the admission that a cluster has by default.
+    ///
+    /// # Panics
+    /// When the programs are missing, with the remedy, or are not ready in a minute.
+    pub async fn start() -> Self {
+        let programs = programs();
+        for _ in 0..ATTEMPTS {
+            if let Some(started) = Self::attempt(programs.clone()).await {
+                return started;
+            }
+        }
+        panic!("ports that were free were taken {ATTEMPTS} times");
+    }
+
+    async fn attempt(programs: PathBuf) -> Option<Self> {
+        let directory = TempDir::new().expect("a directory");
+        let (identity, ports) = (Identity::new(directory.path()), Ports::free());
+        let etcd = etcd(&programs, directory.path(), ports);
+        let api = api_server(&programs, directory.path(), &identity, ports);
+        let directory = Some(directory);
+        let (controllers, namespaces) = (None, AtomicU32::new(0));
+        let mut plane =
+            Self { programs, directory, identity, ports, etcd, api, controllers, namespaces };
+        plane.ready().await.then_some(plane)
+    }
+
+    /// Starts the controllers: Deployments make pods, what has no owner is collected.
+    #[must_use]
+    pub fn with_controllers(mut self) -> Self {
+        let kubeconfig = self.kubeconfig();
+        let kubeconfig = kubeconfig.display();
+        let key = self.identity.service_account_key.display();
+        let args = vec![
+            format!("--kubeconfig={kubeconfig}"),
+            format!("--authentication-kubeconfig={kubeconfig}"),
+            format!("--authorization-kubeconfig={kubeconfig}"),
+            format!("--service-account-private-key-file={key}"),
+            format!("--root-ca-file={}", self.identity.authority.display()),
+            format!("--secure-port={}", self.ports.controllers),
+            format!("--cert-dir={}", self.path("controllers").display()),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--use-service-account-credentials".to_owned(),
+        ];
+        let program = self.programs.join("kube-controller-manager");
+        self.controllers = Some(Daemon::start(&program, args, &self.path("controllers.log")));
+        self
+    }
+
+    /// Who may do everything.
+    pub fn client(&self) -> Client {
+        self.client_with(ADMIN)
+    }
+
+    /// Whoever has this token.
+    pub fn client_with(&self, token: &str) -> Client {
+        let url = self.url().parse().expect("a URL");
+        let mut config = Config::new(url);
+        config.root_cert = Some(vec![self.identity.authority_der.clone()]);
+        let token = json!({ "token": token });
+        config.auth_info = serde_json::from_value::<AuthInfo>(token).expect("a token");
+        Client::try_from(config).expect("a client")
+    }
+
+    /// Where the API is.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.api)
+    }
+
+    /// A file with which `kubectl` and the operator may do everything.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_with(ADMIN)
+    }
+
+    /// A file with which they may do what the owner of this token may.
+    pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
+        let authority = &self.identity.authority;
+        let cluster = json!({ "server": self.url(), "certificate-authority": authority });
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": cluster }],
+            "users": [{ "name": "test", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        });
+        let path = self.path(&format!("{}.kubeconfig", token.len()));
+        fs::write(&path, config.to_string()).expect("a kubeconfig");
+        path
+    }
+
+    /// The path of `kubectl`.
+    pub fn kubectl(&self) -> PathBuf {
+        self.programs.join("kubectl")
+    }
+
+    /// A namespace that no other test has, with its default service account.
+    pub async fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> String {
+        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{number}");
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(labels.collect()),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        let params = PostParams::default();
+        Api::all(self.client()).create(&params, &namespace).await.expect("a namespace");
+        if self.controllers.is_none() {
+            let mut account = ServiceAccount::default();
+            account.metadata.name = Some("default".to_owned());
+            let accounts = Api::namespaced(self.client(), &name);
+            accounts.create(&params, &account).await.expect("a service account");
+        }
+        let accounts = Api::<ServiceAccount>::namespaced(self.client(), &name);
+        let made = async || accounts.get_opt("default").await.ok().flatten();
+        eventually("pods may be made", PATIENCE, made).await;
+        name
+    }
+
+    /// Ends the API server and starts it again on the same port; returns before it is ready.
+    pub fn restart_api(&mut self) {
+        self.stop_api();
+        let directory = self.path("");
+        self.api = api_server(&self.programs, &directory, &self.identity, self.ports);
+    }
+
+    /// Ends the API server.
+    pub fn stop_api(&mut self) {
+        let log = self.path("api.log");
+        // Replaced by something that ends at once, so that the port is free.
+        let before =
+            std::mem::replace(&mut self.api, Daemon::start(Path::new("true"), Vec::new(), &log));
+        drop(before);
+    }
+
+    /// Waits until the API server is ready. Returns whether it came so far: another process may
+    /// have taken one of the ports.
+    ///
+    /// # Panics
+    /// When it has ended for another reason.
+    pub async fn ready(&mut self) -> bool {
+        let client = self.client();
+        let request = || http::Request::get("/readyz").body(Vec::new()).expect("a request");
+        let (etcd, api) = (&mut self.etcd, &mut self.api);
+        let is_ready = eventually("the API server is ready", PATIENCE, async || {
+            for daemon in [&mut *etcd, &mut *api] {
+                if daemon.has_ended() {
+                    let why = daemon.last_words();
+                    assert!(why.contains("address already in use"), "it does not start: {why}");
+                    return Some(false);
+                }
+            }
+            client.request_text(request()).await.is_ok().then_some(true)
+        });
+        is_ready.await
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        let directory = self.directory.as_ref().expect("it has a directory until it ends");
+        directory.path().join(below)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(directory) = self.directory.take()
+        {
+            let kept = directory.keep();
+            eprintln!("--- the logs of the control plane are in {}", kept.display());
+            eprintln!("--- kube-apiserver ({}): {}", self.api.pid(), self.api.last_words());
+        }
+    }
+}
+
+fn etcd(programs: &Path, directory: &Path, ports: Ports) -> Daemon {
+    let clients = format!("http://127.0.0.1:{}", ports.etcd);
+    let peers = format!("http://127.0.0.1:{}", ports.peer);
+    let args = vec![
+        format!("--data-dir={}", directory.join("etcd").display()),
+        format!("--listen-client-urls={clients}"),
+        format!("--advertise-client-urls={clients}"),
+        format!("--listen-peer-urls={peers}"),
+        format!("--initial-advertise-peer-urls={peers}"),
+        format!("--initial-cluster=default={peers}"),
+        "--unsafe-no-fsync".to_owned(),
+    ];
+    Daemon::start(&programs.join("etcd"), args, &directory.join("etcd.log"))
+}
+
+fn api_server(programs: &Path, directory: &Path, identity: &Identity, ports: Ports) -> Daemon {
+    let tokens = directory.join("tokens.csv");
+    fs::write(&tokens, format!("{ADMIN},admin,admin,system:masters\n")).expect("a file of tokens");
+    let args = vec![
+        format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
+        format!("--secure-port={}", ports.api),
+        format!("--tls-cert-file={}", identity.certificate.display()),
+        format!("--tls-private-key-file={}", identity.key.display()),
+        format!("--token-auth-file={}", tokens.display()),
+        format!("--service-account-key-file={}", identity.service_account_public.display()),
+        format!("--service-account-signing-key-file={}", identity.service_account_key.display()),
+        format!("--cert-dir={}", directory.join("api").display()),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        "--allow-privileged=true".to_owned(),
+    ];
+    Daemon::start(&programs.join("kube-apiserver"), args, &directory.join("api.log"))
+}
+
+/// Where the programs of Kubernetes are.
+fn programs() -> PathBuf {
+    if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") {
+        return assets.into();
+    }
+    let version = env::var("MCPULSE_KUBE_VERSION").unwrap_or_else(|_| pinned().to_owned());
+    let target = program::directory().parent().map(Path::to_owned).expect("cargo's layout");
+    let programs = target.join("kube").join(&version);
+    assert!(
+        programs.join("built").exists(),
+        "there is no Kubernetes {version} in {0}; run tests/kube/build {0} {version}, for which Go \
+         is needed, or set KUBEBUILDER_ASSETS",
+        programs.display()
+    );
+    programs
+}
+
+/// The version in the list of modules.
+fn pinned() -> &'static str {
+    let mut lines = MODULE.lines().map(str::trim);
+    let version = lines.find_map(|line| line.strip_prefix("k8s.io/kubernetes "));
+    version.and_then(|it| it.split(' ').next()).expect("go.mod names k8s.io/kubernetes")
+}
