@@ -198,7 +198,6 @@ impl Server {
                 call("ping", json!({})),
                 call("log", json!({})),
                 call("sample", json!({})),
-                call("elicit (form)", json!({})),
                 call("roots", json!({})),
                 call("greet", json!({})),
             ],

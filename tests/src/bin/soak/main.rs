@@ -1,7 +1,12 @@
 //! Many sessions for a long time through both bridges, opened and closed throughout: memory,
 //! open files and processes stay where they are, the books balance at every scrape, and every
 //! call that a client made is reported once.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test that reports")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that reports and fails by panicking"
+)]
 
 use std::{
     process::ExitCode,
