@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 
 use mcpulse_proxy::config::{
     Capture, Command, Config, Header, HostHeader, Listen, LogFormat, Mcpulse, Remote, Secret,
-    Sessions, Upstream,
+    Server, Sessions, Upstream,
     setting::{self, Setting},
     units,
 };
@@ -64,7 +64,10 @@ pub fn config(server: &McpServer, spoken: &Spoken, defaults: &Defaults) -> Resul
 pub(super) fn text(config: &Config) -> Result<String, serde_yaml::Error> {
     let mut tree = serde_yaml::to_value(config)?;
     let mut defaults = setting::defaults();
-    if let (Upstream::Sse(_), Some(upstream)) = (&config.upstream, defaults.get_mut("upstream")) {
+    let is_sse = |server: &Server| matches!(server.upstream, Upstream::Sse(_));
+    if config.served.all().iter().any(is_sse)
+        && let Some(upstream) = defaults.get_mut("upstream")
+    {
         upstream["sse"] = upstream["http"].clone();
     }
     prune(&mut tree, &defaults);

@@ -110,7 +110,7 @@ fn the_variables_of_a_pod_win_over_the_file() {
         ("MCPULSE_PROXY_LISTEN", ":19483"),
     ];
     let config = read_back(&injection(""), &variables);
-    let Upstream::Http(remote) = config.upstream else { panic!("{config:?}") };
+    let Upstream::Http(remote) = &config.served.all()[0].upstream else { panic!("{config:?}") };
     assert_eq!(remote.url, "http://127.0.0.1:8000/mcp");
     assert_eq!(config.listen.unwrap().address, ":19483");
 }
