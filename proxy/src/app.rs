@@ -152,7 +152,7 @@ impl Running<'_> {
         let socket = bound(listen).await?;
         let address = socket.local_addr()?;
         let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
-        let orphans = Arc::new(Orphans::default());
+        let orphans = Arc::new(Orphans::adopt());
         let of_servers = Arc::clone(&orphans);
         let mut servers = Servers::none(
             self.reporting,

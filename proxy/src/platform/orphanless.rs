@@ -9,10 +9,15 @@ use tokio::sync::watch;
 pub const STRAYS: Duration = Duration::ZERO;
 
 /// Nobody.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Orphans(watch::Sender<()>);
 
 impl Orphans {
+    /// Takes nobody.
+    pub fn adopt() -> Self {
+        Self(watch::Sender::default())
+    }
+
     /// Lets it last.
     pub async fn beside(&self, serving: impl Future<Output = ()>) {
         serving.await;

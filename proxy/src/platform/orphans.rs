@@ -24,7 +24,7 @@ pub const STRAYS: Duration = Duration::from_millis(500);
 const MOST: usize = 1024;
 
 /// The processes that were left to this one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Orphans {
     /// Held while one is signalled or reaped, so that no number is a stranger's meanwhile.
     held: Mutex<()>,
@@ -33,17 +33,22 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// Takes them, while it lasts, and reaps those that end; then ends those that are left, which
-    /// takes at most [`STRAYS`].
-    pub async fn beside(&self, serving: impl Future<Output = ()>) {
+    /// Takes them from now on: before any program starts, or what that leaves is lost.
+    pub fn adopt() -> Self {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
             tracing::debug!(%error, "what programs leave behind goes to another process");
         }
+        Self { held: Mutex::default(), ended: watch::Sender::default() }
+    }
+
+    /// Reaps those that end, while it lasts; then ends those that are left, which takes at most
+    /// [`STRAYS`].
+    pub async fn beside(&self, serving: impl Future<Output = ()>) {
         let reaping = async {
             if let Err(error) = self.reap().await {
                 tracing::warn!(%error, "cannot notice that what programs left behind ends");
             }
-            future::pending().await
+            future::pending::<()>().await;
         };
         let serving = async {
             serving.await;
@@ -118,21 +123,29 @@ fn all() -> impl Iterator<Item = Pid> {
 }
 
 /// Whether a process runs and carries the mark, which it has from the program that it descends
-/// from. All that run carry none in particular.
+/// from. All that run carry none in particular. One that is about to end has no environment any
+/// more, and may have children that were not left to us yet: whatever those carry, it does.
 fn carries(process: Pid, mark: Option<&str>) -> bool {
-    let Some(mark) = mark else { return runs(process) };
-    // Empty once it has ended.
+    let Some(flags) = flags_of_running(process) else { return false };
+    let Some(mark) = mark else { return true };
     let variables = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
     let mut values = variables
         .split(|byte| *byte == 0)
         .filter_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="));
-    values.any(|marks| marks.split(|byte| *byte == b',').any(|it| it == mark.as_bytes()))
+    flags & EXITING != 0
+        || values.any(|marks| marks.split(|byte| *byte == b',').any(|it| it == mark.as_bytes()))
+        // It may have begun to end since.
+        || flags_of_running(process).is_some_and(|flags| flags & EXITING != 0)
 }
 
-/// Whether a process has not ended, reaped or not.
-fn runs(process: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+/// The kernel's flag of a process that is about to end (`PF_EXITING`).
+const EXITING: u32 = 4;
+
+/// The kernel's flags of a process that has not ended, reaped or not.
+fn flags_of_running(process: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // Behind the name, in which anything may stand.
-    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
+    let mut fields = status.rsplit_once(") ")?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(5)?.parse().ok() }
 }

@@ -19,7 +19,7 @@ use super::{Bridge, ENDED, INITIALIZE, INITIALIZED, STRANGER, Stage, programs::A
 use crate::faults::{PATIENCE, balanced, by, call, result};
 
 /// What the proxy may have more in memory once all is over, in KiB. The allocator keeps some.
-const KEPT: u64 = 12 << 10;
+const KEPT: u64 = 10 << 10;
 const CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
 
 /// What the proxy was like before.
@@ -40,8 +40,8 @@ impl Bridge {
     }
 
     /// Waits until no program is left, none with this text in its command line, no zombie and no
-    /// session, and the memory is what it was; then the books balance.
-    async fn assert_left_nothing(&self, mark: &str, before: &Before) {
+    /// session.
+    async fn wait_until_nothing_runs(&self, mark: &str) {
         eventually("no program is left", ENDED, async || {
             let scrape = self.proxy.scrape().await;
             let programs = scrape.sum("mcpulse_bridge_programs", &[]);
@@ -51,6 +51,11 @@ impl Bridge {
         })
         .await;
         self.wait_for_no_zombie().await;
+    }
+
+    /// The same, and until the memory is what it was; then the books balance.
+    async fn assert_left_nothing(&self, mark: &str, before: &Before) {
+        self.wait_until_nothing_runs(mark).await;
         let most = before.resident + KEPT;
         let mut last = 0;
         let shrunk = timeout(ENDED, async {
@@ -232,9 +237,14 @@ async fn pass(size: usize) {
     drop(socket);
     assert_eq!(bridge.delete(&session).await, 204);
     drop((heard, answer, program));
+    // What the observer could not keep up with is said to be unobserved.
     eventually("the call is recorded", PATIENCE, async || {
-        let calls = by(&balanced(&bridge.proxy).await, "mcpulse_calls_total", "outcome");
-        (calls == [("ok".to_owned(), 1)].into()).then_some(())
+        let scrape = balanced(&bridge.proxy).await;
+        let calls = by(&scrape, "mcpulse_calls_total", "outcome");
+        let lost = scrape.sum("mcpulse_tap_dropped_total", &[]) > 0.5;
+        let ok = calls == [("ok".to_owned(), 1)].into();
+        let unobserved = lost && calls.keys().all(|outcome| outcome == "unobserved");
+        (ok || unobserved).then_some(())
     })
     .await;
     stage.assert_left_nothing(&before).await;
@@ -312,18 +322,12 @@ async fn a_client_that_reads_nothing_loses_its_stream_and_nobody_elses() {
     stage.assert_left_nothing(&before).await;
 }
 
-#[tokio::test]
-async fn a_thousand_abandoned_sessions_leave_nothing() {
-    let mark = format!("thousand-{}", std::process::id());
-    let script = format!("{ANSWER} : {mark}; read -r never");
-    let flags = ["--max-sessions", "1000", "--session-rate", "100000", "--session-timeout", "20s"];
-    let bridge = Bridge::before(&["sh", "-c", &script], &flags).await;
-    bridge.wait_until_ready(true).await;
-    assert_eq!(bridge.post(None, INITIALIZE).await.status, 200);
+/// Opens 500 sessions and leaves them, until `all` have ended. Returns how it was before.
+async fn abandon(bridge: &Bridge, mark: &str, all: u64) -> Before {
     let before = bridge.before_all();
-    for _ in 0..37 {
+    for _ in 0..20 {
         let mut opening = JoinSet::new();
-        for _ in 0..27 {
+        for _ in 0..25 {
             let request = bridge.request(Method::POST, None).body(Full::from(INITIALIZE));
             opening.spawn(bridge.client.request(request.expect("a request")));
         }
@@ -332,16 +336,22 @@ async fn a_thousand_abandoned_sessions_leave_nothing() {
         }
     }
     let peak = resident(bridge.proxy.pid());
-    let ended = async || {
-        let ended =
-            by(&bridge.proxy.scrape().await, "mcpulse_bridge_sessions_ended_total", "reason");
-        ended.get("idle").copied()
-    };
-    eventually("all were abandoned", PATIENCE * 2, async || {
-        (ended().await == Some(1000)).then_some(())
-    })
-    .await;
-    println!("1,000 sessions: {} KiB before, {peak} KiB with them", before.resident);
+    println!("500 sessions: {} KiB before, {peak} KiB with them", before.resident);
+    bridge.wait_for_ended("idle", all).await;
+    bridge.wait_until_nothing_runs(mark).await;
+    before
+}
+
+#[tokio::test]
+async fn a_thousand_abandoned_sessions_leave_nothing() {
+    let mark = format!("thousand-{}", std::process::id());
+    let script = format!("{ANSWER} : {mark}; read -r never");
+    let flags = ["--max-sessions", "1000", "--session-rate", "100000", "--session-timeout", "20s"];
+    let bridge = Bridge::before(&["sh", "-c", &script], &flags).await;
+    bridge.wait_until_ready(true).await;
+    // What the first half took at its peak the allocator keeps; the second takes no more.
+    abandon(&bridge, &mark, 500).await;
+    let before = abandon(&bridge, &mark, 1000).await;
     bridge.assert_left_nothing(&mark, &before).await;
     bridge.assert_settled(&[], &[]).await;
 }

@@ -74,12 +74,11 @@ impl Launcher {
         right: Option<&HeaderValue>,
     ) -> Result<Opening, Unopened> {
         let seat = self.limits.seat()?;
-        let opening = match self.warm.take() {
-            Some(waiting) => waiting,
-            None => {
-                let place = self.limits.place(Use::Session)?;
-                self.start_for_session(place, Ended::Uninitialized).await?
-            }
+        let opening = if let Some(waiting) = self.warm.take() {
+            waiting
+        } else {
+            let place = self.limits.place(Use::Session)?;
+            self.start_for_session(place, Ended::Uninitialized).await?
         };
         opening.place.seat(seat);
         opening.session.rights.set(right);

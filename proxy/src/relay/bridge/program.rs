@@ -152,7 +152,9 @@ impl<A: Audience> Running<A> {
                 ended = &mut self.exited, if code.is_none() => code = Some(ended.unwrap_or(1)),
                 Ok(()) = ends.changed(), if code.is_some() => {}
                 step = ending.next() => match step {
-                    Step::Leave => break,
+                    Step::Leave if code.is_none() => break,
+                    // What was told to end may take its time: it is in nobody's way.
+                    Step::Leave => {}
                     step => {
                         force = step == Step::Kill;
                         take(step, &self.process);
