@@ -77,16 +77,6 @@ impl Kind {
         }
     }
 
-    /// The same server on standard input and output.
-    pub fn server(self) -> Server {
-        match self {
-            Self::Everything | Self::EverythingSse => Server::Everything,
-            Self::Mcp2 | Self::Mcp2Sse => Server::Mcp2,
-            Self::GoConformance | Self::GoStateless => Server::GoConformance,
-            Self::GoEverything => Server::GoEverything,
-        }
-    }
-
     /// Whether it speaks the legacy transport.
     pub fn is_sse(self) -> bool {
         matches!(self, Self::EverythingSse | Self::Mcp2Sse)
