@@ -112,7 +112,8 @@ pub(super) fn plan(pod: &Value, app: &App<'_>, injection: &Injection) -> Result<
         let Some(name) = name else { return Ok(Some(Change { place, name: None })) };
         let after = renamed(name);
         taken.name(name)?;
-        taken.name(&after)?;
+        // A name that ends in -app may be its own.
+        all.name(&after)?;
         Ok(Some(Change { place, name: Some((name.to_owned(), after)) }))
     };
     let own = |name: Option<&str>, number: Option<u16>| {
