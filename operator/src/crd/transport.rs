@@ -185,7 +185,7 @@ pub struct MovePort {
     /// An option of the container's command or args, such as --port, whose value is the port's
     /// number there (--port 8000 or --port=8000) and becomes the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 2, max = 253))]
     #[x_kube(validation = Rule::new(r"self.matches('^-[^=\\s]+$')").message(
         "write the option alone, with its dashes and without a value, such as --port"
     ))]
