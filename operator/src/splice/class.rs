@@ -1,8 +1,6 @@
 //! The class of service of a pod, by the kubelet's own reckoning, so that the sidecar leaves it
 //! as it is.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{pod::containers, quantity::nanos};
@@ -31,30 +29,24 @@ const COUNTED: [&str; 2] = ["cpu", "memory"];
 
 /// The class of a pod without resources of its own: init containers count, other resources than
 /// processor time and memory do not, nor does what is zero (component-helpers, `ComputePodQOS`).
+/// The kubelet compares sums; no request is above its limit, so that comes to the same.
 pub(super) fn of(pod: &Value) -> Class {
-    let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
-    let mut all_limited = true;
-    for container in containers(pod) {
-        let resources = &container["resources"];
-        for name in COUNTED {
+    let of_container = |container: &Value| {
+        COUNTED.map(|name| {
+            let resources = &container["resources"];
             let limit = nanos(&resources["limits"][name]);
             // What is not requested is requested as high as the limit: the API server's default.
             let request = match &resources["requests"][name] {
                 Value::Null => limit,
                 request => nanos(request),
             };
-            all_limited &= limit > 0;
-            for (sums, amount) in [(&mut requests, request), (&mut limits, limit)] {
-                if amount > 0 {
-                    let sum: &mut i128 = sums.entry(name).or_default();
-                    *sum = sum.saturating_add(amount);
-                }
-            }
-        }
-    }
-    if requests.is_empty() && limits.is_empty() {
+            (request, limit)
+        })
+    };
+    let amounts: Vec<(i128, i128)> = containers(pod).flat_map(of_container).collect();
+    if amounts.iter().all(|&(request, limit)| request <= 0 && limit <= 0) {
         Class::BestEffort
-    } else if all_limited && requests == limits {
+    } else if amounts.iter().all(|&(request, limit)| limit > 0 && request == limit) {
         Class::Guaranteed
     } else {
         Class::Burstable
