@@ -5,7 +5,7 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::crd;
+use crate::{crd, policy};
 
 mod documents;
 mod inject;
@@ -22,8 +22,28 @@ struct Line {
 enum Command {
     /// Print the definition of McpServer, for kubectl apply -f -
     Crd,
+    /// Print the policy by which API servers inject pods (Kubernetes 1.36), likewise
+    Policy(Policy),
     /// Print pods as they would come out, or why they would not change
     Inject(inject::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct Policy {
+    /// Where the operator itself runs, whose pods are left alone
+    #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
+    namespace: String,
+}
+
+/// The name of a namespace (RFC 1123 label).
+fn namespace(text: &str) -> Result<String, &'static str> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let named = (1..=63).contains(&text.len()) && text.bytes().all(inner);
+    if named && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("write the name of a namespace: at most 63 lower case letters, digits and dashes")
+    }
 }
 
 /// Does what the command line asks for, and says how it ended.
@@ -49,6 +69,11 @@ pub fn run(
     match line.command {
         Command::Crd => {
             let text = crd::yaml().context("write the definition of McpServer")?;
+            out.write_all(text.as_bytes()).context("write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Policy(Policy { namespace }) => {
+            let text = policy::yaml(&namespace);
             out.write_all(text.as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }

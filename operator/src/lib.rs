@@ -3,12 +3,15 @@
 //! A module may use those below it and none above, which `tests/e2e/layering.rs` enforces:
 //!
 //! - [`cli`] reads the command line and answers the commands that need no cluster.
+//! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
 //! - [`target`] resolves which pods a `McpServer` means.
 //! - [`crd`] is the vocabulary: the resource, its status, what engines read of it.
 
 pub mod cli;
+
+pub mod policy;
 
 pub mod splice;
 

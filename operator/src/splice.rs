@@ -24,7 +24,7 @@ pub use skip::Skip;
 
 /// Init containers of meshes, behind which the sidecar stands when they come first: what they
 /// set up is for every container that starts later.
-const MESH: [&str; 7] = [
+pub(crate) const MESH: [&str; 7] = [
     "istio-init",
     "istio-proxy",
     "istio-validation",

@@ -161,3 +161,20 @@ fn the_definition_is_printed() {
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/mcpservers.mcpulse.io.yaml");
     assert_eq!(String::from_utf8(out).unwrap(), fs::read_to_string(committed).unwrap());
 }
+
+#[test]
+fn the_policy_is_printed_for_the_namespace_of_the_release() {
+    let ran = |words: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = ["mcpulse-operator", "policy"].iter().chain(words).map(OsString::from);
+        cli::run(words, &mut out, &mut err).unwrap();
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    };
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/injection.mcpulse.io.yaml");
+    assert_eq!(ran(&[]).0, fs::read_to_string(committed).unwrap());
+    assert!(ran(&["--namespace", "elsewhere"]).0.contains("kube-node-lease, 'elsewhere']"));
+    for wrong in ["", "a'b", "A", "-a", "a-"] {
+        let (out, err) = ran(&[&format!("--namespace={wrong}")]);
+        assert!(out.is_empty() && err.contains("write the name of a namespace"), "{wrong}: {err}");
+    }
+}

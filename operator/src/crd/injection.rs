@@ -26,6 +26,8 @@ pub const INJECTED: &str = "mcpulse.io/injected";
 pub const SERVER: &str = "mcpulse.io/server";
 /// The label or annotation by which a pod opts out with the value `disabled`.
 pub const OPT_OUT: &str = "mcpulse.io/inject";
+/// The label by which a namespace does.
+pub const NAMESPACE_OPT_OUT: &str = "mcpulse.io/injection";
 
 /// All that is put into a pod, but for what only the pod knows.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
