@@ -5,63 +5,18 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, env, fs};
 
-use mcpulse_operator::{
-    crd::{Injection, McpServer},
-    render::{self, Defaults, Order},
-    splice::splice,
-    target,
-};
-use serde_json::Value;
+use mcpulse_operator::splice::splice;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
-}
+#[path = "pods/shape.rs"]
+mod shape;
 
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
-}
-
-fn injection(server: &str) -> Injection {
-    let path = root().join("servers").join(format!("{server}.yaml"));
-    let server: McpServer = serde_yaml::from_str(&read(&path)).unwrap();
-    let target = target::resolve(&server, None).unwrap();
-    let defaults =
-        Defaults { image: "example.com/mcpulse-proxy:1".to_owned(), ..Defaults::default() };
-    let order =
-        Order { server: &server, target: &target, older: &[], services: &[], defaults: &defaults };
-    render::render(order).unwrap()
-}
-
-/// The names of the pods.
-fn cases() -> Vec<String> {
-    let entries = fs::read_dir(root().join("pods")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names: BTreeSet<String> =
-        names.filter_map(|name| Some(name.strip_suffix(".in.yaml")?.to_owned())).collect();
-    names.into_iter().collect()
-}
-
-struct Case {
-    pod: Value,
-    injection: Injection,
-}
-
-fn case(name: &str) -> Case {
-    let text = read(&root().join("pods").join(format!("{name}.in.yaml")));
-    let server = text.lines().next().and_then(|line| line.strip_prefix("# with: "));
-    let server = server.unwrap_or_else(|| panic!("{name} does not begin with `# with: SERVER`"));
-    Case { pod: serde_yaml::from_str(&text).unwrap(), injection: injection(server) }
-}
+use shape::{Shape, golden, injection, names};
 
 /// The pod as it comes out, or why it does not change.
-fn outcome(Case { mut pod, injection }: Case) -> String {
-    match splice(&pod, &injection) {
+fn outcome(Shape { mut pod, server }: Shape) -> String {
+    match splice(&pod, &injection(&server)) {
         Ok(patch) => {
             json_patch::patch(&mut pod, &patch).unwrap();
             serde_yaml::to_string(&pod).unwrap()
@@ -73,9 +28,9 @@ fn outcome(Case { mut pod, injection }: Case) -> String {
 #[test]
 fn every_pod_comes_out_as_it_should() {
     let mut other = Vec::new();
-    for name in cases() {
-        let path = root().join("pods").join(format!("{name}.out.yaml"));
-        let told = outcome(case(&name));
+    for name in names() {
+        let path = golden(&name);
+        let told = outcome(Shape::read(&name));
         if env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &told).unwrap();
         }
@@ -88,11 +43,11 @@ fn every_pod_comes_out_as_it_should() {
 
 #[test]
 fn there_are_pods_enough_and_every_reason_to_skip_one_is_among_them() {
-    let cases = cases();
+    let cases = names();
     assert!(cases.len() >= 60, "{} pods", cases.len());
     let reason = |name: &String| {
-        let Case { pod, injection } = case(name);
-        splice(&pod, &injection).err().map(|skip| skip.reason())
+        let Shape { pod, server } = Shape::read(name);
+        splice(&pod, &injection(&server)).err().map(|skip| skip.reason())
     };
     let seen: BTreeSet<&str> = cases.iter().filter_map(reason).collect();
     let all = [

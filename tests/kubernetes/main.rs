@@ -1,10 +1,24 @@
 //! The operator on a real Kubernetes API server.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::process::ExitStatus;
 
 use mcpulse_tests::ControlPlane;
 use tokio::process::Command;
+
+mod cluster;
+mod definition;
+mod faults;
+mod parity;
+#[path = "../../operator/src/splice/tests/random.rs"]
+mod random;
+#[path = "../../operator/tests/pods/shape.rs"]
+mod shape;
 
 /// The harness itself: what a control plane is there for.
 #[tokio::test]

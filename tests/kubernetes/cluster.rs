@@ -1,0 +1,119 @@
+//! A control plane that knows McpServers, and requests to it as JSON, as its clients send them.
+
+use std::{process::Stdio, time::Duration};
+
+use kube::Client;
+use mcpulse_operator::{
+    crd::{self, Injection, McpServer},
+    policy,
+};
+use mcpulse_tests::{ControlPlane, eventually};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+/// Longest wait for the API server to have taken note of something.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A control plane that knows McpServers.
+pub(crate) struct Cluster {
+    pub(crate) plane: ControlPlane,
+    client: Client,
+}
+
+impl Cluster {
+    /// Starts one.
+    pub(crate) async fn start() -> Self {
+        let plane = ControlPlane::start().await;
+        let cluster = Self { client: plane.client(), plane };
+        cluster.apply(&crd::yaml().expect("the definition")).await;
+        let served = async || cluster.get("/apis/mcpulse.io/v1alpha1/mcpservers").await.ok();
+        eventually("McpServers are served", PATIENCE, served).await;
+        cluster
+    }
+
+    /// Starts one that injects pods by the policy.
+    pub(crate) async fn with_policy() -> Self {
+        let cluster = Self::start().await;
+        cluster.apply(&policy::yaml("mcpulse-system")).await;
+        cluster
+    }
+
+    /// `kubectl apply -f -`.
+    pub(crate) async fn apply(&self, manifests: &str) {
+        let mut kubectl = self.kubectl();
+        kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut kubectl = kubectl.spawn().expect("kubectl runs");
+        let mut input = kubectl.stdin.take().expect("its input");
+        input.write_all(manifests.as_bytes()).await.expect("kubectl reads");
+        drop(input);
+        assert!(kubectl.wait().await.expect("kubectl ends").success());
+    }
+
+    /// `kubectl`, for the one who may do everything.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(self.plane.kubectl());
+        kubectl.arg("--kubeconfig").arg(self.plane.kubeconfig()).kill_on_drop(true);
+        kubectl
+    }
+
+    /// What is at a path.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
+        self.request("GET", path, &Value::Null).await
+    }
+
+    /// Creates something at a path.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        self.request("POST", path, body).await
+    }
+
+    /// Sends a request; what comes back, or why not.
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.header("content-type", "application/json").body(body);
+        let answer = self.client.request(request.expect("a request")).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    /// The pod as the API server would create it, or why it would not.
+    pub(crate) async fn dry_run(&self, namespace: &str, pod: &Value) -> Result<Value, String> {
+        let mut pod = pod.clone();
+        pod["metadata"]["namespace"] = namespace.into();
+        self.post(&format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"), &pod).await
+    }
+
+    /// Creates a McpServer with what it puts into its pods in its status, as the operator does.
+    pub(crate) async fn publish(&self, namespace: &str, server: &McpServer, injection: &Value) {
+        let path = format!("/apis/mcpulse.io/v1alpha1/namespaces/{namespace}/mcpservers");
+        let mut server = json!(server);
+        server["metadata"]["namespace"] = namespace.into();
+        let mut made = self.post(&path, &server).await.expect("a McpServer");
+        made["status"] = json!({"injection": injection});
+        let name = made["metadata"]["name"].as_str().expect("its name").to_owned();
+        let written = self.request("PUT", &format!("{path}/{name}/status"), &made).await;
+        let written = written.expect("its status");
+        assert_eq!(&written["status"]["injection"], injection, "something was pruned");
+    }
+
+    /// Waits until pods of this shape come out with the injection.
+    pub(crate) async fn injects(&self, namespace: &str, pod: &Value, injection: &Injection) {
+        let what = format!("the policy injects pods of {namespace}");
+        eventually(&what, PATIENCE, async || {
+            let pod = self.dry_run(namespace, pod).await.ok()?;
+            let revision = &pod["metadata"]["annotations"]["mcpulse.io/revision"];
+            (revision == injection.revision.as_str()).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Whether a pod carries the sidecar, by its init containers.
+pub(crate) fn carries_sidecar(pod: &Value) -> bool {
+    let init = pod["spec"]["initContainers"].as_array();
+    init.is_some_and(|init| init.iter().any(|one| one["name"] == "mcpulse-proxy"))
+}

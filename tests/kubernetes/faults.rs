@@ -1,0 +1,137 @@
+//! What the policy leaves alone: namespaces, pods of others, and everything when something is
+//! wrong.
+
+use mcpulse_operator::crd::{Injection, McpServer, Selector};
+use mcpulse_tests::eventually;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, PATIENCE, carries_sidecar},
+    shape,
+};
+
+fn server(name: &str) -> McpServer {
+    let spec = "{selector: {matchLabels: {app: weather}}}";
+    McpServer::new(name, serde_yaml::from_str(spec).expect("a spec"))
+}
+
+fn injection(name: &str) -> Injection {
+    shape::injection(&server(name))
+}
+
+fn pod() -> Value {
+    let ports = json!([{"name": "mcp", "containerPort": 8000}]);
+    let container = json!({"name": "server", "image": "a", "ports": ports});
+    let metadata = json!({"name": "weather", "labels": {"app": "weather"}});
+    json!({"metadata": metadata, "spec": {"containers": [container]}})
+}
+
+/// Waits until the policy has seen every McpServer that was published before.
+async fn known(cluster: &Cluster) {
+    let namespace = cluster.plane.namespace("witness", &[]).await;
+    let injection = injection("last");
+    cluster.publish(&namespace, &server("last"), &json!(injection)).await;
+    cluster.injects(&namespace, &pod(), &injection).await;
+}
+
+#[tokio::test]
+async fn the_policy_leaves_alone_what_it_must() {
+    let cluster = Cluster::with_policy().await;
+    let opted_out = cluster.plane.namespace("out", &[("mcpulse.io/injection", "disabled")]).await;
+    let release = json!({"metadata": {"name": "mcpulse-system"}});
+    cluster.post("/api/v1/namespaces", &release).await.expect("a namespace");
+    let namespaces = ["kube-system", "kube-node-lease", "mcpulse-system", opted_out.as_str()];
+    for namespace in namespaces {
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        // Some have theirs.
+        let _ = cluster.post(&accounts, &json!({"metadata": {"name": "default"}})).await;
+        cluster.publish(namespace, &server("weather"), &json!(injection("weather"))).await;
+    }
+
+    // An error wherever it comes: the first is one of CEL before anything was changed, the others
+    // come when half of the patch was there.
+    let mut broken = Vec::new();
+    for part in ["ports", "env", "securityContext"] {
+        let namespace = cluster.plane.namespace("broken", &[]).await;
+        let mut injection = json!(injection("weather"));
+        injection["sidecar"].as_object_mut().expect("a container").remove(part);
+        cluster.publish(&namespace, &server("weather"), &injection).await;
+        broken.push(namespace);
+    }
+    let mut of_another_format = json!(injection("weather"));
+    of_another_format["format"] = 2.into();
+    let newer = cluster.plane.namespace("newer", &[]).await;
+    cluster.publish(&newer, &server("weather"), &of_another_format).await;
+    let pending = cluster.plane.namespace("pending", &[]).await;
+    let path = format!("/apis/mcpulse.io/v1alpha1/namespaces/{pending}/mcpservers");
+    cluster.post(&path, &json!(server("weather"))).await.expect("a McpServer");
+    known(&cluster).await;
+
+    let mut root = pod();
+    root["spec"]["securityContext"] = json!({"runAsUser": 0});
+    let all = namespaces.iter().copied().chain(broken.iter().map(String::as_str));
+    for namespace in all.chain([newer.as_str(), pending.as_str()]) {
+        let told = cluster.dry_run(namespace, &root).await.expect("a pod");
+        assert!(!carries_sidecar(&told), "{namespace}: {told:#}");
+        assert_eq!(told["metadata"]["annotations"], Value::Null, "{namespace}");
+        assert_eq!(told["spec"]["containers"][0]["ports"][0]["name"], "mcp", "{namespace}");
+    }
+    let client = cluster.plane.client();
+    let request = http::Request::get("/metrics").body(Vec::new()).expect("a request");
+    let metrics = client.request_text(request).await.expect("metrics");
+    let failed = |line: &&str| {
+        line.starts_with("apiserver_mutating_admission_policy_check_total")
+            && !line.contains("no_error")
+    };
+    let counts = metrics.lines().filter(failed).filter_map(|line| line.rsplit(' ').next());
+    let errors: usize = counts.filter_map(|count| count.parse::<usize>().ok()).sum();
+    assert!(errors >= broken.len(), "{errors} errors were forced");
+}
+
+#[tokio::test]
+async fn a_pod_of_two_servers_is_the_older_ones_and_without_a_binding_nobodys() {
+    let cluster = Cluster::with_policy().await;
+    let namespace = cluster.plane.namespace("shared", &[]).await;
+    let older = injection("older");
+    let mut newer = injection("newer");
+    newer.selector = Selector::labels([("track".to_owned(), "stable".to_owned())].into());
+    newer.except = vec![older.selector.clone()];
+    cluster.publish(&namespace, &server("newer"), &json!(newer)).await;
+    cluster.publish(&namespace, &server("older"), &json!(older)).await;
+    known(&cluster).await;
+    let mut both = pod();
+    both["metadata"]["labels"]["track"] = "stable".into();
+    let told = cluster.dry_run(&namespace, &both).await.expect("a pod");
+    assert_eq!(told["metadata"]["labels"]["mcpulse.io/server"], "older");
+    both["metadata"]["labels"]["app"] = "another".into();
+    let told = cluster.dry_run(&namespace, &both).await.expect("a pod");
+    assert_eq!(told["metadata"]["labels"]["mcpulse.io/server"], "newer");
+
+    // Sixteen containers with a hundred ports are within what an expression may cost.
+    let mut large = pod();
+    let container = |number: u64| {
+        let ports = (0..6).map(|at| json!({"containerPort": 20000 + number * 10 + at}));
+        let probe = json!({"httpGet": {"port": 20000 + number * 10}});
+        let ports: Vec<Value> = ports.collect();
+        let limits = json!({"cpu": "10m", "memory": "10Mi"});
+        json!({"name": format!("c{number}"), "image": "a", "ports": ports,
+               "readinessProbe": probe, "resources": {"limits": limits}})
+    };
+    let containers = large["spec"]["containers"].as_array_mut().expect("containers");
+    let more = (0..9).map(|at| json!({"containerPort": 30000 + at}));
+    containers[0]["ports"].as_array_mut().expect("ports").extend(more);
+    containers.extend((1..16).map(container));
+    assert_eq!(containers.iter().filter_map(|one| one["ports"].as_array()).flatten().count(), 100);
+    assert_eq!(containers.len(), 16);
+    let told = cluster.dry_run(&namespace, &large).await.expect("a pod");
+    assert!(carries_sidecar(&told), "{told:#}");
+
+    let binding = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings/\
+                   injection-1.mcpulse.io";
+    cluster.request("DELETE", binding, &Value::Null).await.expect("the binding is gone");
+    eventually("nothing is injected", PATIENCE, async || {
+        let told = cluster.dry_run(&namespace, &pod()).await.expect("a pod");
+        (!carries_sidecar(&told)).then_some(())
+    })
+    .await;
+}

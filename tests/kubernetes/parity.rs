@@ -1,0 +1,208 @@
+//! The policy in CEL and the splice in Rust make the same of the same pod, and no pod is refused
+//! that would have been accepted without them.
+
+use std::collections::BTreeMap;
+
+use mcpulse_operator::{
+    crd::{Injection, McpServer},
+    splice::splice,
+};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Cluster,
+    random::{SPECS, any_pod},
+    shape::{self, Shape},
+};
+
+/// What became of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing: it is refused with and without the policy.
+    Refused,
+    Skipped,
+    Injected,
+}
+
+/// Two namespaces alike, of which one has a `McpServer`.
+struct Pair {
+    inside: String,
+    outside: String,
+}
+
+impl Pair {
+    async fn new(cluster: &Cluster, labels: &[(&str, &str)]) -> Self {
+        let inside = cluster.plane.namespace("inside", labels).await;
+        Self { inside, outside: cluster.plane.namespace("outside", labels).await }
+    }
+
+    /// Sends a pod to both, and compares what the policy makes of it with what Rust does. What
+    /// Rust changed is sent once more, which gives it the defaults that what is new lacks.
+    async fn compare(&self, cluster: &Cluster, pod: &Value, injection: &Injection) -> Outcome {
+        let plain = cluster.dry_run(&self.outside, pod).await;
+        let told = cluster.dry_run(&self.inside, pod).await;
+        let Ok(plain) = plain else {
+            assert!(told.is_err(), "accepted only with the policy: {pod:#}");
+            return Outcome::Refused;
+        };
+        let told = told.unwrap_or_else(|why| panic!("refused with the policy: {why}\n{pod:#}"));
+        let (wanted, outcome) = match splice(&plain, injection) {
+            Ok(patch) => {
+                let mut spliced = plain;
+                json_patch::patch(&mut spliced, &patch).expect("the patch applies");
+                let spliced = cluster.dry_run(&self.outside, &spliced).await;
+                (spliced.unwrap_or_else(|why| panic!("{why}\n{pod:#}")), Outcome::Injected)
+            }
+            Err(_) => (plain, Outcome::Skipped),
+        };
+        let (told, wanted) = (settled(&told), settled(&wanted));
+        assert!(told == wanted, "of {pod:#}\nCEL makes {told:#}\nand Rust {wanted:#}");
+        outcome
+    }
+}
+
+/// A pod without what differs each time that it is created.
+fn settled(pod: &Value) -> Value {
+    const TOKEN: &str = "kube-api-access-";
+    let text = pod.to_string();
+    let mut parts = text.split(TOKEN);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text = text + TOKEN + &part[5..];
+    }
+    let mut pod: Value = serde_json::from_str(&text).expect("what was JSON");
+    for key in ["creationTimestamp", "generation", "managedFields", "namespace", "uid"] {
+        pod["metadata"][key].take();
+    }
+    pod
+}
+
+/// The pod as namespaces with restricted Pod Security want it.
+fn restricted(mut pod: Value) -> Value {
+    for kind in ["containers", "initContainers"] {
+        for container in pod["spec"][kind].as_array_mut().into_iter().flatten() {
+            container["securityContext"] = json!({
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+            });
+        }
+    }
+    pod["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    pod
+}
+
+#[tokio::test]
+async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
+    let cluster = Cluster::with_policy().await;
+    let strict = [("pod-security.kubernetes.io/enforce", "restricted")];
+    let mut pairs = BTreeMap::new();
+    let mut seen: Vec<(String, Outcome, Outcome)> = Vec::new();
+    for name in shape::names() {
+        let Shape { pod, server } = Shape::read(&name);
+        let injection = shape::injection(&server);
+        let golden = std::fs::read_to_string(shape::golden(&name)).expect("how it comes out");
+        let is_injected = !golden.starts_with('#');
+        if !pairs.contains_key(&injection.revision) {
+            let both = [Pair::new(&cluster, &[]).await, Pair::new(&cluster, &strict).await];
+            for pair in &both {
+                cluster.publish(&pair.inside, &server, &json!(injection)).await;
+            }
+            pairs.insert(injection.revision.clone(), (both, false));
+        }
+        seen.push((name, Outcome::Refused, Outcome::Refused));
+        let ([lax, strict], known) = pairs.get_mut(&injection.revision).expect("its namespaces");
+        if is_injected && !*known {
+            cluster.injects(&lax.inside, &pod, &injection).await;
+            cluster.injects(&strict.inside, &restricted(pod), &injection).await;
+            *known = true;
+        }
+    }
+    for (name, in_lax, in_strict) in &mut seen {
+        let Shape { pod, server } = Shape::read(name);
+        let injection = shape::injection(&server);
+        let ([lax, strict], known) = &pairs[&injection.revision];
+        assert!(*known, "no pod of {name}'s McpServer is injected");
+        let golden = std::fs::read_to_string(shape::golden(name)).expect("how it comes out");
+        eprintln!("{name}");
+        *in_lax = lax.compare(&cluster, &pod, &injection).await;
+        if *in_lax != Outcome::Refused {
+            assert_eq!(*in_lax == Outcome::Skipped, golden.starts_with('#'), "{name}");
+        }
+        *in_strict = strict.compare(&cluster, &restricted(pod), &injection).await;
+    }
+    let count = |outcome| seen.iter().filter(|one| one.1 == outcome).count();
+    let refused: Vec<_> = seen.iter().filter(|one| one.1 == Outcome::Refused).collect();
+    let (skipped, injected) = (count(Outcome::Skipped), count(Outcome::Injected));
+    eprintln!("{skipped} skipped, {injected} injected, without us refused: {refused:?}");
+    assert!(skipped + injected >= 60, "{skipped} and {injected}");
+    let strictly = seen.iter().filter(|one| one.2 == Outcome::Injected).count();
+    assert!(
+        strictly + 1 >= injected,
+        "{strictly} of {injected} are injected in a strict namespace"
+    );
+}
+
+#[tokio::test]
+async fn random_pods_come_out_of_the_policy_as_they_come_out_of_rust() {
+    const PODS: usize = 200;
+    let cluster = Cluster::with_policy().await;
+    let mut served = Vec::new();
+    for spec in SPECS {
+        let spec = format!("{{selector: {{matchLabels: {{app: a}}}}, {spec}}}");
+        let server = McpServer::new("a", serde_yaml::from_str(&spec).expect("a spec"));
+        let injection = shape::injection(&server);
+        let pair = Pair::new(&cluster, &[]).await;
+        cluster.publish(&pair.inside, &server, &json!(injection)).await;
+        served.push((pair, injection));
+    }
+    // What each of them injects, so that the policy is known to know them.
+    for (pair, injection) in &served {
+        let ports = json!([{"name": "mcp", "containerPort": 8000}]);
+        let ports = injection.port.as_ref().map(|_| ports);
+        let container = json!({"name": "a", "image": "a", "command": ["a"],
+                               "args": ["--port=8000"], "ports": ports});
+        let metadata = json!({"name": "a", "labels": {"app": "a"}});
+        let easy = json!({"metadata": metadata, "spec": {"containers": [container]}});
+        cluster.injects(&pair.inside, &easy, injection).await;
+    }
+    let mut runner = TestRunner::deterministic();
+    let mut outcomes = Vec::new();
+    for number in 0..PODS * 10 {
+        let mut pod = any_pod().new_tree(&mut runner).expect("a pod").current();
+        acceptable(&mut pod);
+        let (pair, injection) = &served[number % served.len()];
+        outcomes.push(pair.compare(&cluster, &pod, injection).await);
+        if outcomes.iter().filter(|outcome| **outcome != Outcome::Refused).count() == PODS {
+            break;
+        }
+    }
+    let count = |outcome| outcomes.iter().filter(|one| **one == outcome).count();
+    let (skipped, injected) = (count(Outcome::Skipped), count(Outcome::Injected));
+    eprintln!("{skipped} skipped, {injected} injected, {} refused", count(Outcome::Refused));
+    assert_eq!(skipped + injected, PODS);
+    assert!(injected > PODS / 10, "{injected} injected");
+}
+
+/// Gives a random pod what every pod needs.
+fn acceptable(pod: &mut Value) {
+    pod["metadata"]["name"] = "a".into();
+    for kind in ["containers", "initContainers"] {
+        for container in pod["spec"][kind].as_array_mut().into_iter().flatten() {
+            container["image"] = "a".into();
+            if kind == "initContainers" {
+                // Others may have neither probes nor hooks.
+                container["restartPolicy"] = "Always".into();
+            }
+        }
+    }
+    let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    if !volumes.any(|volume| volume["name"] == "data") {
+        let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        let data = json!({"name": "data"});
+        pod["spec"]["volumes"] = volumes.into_iter().chain([data]).collect();
+    }
+}
