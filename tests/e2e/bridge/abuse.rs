@@ -379,12 +379,9 @@ async fn garbage_is_left_out_and_counted() {
     stage.assert_left_nothing(&before).await;
 }
 
-#[tokio::test]
-async fn a_program_that_says_no_more_and_lives_is_ended() {
-    let mark = format!("silent-{}", std::process::id());
-    // Having heard a call it closes its output.
-    let script = format!("{ANSWER} read call; exec >&- ; while :; do sleep 1; done # {mark}");
-    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+/// A program that can be talked with no more, and lives.
+async fn assert_ended(mark: &str, script: &str) {
+    let bridge = Bridge::before(&["sh", "-c", script], &[]).await;
     bridge.wait_until_ready(true).await;
     let before = bridge.before_all();
     let session = bridge.post(None, INITIALIZE).await.session.expect("a session");
@@ -392,7 +389,23 @@ async fn a_program_that_says_no_more_and_lives_is_ended() {
     assert_eq!(bridge.post(Some(&session), call("2")).await.error(), (404, json!(2), -32600));
     bridge.wait_for_ended("exited", 1).await;
     bridge.assert_settled(&[("rpc_error", 1), ("transport", 1)], &[]).await;
-    bridge.assert_left_nothing(&mark, &before).await;
+    bridge.assert_left_nothing(mark, &before).await;
+}
+
+#[tokio::test]
+async fn a_program_that_says_no_more_and_lives_is_ended() {
+    let mark = format!("silent-{}", std::process::id());
+    // Having heard a call it closes its output.
+    let script = format!("{ANSWER} read call; exec >&- ; while :; do sleep 1; done # {mark}");
+    assert_ended(&mark, &script).await;
+}
+
+#[tokio::test]
+async fn a_program_that_hears_no_more_and_lives_is_ended() {
+    let mark = format!("deaf-{}", std::process::id());
+    // Before it answers it closes its input.
+    let answer = ANSWER.replace("; echo", "; exec <&- ; echo");
+    assert_ended(&mark, &format!("{answer} while :; do sleep 1; done # {mark}")).await;
 }
 
 #[tokio::test]

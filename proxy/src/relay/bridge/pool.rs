@@ -116,7 +116,8 @@ impl Pool {
         let mut turn = self.turn(&said.gist).await?;
         let mut asked = turn.program().ask(said, takes_events).await;
         if let Err(Unheard::Over) = asked {
-            // It ended between two looks, and nothing was said to it.
+            // It ended between two looks, and nothing was said to it; perhaps it is about to.
+            turn.program().ended().await;
             turn = self.turn(&said.gist).await?;
             asked = turn.program().ask(said, takes_events).await;
         }

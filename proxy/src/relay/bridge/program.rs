@@ -1,7 +1,7 @@
 //! The program of a session: its pipes, and its end. What it says is read as fast as it says it,
 //! whether or not anybody takes it.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -83,14 +83,14 @@ impl Launcher {
         })?;
         let (lines, to_program) = mpsc::channel(MOST_LINES);
         let audience = Arc::new(begin(lines));
-        self.tasks.spawn(write(input, to_program));
+        let writing = self.tasks.spawn(write(input, to_program));
         if let Some(errors) = errors {
             self.tasks.spawn(log(errors, Arc::clone(audience.tag())));
         }
         let hearing = Hearing::new(Arc::clone(&audience), Arc::clone(&self.counters));
         let reading = self.tasks.spawn(read(output, hearing));
         let (heard, orphans) = (Arc::clone(&audience), Arc::clone(&programs.orphans));
-        let running = Running { audience: heard, process, exited, reading, orphans, mark };
+        let running = Running { audience: heard, process, exited, writing, reading, orphans, mark };
         self.tasks.spawn(async move {
             running.follow().await;
             gone();
@@ -119,6 +119,7 @@ struct Running<A> {
     audience: Arc<A>,
     process: Process,
     exited: oneshot::Receiver<u8>,
+    writing: JoinHandle<io::Result<()>>,
     reading: JoinHandle<()>,
     orphans: Arc<Orphans>,
     /// What its descendants are known by.
@@ -136,6 +137,17 @@ impl<A: Audience> Running<A> {
             }
             _ = &mut self.reading => {
                 if let Ok(ended) = timeout(LAST_WORDS, &mut self.exited).await {
+                    code = Some(ended.unwrap_or(1));
+                }
+            }
+            Ok(Err(error)) = &mut self.writing => {
+                tracing::debug!(%error, session = %self.audience.tag(), "a program reads no more");
+                // Perhaps because it has ended.
+                let last_words = async {
+                    let _ = (&mut self.reading).await;
+                    (&mut self.exited).await
+                };
+                if let Ok(ended) = timeout(LAST_WORDS, last_words).await {
                     code = Some(ended.unwrap_or(1));
                 }
             }
@@ -186,15 +198,12 @@ pub(super) fn say(input: &mpsc::Sender<Bytes>, message: &[u8]) {
     }
 }
 
-/// Writes lines until the session is over or the program takes no more.
-async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
+/// Writes lines until the session is over; fails when the program takes no more.
+async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(line) = lines.recv().await {
-        if let Err(error) = input.write_all(&line).await {
-            // Its output tells what becomes of it.
-            tracing::debug!(%error, "a program takes no more input");
-            return;
-        }
+        input.write_all(&line).await?;
     }
+    Ok(())
 }
 
 /// Reads lines until the program says its last word.
