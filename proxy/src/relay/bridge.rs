@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod accepts;
+mod asides;
 mod batch;
 mod cors;
 pub mod counters;

@@ -8,8 +8,7 @@ use memchr::memchr;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStderr, ChildStdin, ChildStdout},
-    runtime::Handle,
-    sync::{mpsc, mpsc::error::TrySendError, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -181,20 +180,6 @@ impl<A: Audience> Running<A> {
         } else {
             tracing::warn!(%session, "a program outlives SIGKILL");
         }
-    }
-}
-
-/// Says something to a program without waiting until it reads: nobody could wait here.
-pub(super) fn say(input: &mpsc::Sender<Bytes>, message: &[u8]) {
-    let line = Bytes::from([message, b"\n"].concat());
-    if let Err(TrySendError::Full(line)) = input.try_send(line)
-        && let Ok(runtime) = Handle::try_current()
-    {
-        let input = input.clone();
-        runtime.spawn(async move {
-            // Nobody reads it any more once the program has ended.
-            let _ = input.send(line).await;
-        });
     }
 }
 

@@ -16,10 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    asides::Asides,
     counters::{Counters, Ended},
     launcher::Audience,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Weight, stream},
-    program,
     replay::{EventId, Replay},
     reply::{self, INTERNAL},
     routing::{Place, Routing},
@@ -48,6 +48,7 @@ pub(super) struct Session {
     pub(super) rights: Rights,
     /// Requests on such a stream that the program has not answered.
     owed: watch::Sender<usize>,
+    asides: Asides,
     state: Mutex<State>,
     over: CancellationToken,
     counters: Arc<Counters>,
@@ -136,7 +137,8 @@ impl Session {
             used: Instant::now(),
         };
         let (owed, over) = (watch::Sender::new(0), CancellationToken::new());
-        Self { id, tag, rights, owed, state: Mutex::new(state), over, counters }
+        let (asides, state) = (Asides::default(), Mutex::new(state));
+        Self { id, tag, rights, owed, asides, state, over, counters }
     }
 
     /// It has a client from now on: where this `is_line`, one whose only stream gets all that
@@ -276,7 +278,7 @@ impl Session {
         for request in lost.requests {
             let Ok(input) = self.input() else { return };
             let error = reply::refusal(&request, INTERNAL, "the client does not take this request");
-            program::say(&input, &error);
+            self.asides.say(&input, &error, &self.tag);
         }
     }
 

@@ -22,10 +22,11 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    asides::Asides,
     counters::{Counters, Ended},
     launcher::Audience,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Tie, Weight, stream},
-    program, reply,
+    reply,
     session::Unheard,
     splice::{Gist, Names, Said},
 };
@@ -47,6 +48,7 @@ const EXACT_BITS: u32 = 53;
 pub(super) struct Shared {
     tag: Arc<str>,
     numbers: RandomState,
+    asides: Asides,
     state: Mutex<State>,
     over: CancellationToken,
     counters: Arc<Counters>,
@@ -157,8 +159,8 @@ impl Shared {
             over: None,
         };
         let (numbers, over) = (RandomState::new(), CancellationToken::new());
-        let state = Mutex::new(state);
-        Self { tag, numbers, state, over, counters, health, mirrors, living }
+        let (asides, state) = (Asides::default(), Mutex::new(state));
+        Self { tag, numbers, asides, state, over, counters, health, mirrors, living }
     }
 
     /// Passes on what wants no answer.
@@ -257,7 +259,7 @@ impl Shared {
         let params = json!({ "requestId": number, "reason": "the client has left" });
         let word = json!({ "jsonrpc": "2.0", "method": method::CANCELLED, "params": params });
         if let Ok(input) = self.input() {
-            program::say(&input, word.to_string().as_bytes());
+            self.asides.say(&input, word.to_string().as_bytes(), &self.tag);
         }
     }
 
@@ -266,7 +268,8 @@ impl Shared {
         self.counters.count_dropped(1);
         let message = "clients that share a program cannot be asked; return input_required";
         if let Ok(input) = self.input() {
-            program::say(&input, &reply::refusal(text, METHOD_NOT_FOUND, message));
+            let error = reply::refusal(text, METHOD_NOT_FOUND, message);
+            self.asides.say(&input, &error, &self.tag);
         }
     }
 
