@@ -209,7 +209,10 @@ impl Session {
         let mut state = self.lock_used()?;
         let missed: Vec<_> = state.replay.after(last).cloned().collect();
         let State { routing, waiting, .. } = &mut *state;
-        let asked = waiting.iter_mut().find(|(_, it)| it.to.last.stream == last.stream);
+        // Until it is a stream of events, nobody has an id of it.
+        let goes_on =
+            |it: &Waiting| it.to.last.stream == last.stream && it.to.outbox.streams();
+        let asked = waiting.iter_mut().find(|(_, it)| goes_on(it));
         if let Some((number, Waiting { to, .. })) = asked {
             let (outbox, inbox) = stream(Queue::of(missed));
             let inbox = inbox.streams();

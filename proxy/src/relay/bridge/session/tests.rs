@@ -180,6 +180,18 @@ async fn a_lost_request_goes_on_where_it_waits() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_on_no_stream_cannot_be_had_on_another() {
+    let talk = Talk::begin();
+    let (mut inbox, begin) = talk.session.ask(said(CALL), true).await.unwrap();
+    let (mut guessed, _, id) = talk.session.resume(begin).unwrap();
+    assert_eq!(id, None);
+    talk.says(ANSWER);
+    assert_eq!(next(&mut inbox).await.as_deref(), Ok(ANSWER));
+    talk.session.end(Ended::Deleted);
+    assert_eq!(next(&mut guessed).await, Err(Cut::Over));
+}
+
+#[tokio::test]
 async fn the_oldest_stream_ends_for_one_too_many() {
     let talk = Talk::begin();
     let mut first = talk.listen().unwrap();
