@@ -98,13 +98,15 @@ impl AddAssign for Lost {
 pub(super) struct Queue {
     pieces: VecDeque<Piece>,
     bytes: usize,
+    /// How many at the front are known to be no notifications: they are not looked at again.
+    heavy: usize,
 }
 
 impl Queue {
     /// These, whatever their size.
     pub(super) fn of(pieces: Vec<Piece>) -> Self {
         let bytes = pieces.iter().map(|piece| piece.text.len() + ENTRY).sum();
-        Self { pieces: pieces.into(), bytes }
+        Self { pieces: pieces.into(), bytes, heavy: 0 }
     }
 
     /// Returns how many notifications had to go, and whether everything else fits. A single
@@ -116,8 +118,11 @@ impl Queue {
         let mut dropped = 0;
         while !self.fits() && !is_answer {
             let light = |piece: &Piece| piece.weight == Weight::Notification;
-            let Some(at) = self.pieces.iter().position(light) else { return (dropped, false) };
-            self.take(at);
+            let rest = self.pieces.iter().skip(self.heavy);
+            self.heavy += rest.take_while(|piece| !light(piece)).count();
+            if self.take(self.heavy).is_none() {
+                return (dropped, false);
+            }
             dropped += 1;
         }
         (dropped, true)
@@ -130,6 +135,7 @@ impl Queue {
 
     /// Takes the oldest message, whatever it is.
     pub(super) fn pop(&mut self) -> Option<Piece> {
+        self.heavy = self.heavy.saturating_sub(1);
         self.take(0)
     }
 
@@ -341,6 +347,27 @@ mod tests {
         assert_eq!(outbox.push(piece(Weight::Request, 1)).count, 2);
         assert!(!outbox.is_open());
         assert_eq!(next(&mut inbox).await, Err(Cut::Overflown));
+    }
+
+    #[test]
+    fn what_has_to_stay_is_looked_at_once() {
+        let mut queue = Queue::default();
+        let full = LIMIT / ENTRY;
+        for _ in 0..full {
+            assert_eq!(queue.push(piece(Weight::Request, 0)), (0, true));
+        }
+        assert_eq!(queue.push(piece(Weight::Notification, 0)), (1, true));
+        assert_eq!((queue.heavy, queue.pieces.len()), (full, full));
+        assert_eq!(queue.push(piece(Weight::Request, 0)), (0, false));
+        assert_eq!(queue.heavy, full + 1);
+        // What is taken makes room, for a notification as well; then that goes first.
+        for _ in 0..3 {
+            queue.pop();
+        }
+        assert_eq!(queue.push(piece(Weight::Notification, 1)), (0, true));
+        assert_eq!(queue.push(piece(Weight::Request, 0)), (1, true));
+        assert_eq!(queue.heavy, full - 2);
+        assert!(queue.pieces.iter().all(|piece| piece.weight == Weight::Request));
     }
 
     #[test]

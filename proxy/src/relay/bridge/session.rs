@@ -210,8 +210,7 @@ impl Session {
         let missed: Vec<_> = state.replay.after(last).cloned().collect();
         let State { routing, waiting, .. } = &mut *state;
         // Until it is a stream of events, nobody has an id of it.
-        let goes_on =
-            |it: &Waiting| it.to.last.stream == last.stream && it.to.outbox.streams();
+        let goes_on = |it: &Waiting| it.to.last.stream == last.stream && it.to.outbox.streams();
         let asked = waiting.iter_mut().find(|(_, it)| goes_on(it));
         if let Some((number, Waiting { to, .. })) = asked {
             let (outbox, inbox) = stream(Queue::of(missed));
