@@ -154,6 +154,8 @@ pub(super) enum Fault {
     LongBatch,
     #[error("the body is no JSON-RPC request, notification or response")]
     NotAMessage,
+    #[error("the id of a request has to be a string or an integer")]
+    Id,
 }
 
 impl Fault {
@@ -161,7 +163,7 @@ impl Fault {
     pub(super) fn code(&self) -> i64 {
         match self {
             Self::NotJson(_) => code::PARSE_ERROR,
-            Self::Batch | Self::LongBatch | Self::NotAMessage => code::INVALID_REQUEST,
+            Self::Batch | Self::LongBatch | Self::NotAMessage | Self::Id => code::INVALID_REQUEST,
         }
     }
 }
@@ -181,20 +183,13 @@ pub(super) fn read(body: BytesMut) -> Result<Body, Fault> {
     let mut scanner = Scanner::new(BOUNDS);
     scanner.feed(&line);
     if let Some(message) = scanner.only() {
-        let (gist, version) = (Gist::of(message), version(message));
-        return if gist.kind == Kind::Unknown {
-            Err(Fault::NotAMessage)
-        } else {
-            Ok(Body::One(Said { line, gist, version }))
-        };
+        let (gist, version) = (known(message)?, version(message));
+        return Ok(Body::One(Said { line, gist, version }));
     }
     let mut batch = Vec::new();
     let broken = items(&line, |message, text| {
-        let (gist, version) = (Gist::of(message), version(message));
+        let (gist, version) = (known(message)?, version(message));
         let line = Bytes::from([text, b"\n"].concat());
-        if gist.kind == Kind::Unknown {
-            return Err(Fault::NotAMessage);
-        }
         if batch.len() == MOST_ITEMS {
             return Err(Fault::LongBatch);
         }
@@ -209,6 +204,29 @@ pub(super) fn read_one(body: BytesMut) -> Result<Said, Fault> {
     match read(body)? {
         Body::One(said) => Ok(said),
         Body::Batch(_) => Err(Fault::Batch),
+    }
+}
+
+/// What a message of a client is about, if it is one, and cannot be taken for another.
+fn known(message: &Message) -> Result<Gist, Fault> {
+    let gist = Gist::of(message);
+    let is_answer = message.has(Field::Result) || jsonrpc::is_error(message);
+    match &gist.kind {
+        Kind::Unknown => Err(Fault::NotAMessage),
+        Kind::Request(id) if !is_id(id) => Err(Fault::Id),
+        Kind::Request(_) | Kind::Notification if is_answer => Err(Fault::NotAMessage),
+        _ => Ok(gist),
+    }
+}
+
+/// Whether it is a string or an integer, as ids of requests have to be (MCP).
+fn is_id(id: &Id) -> bool {
+    match id {
+        Id::Number(_) => true,
+        Id::Json(text) => {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            text.starts_with('"') || digits.bytes().all(|byte| byte.is_ascii_digit())
+        }
     }
 }
 
@@ -344,6 +362,28 @@ line break"}"#,
         for text in ["1", "null", "\"{}\"", "{}", r#"{"id":1}"#] {
             assert_eq!(read_text(text).unwrap_err(), Fault::NotAMessage, "{text}");
         }
+    }
+
+    #[test]
+    fn requests_have_ids_that_every_peer_takes() {
+        let request = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#);
+        let long = format!("\"{}\"", "x".repeat(2000));
+        for id in ["0", "-1", "7.0", "1e2", "\"\"", r#""\u0061""#, &long, "98765432109876543210"] {
+            assert!(read_text(&request(id)).is_ok(), "{id}");
+        }
+        for id in ["null", "true", "{}", r#"{"a":1}"#, "[1, 2]", "1.5", "1e999", "-1e-7"] {
+            assert_eq!(read_text(&request(id)).unwrap_err(), Fault::Id, "{id}");
+            let batch = format!("[{},{}]", request("1"), request(id));
+            assert_eq!(read_text(&batch).unwrap_err(), Fault::Id, "{id}");
+        }
+        for both in [
+            r#"{"id":1,"method":"m","result":{}}"#,
+            r#"{"id":1,"method":"m","error":{"code":1,"message":""}}"#,
+            r#"{"method":"m","result":{}}"#,
+        ] {
+            assert_eq!(read_text(both).unwrap_err(), Fault::NotAMessage, "{both}");
+        }
+        assert!(read_text(r#"{"id":1,"method":"m","error":null}"#).is_ok());
     }
 
     fn json() -> impl Strategy<Value = Value> {
