@@ -322,7 +322,8 @@ pub struct Listen {
     /// Largest request head in bytes; beyond it 431.
     #[serde(default = "default_max_header", with = "units::size")]
     pub max_header: u64,
-    /// Longest wait for the whole request head, and between two reads of a request body.
+    /// Longest wait for the whole request head, between two reads of a request body, and until a
+    /// client takes more of what is written to it.
     #[serde(default = "default_read_timeout", with = "units::duration")]
     pub read_timeout: Duration,
     /// Longest wait at the end for calls in flight.

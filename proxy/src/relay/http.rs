@@ -37,6 +37,7 @@ pub(in crate::relay) mod head;
 pub(in crate::relay) mod health;
 pub(in crate::relay) mod listener;
 pub mod origin;
+mod patient;
 mod pool;
 mod prefixed;
 pub mod refusal;

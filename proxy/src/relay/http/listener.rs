@@ -1,6 +1,7 @@
 //! Takes connections of clients and serves exchanges on them, HTTP/1.1 or HTTP/2, whatever it is
 //! that answers them.
-//! Nothing that a client leaves undone holds anything for longer than `read_timeout`.
+//! Nothing that a client leaves undone, reading included, holds anything for longer than
+//! `read_timeout`.
 
 use std::{
     convert::Infallible,
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     counters::{Away, Counters},
     dial::tune,
+    patient::Patient,
     prefixed::Prefixed,
 };
 use crate::{
@@ -304,7 +306,8 @@ impl<A: Answering> Serving<A> {
         let asked = Arc::new(AtomicBool::new(false));
         let answering = Arc::clone(&self.answering);
         let service = Exchanging { answering, asked: Arc::clone(&asked) };
-        let io = TokioIo::new(io);
+        // Or what a client does not read would stay in memory for as long as it likes.
+        let io = TokioIo::new(Patient::new(io, self.listener.read_timeout));
         if http2 {
             let connection = self.listener.http2.serve_connection(io, service);
             self.drive(Box::pin(connection), &asked).await;
