@@ -8,17 +8,12 @@
 //! `routing` whom it concerns and puts it into that stream's `outbox`; there the client's
 //! connection fetches it as a `reply`. The tap is shown what passes on the HTTP side.
 
-use std::{
-    ffi::OsString,
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{ffi::OsString, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use serde_json::json;
 use tokio::time;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     http::{
@@ -194,7 +189,7 @@ impl Setup {
             tap: self.tap,
             shutdown: self.shutdown,
             counters: self.http,
-            abandoned: AtomicBool::new(false),
+            abandoned: CancellationToken::new(),
         }
     }
 }

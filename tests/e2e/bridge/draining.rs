@@ -1,12 +1,15 @@
 //! The end of a bridge: first those go who wait for nothing, then calls finish, then programs end,
 //! and all of it by a deadline.
 
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use mcpulse_tests::eventually;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{ENDED, Stage, running};
+use super::{ENDED, Stage, Stream, running};
 use crate::faults::{call, result};
+
+const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
 
 #[tokio::test]
 async fn calls_finish_before_their_programs_end() {
@@ -47,4 +50,31 @@ async fn who_still_waits_when_the_drain_is_over_is_told_when_to_come_again() {
     let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
     assert_eq!((&body["id"], &body["error"]["code"]), (&json!(1), &json!(-32603)));
     assert!(stage.bridge.proxy.wait(ENDED).await.success());
+}
+
+#[tokio::test]
+async fn who_waits_on_a_stream_when_the_drain_is_over_is_told_there() {
+    for (name, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
+        println!("{name}");
+        let mut stage = Stage::set(&["--drain-timeout", "300ms"]).await;
+        if http2 {
+            let builder = &mut Client::builder(TokioExecutor::new());
+            stage.bridge.client = builder.http2_only(true).build_http();
+        }
+        let (session, mut program) = stage.open().await;
+        let request = stage.bridge.request(http::Method::POST, Some(&session));
+        let (answer, ()) = tokio::join!(stage.bridge.send(request, call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(QUESTION).await;
+        });
+        let mut stream = Stream::of(answer);
+        assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+        stage.bridge.proxy.signal(Signal::TERM);
+        let told = stream.next().await.expect("an error");
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!((&told["id"], &told["error"]["code"]), (&json!(1), &json!(-32603)));
+        // Not broken off: that fails the test.
+        assert_eq!(stream.next().await, None);
+        assert!(stage.bridge.proxy.wait(ENDED).await.success());
+    }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::{
     accepts::Accepts,
-    exchange::{Exchanges, NoSuchSession, given, shutting_down},
+    exchange::{Exchanges, NoSuchSession, given},
     modern::is_modern,
     objection::{code, faulty, missing, refused, stray},
     outbox::Inbox,
@@ -82,7 +82,7 @@ impl Exchanges {
                 Some(First::Answer(text, _)) => answers.push(text),
                 Some(First::Failed(text, _)) => lost.push(text),
                 Some(_) => lost.push(reply::error(Some(&id.to_string()), INTERNAL, LOST)),
-                None => return shutting_down(&id, answer),
+                None => return self.shutting_down(&id, answer),
             }
         }
         let body = array(&answers);

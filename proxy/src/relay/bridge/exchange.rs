@@ -1,25 +1,18 @@
 //! The HTTP side: what each request of a client means, and the status that answers it. Here that
 //! of sessions (streamable HTTP, revisions 2025-03-26 to 2025-11-25).
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{ALLOW, ORIGIN, RETRY_AFTER},
+    header::{ALLOW, ORIGIN},
     request::Parts,
     uri::PathAndQuery,
 };
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     accepts::{self, Accepts},
@@ -29,9 +22,9 @@ use super::{
     line,
     modern::is_modern,
     objection::{faulty, missing, not_of_this_era, refused, stray},
-    outbox::Inbox,
+    outbox::{Inbox, Piece},
     pools::Pools,
-    reply::{self, Events, First, INTERNAL, PATIENCE, Reply, first},
+    reply::{self, Events, First, PATIENCE, Reply, first},
     session::Session,
     splice::{self, Body, Said},
 };
@@ -45,7 +38,7 @@ use crate::{
         guard::Guard,
         head,
         health::Health,
-        refusal::{RETRY, Refusal},
+        refusal::Refusal,
         upload::{Interrupted, Upload},
     },
     shutdown::Shutdown,
@@ -79,13 +72,13 @@ pub(in crate::relay) struct Exchanges {
     pub(super) shutdown: Shutdown,
     pub(super) counters: Arc<Counters>,
     /// The drain is over: whoever still waits for a response is told so.
-    pub(super) abandoned: AtomicBool,
+    pub(super) abandoned: CancellationToken,
 }
 
 impl Exchanges {
     /// See [`Answering`](crate::relay::http::listener::Answering).
     pub(in crate::relay) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Relaxed);
+        self.abandoned.cancel();
     }
 
     /// Answers a request, whatever happens. Dropped before its end, the client went away.
@@ -265,10 +258,11 @@ impl Exchanges {
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(piece)) => {
                 let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
-                Events::of_request(piece, inbox, id, answer).begin_with(begin).response(None)
+                let events = self.events(piece, inbox, id, answer);
+                events.begin_with(begin).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
-            None => shutting_down(&id, answer),
+            None => self.shutting_down(&id, answer),
         }
     }
 
@@ -302,7 +296,7 @@ impl Exchanges {
             }
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(_) => self.died(&id, answer),
-            None => shutting_down(&id, answer),
+            None => self.shutting_down(&id, answer),
         }
     }
 
@@ -318,7 +312,7 @@ impl Exchanges {
             Err(unheard) => return refused(unheard, None, answer),
         };
         let events = if let Some(id) = id {
-            Events::of_request(None, inbox, id, answer)
+            self.events(None, inbox, id, answer)
         } else {
             let shutdown = self.shutdown.clone();
             Events::of_client(inbox, answer).until(async move { shutdown.begun().await })
@@ -333,15 +327,23 @@ impl Exchanges {
         inbox: &mut Inbox,
         patience: Option<Duration>,
     ) -> Option<First> {
-        // Looks only when it is polled: the connection polls its exchange once more then.
-        let abandoned = poll_fn(|_| {
-            if self.abandoned.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
-        });
         tokio::select! {
             biased;
             first = first(inbox, patience) => Some(first),
-            () = abandoned => None,
+            () = self.abandoned.cancelled() => None,
         }
+    }
+
+    /// The rest of what a request brings about, after `first`, for as long as the drain takes.
+    pub(super) fn events(
+        &self,
+        first: Option<Piece>,
+        inbox: Inbox,
+        id: Id,
+        answer: Answer,
+    ) -> Events {
+        let abandoned = self.abandoned.clone();
+        Events::of_request(first, inbox, id, answer).or_give_up(abandoned.cancelled_owned())
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Reply> {
@@ -385,16 +387,6 @@ fn allowed(parts: &Parts) -> &'static str {
 /// Whether the client takes an event without data for what it is: the beginning of a stream.
 fn knows_beginnings(headers: &HeaderMap) -> bool {
     headers.get(PROTOCOL_VERSION).is_some_and(|version| version == "2025-11-25")
-}
-
-/// The drain is over, and the program has not answered.
-pub(super) fn shutting_down(id: &Id, mut answer: Answer) -> Response<Reply> {
-    answer.end(End::Refused);
-    let message = "the proxy is shutting down and could wait no longer";
-    let body = reply::error(Some(&id.to_string()), INTERNAL, message);
-    let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-    response.headers_mut().insert(RETRY_AFTER, RETRY);
-    response
 }
 
 /// The whole body.

@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use super::{
     accepts::Accepts,
-    exchange::{Exchanges, PROTOCOL_VERSION, given, shutting_down},
+    exchange::{Exchanges, PROTOCOL_VERSION, given},
     mirrored,
     objection::{REVISIONS, error, not_of_this_era, refused},
     pool::Unavailable,
-    reply::{self, Events, First, INTERNAL, PATIENCE, Reply},
+    reply::{self, First, INTERNAL, PATIENCE, Reply},
     splice::{Fault, Said},
 };
 use crate::{
@@ -105,7 +105,7 @@ impl Exchanges {
             Some(First::Answer(text, error)) => given(status(error), text, accepts, None, answer),
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(piece)) => {
-                let events = Events::of_request(piece, inbox, id, answer);
+                let events = self.events(piece, inbox, id, answer);
                 // Nobody knows when a subscription is answered.
                 let listens = said.gist.is(method::LISTEN);
                 let shutdown = self.shutdown.clone();
@@ -118,7 +118,7 @@ impl Exchanges {
                 not_of_this_era(&id, answer)
             }
             Some(First::Nothing) => self.lost(&id, answer),
-            None => shutting_down(&id, answer),
+            None => self.shutting_down(&id, answer),
         }
     }
 

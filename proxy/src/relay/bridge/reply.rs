@@ -154,6 +154,8 @@ pub(in crate::relay) struct Events {
     silence: Pin<Box<Sleep>>,
     /// Ends a stream on which no answer is awaited.
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// When nobody waits for the answer any longer.
+    given_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     done: bool,
 }
 
@@ -185,9 +187,15 @@ impl Events {
         Self { over: Some(Box::pin(over)), ..self }
     }
 
+    /// The same, where its request is answered with an error once this completes.
+    pub(super) fn or_give_up(self, when: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { given_up: Some(Box::pin(when)), ..self }
+    }
+
     fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
         let (silence, inbox) = (Box::pin(sleep(SIGN_OF_LIFE)), inbox.streams());
-        Self { begin: None, first, inbox, answer, id: None, silence, over: None, done: false }
+        let (id, over, given_up) = (None, None, None);
+        Self { begin: None, first, inbox, answer, id, silence, over, given_up, done: false }
     }
 
     /// The response with this body.
@@ -204,6 +212,13 @@ impl Events {
             headers.insert(SESSION_ID, session);
         }
         response
+    }
+
+    /// What is said in place of the answer, if there is a request. Some clients wait for ever on
+    /// a stream that ends without an answer.
+    fn failure(&self, message: &str) -> Option<Bytes> {
+        let id = self.id.as_ref()?;
+        Some(event(&error(Some(&id.to_string()), INTERNAL, message), None))
     }
 
     fn finish(&mut self, end: End) {
@@ -245,12 +260,7 @@ impl Events {
             Poll::Ready(Err(Cut::Lost)) => {
                 // Nobody can go on with it, though its events may have ids.
                 self.finish(End::Unreachable);
-                // Some clients wait for ever on a stream that ends without their answer.
-                let told = self
-                    .id
-                    .as_ref()
-                    .map(|id| event(&error(Some(&id.to_string()), INTERNAL, LOST), None));
-                return Poll::Ready(told.map(Ok));
+                return Poll::Ready(self.failure(LOST).map(Ok));
             }
             Poll::Ready(Err(Cut::Overflown)) => {
                 self.finish(End::ClientGone);
@@ -262,6 +272,10 @@ impl Events {
         if self.over.as_mut().is_some_and(|over| over.as_mut().poll(cx).is_ready()) {
             self.finish(End::Clean);
             return Poll::Ready(None);
+        }
+        if self.given_up.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
+            self.finish(End::Refused);
+            return Poll::Ready(self.failure(GIVEN_UP).map(Ok));
         }
         if self.silence.as_mut().poll(cx).is_ready() {
             self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
@@ -275,6 +289,8 @@ impl Events {
     }
 }
 
+/// What a client is told that still waits when the drain is over.
+pub(super) const GIVEN_UP: &str = "the proxy is shutting down and could wait no longer";
 /// What a client is told whose program, or session, ends while it waits.
 pub(super) const LOST: &str = "the server, or the session, has ended before this was answered";
 

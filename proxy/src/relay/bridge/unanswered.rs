@@ -1,7 +1,5 @@
 //! What clients are told whose program, or server, gives no answer.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use http::{
     Response, StatusCode,
@@ -9,10 +7,10 @@ use http::{
 };
 
 use super::{
-    exchange::{Exchanges, shutting_down},
+    exchange::Exchanges,
     limits::Full,
     opening::Unopened,
-    reply::{self, INTERNAL, LOST, Reply},
+    reply::{self, GIVEN_UP, INTERNAL, LOST, Reply},
 };
 use crate::{
     config::ErrorStatus,
@@ -76,11 +74,20 @@ impl Exchanges {
         self.lost(id, answer)
     }
 
+    /// The drain is over, and the program has not answered.
+    pub(super) fn shutting_down(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        answer.end(End::Refused);
+        let body = reply::error(Some(&id.to_string()), INTERNAL, GIVEN_UP);
+        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+        response.headers_mut().insert(RETRY_AFTER, RETRY);
+        response
+    }
+
     /// The program ended before it answered.
     pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
         // It is because the drain is over that its program ended.
-        if self.abandoned.load(Ordering::Relaxed) {
-            return shutting_down(id, answer);
+        if self.abandoned.is_cancelled() {
+            return self.shutting_down(id, answer);
         }
         answer.end(End::ServerGone);
         self.counters.count_failed(Failed::Broken);
