@@ -8,7 +8,7 @@ use super::{
     accepts::Accepts,
     exchange::{Exchanges, NoSuchSession, given},
     modern::is_modern,
-    objection::{code, faulty, missing, refused, stray},
+    objection::{code, faulty, missing, stray},
     outbox::Inbox,
     reply::{self, First, INTERNAL, LOST, Reply},
     session::{Session, Unheard},
@@ -53,7 +53,7 @@ impl Exchanges {
             match say(&session, said).await {
                 Ok(None) => {}
                 Ok(Some(request)) => asked.push(request),
-                Err(unheard) => return refused(unheard, None, answer),
+                Err(unheard) => return self.refused(unheard, None, answer),
             }
         }
         if asked.is_empty() {

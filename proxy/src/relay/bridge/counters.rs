@@ -26,14 +26,12 @@ pub enum Ended {
     Uninitialized,
     /// The proxy shut down.
     Shutdown,
-    /// It was none: the proxy looked whether the program can be used.
-    Probe,
 }
 
 impl Ended {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Deleted, Self::Idle, Self::Exited, Self::Uninitialized, Self::Shutdown, Self::Probe];
+    pub const ALL: [Self; 5] =
+        [Self::Deleted, Self::Idle, Self::Exited, Self::Uninitialized, Self::Shutdown];
 
     /// The value of the `reason` label.
     pub fn label(self) -> &'static str {
@@ -43,7 +41,6 @@ impl Ended {
             Self::Exited => "exited",
             Self::Uninitialized => "uninitialized",
             Self::Shutdown => "shutdown",
-            Self::Probe => "probe",
         }
     }
 }

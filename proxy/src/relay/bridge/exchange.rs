@@ -21,7 +21,7 @@ use super::{
     launcher::{Audience as _, Launcher},
     line,
     modern::is_modern,
-    objection::{faulty, missing, not_of_this_era, refused, stray},
+    objection::{faulty, missing, not_of_this_era, stray},
     outbox::{Inbox, Piece},
     pools::Pools,
     reply::{self, Events, First, PATIENCE, Reply, first},
@@ -227,7 +227,7 @@ impl Exchanges {
             (Ok(Some(session)), Some(id)) => self.call(&session, said, id, headers, answer).await,
             (Ok(Some(session)), None) => match session.tell(said).await {
                 Ok(()) => reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer),
-                Err(unheard) => refused(unheard, None, answer),
+                Err(unheard) => self.refused(unheard, None, answer),
             },
             (Ok(None), Some(id)) if said.gist.is(method::INITIALIZE) => {
                 self.initialize(said, id, headers, answer).await
@@ -250,7 +250,7 @@ impl Exchanges {
         let accepts = Accepts::of(headers);
         let (mut inbox, begin) = match session.ask(said, accepts.events).await {
             Ok(asked) => asked,
-            Err(unheard) => return refused(unheard, Some(&id), answer),
+            Err(unheard) => return self.refused(unheard, Some(&id), answer),
         };
         let patience = accepts.events.then_some(PATIENCE);
         match self.first(&mut inbox, patience).await {
@@ -309,7 +309,7 @@ impl Exchanges {
         };
         let (inbox, begin, id) = match listened {
             Ok(listened) => listened,
-            Err(unheard) => return refused(unheard, None, answer),
+            Err(unheard) => return self.refused(unheard, None, answer),
         };
         let events = if let Some(id) = id {
             self.events(None, inbox, id, answer)

@@ -10,7 +10,7 @@ use super::{
     counters::Ended,
     exchange::Exchanges,
     launcher::Audience as _,
-    objection::{faulty, refused, stray},
+    objection::{faulty, stray},
     outbox::Tie,
     reply::{self, Events, Reply},
     session::Session,
@@ -59,7 +59,7 @@ impl Exchanges {
         self.launcher.sessions.insert(Arc::clone(&session));
         let inbox = match session.listen() {
             Ok((inbox, _)) => inbox.tied(Leaving(Arc::clone(&session))),
-            Err(unheard) => return refused(unheard, None, answer),
+            Err(unheard) => return self.refused(unheard, None, answer),
         };
         let at = format!("{}{MESSAGES}?{PARAMETER}{}", self.prefix, session.id);
         let begin = reply::endpoint(&at);
@@ -90,7 +90,7 @@ impl Exchanges {
         };
         for said in said {
             if let Err(unheard) = session.tell(said).await {
-                return refused(unheard, None, answer);
+                return self.refused(unheard, None, answer);
             }
         }
         reply::aside(StatusCode::ACCEPTED, Bytes::new(), answer)

@@ -10,7 +10,7 @@ use super::{
     accepts::Accepts,
     exchange::{Exchanges, PROTOCOL_VERSION, given},
     mirrored,
-    objection::{REVISIONS, error, not_of_this_era, refused},
+    objection::{REVISIONS, error, not_of_this_era},
     pool::Unavailable,
     reply::{self, First, INTERNAL, PATIENCE, Reply},
     splice::{Fault, Said},
@@ -145,7 +145,7 @@ impl Exchanges {
                 response.headers_mut().insert(RETRY_AFTER, seconds);
                 response
             }
-            Unavailable::Unheard(unheard) => refused(unheard, Some(id), answer),
+            Unavailable::Unheard(unheard) => self.refused(unheard, Some(id), answer),
         }
     }
 }

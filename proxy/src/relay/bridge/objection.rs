@@ -3,6 +3,7 @@
 use http::{Response, StatusCode, header::RETRY_AFTER};
 
 use super::{
+    exchange::Exchanges,
     reply::{self, INTERNAL, Reply},
     session::Unheard,
     splice::Fault,
@@ -44,19 +45,27 @@ pub(super) fn code(unheard: Unheard) -> i64 {
     if unheard == Unheard::TooMany { INTERNAL } else { INVALID_REQUEST }
 }
 
-/// A message that did not reach the program of its session.
-pub(super) fn refused(unheard: Unheard, id: Option<&Id>, answer: Answer) -> Response<Reply> {
-    let status = match unheard {
-        Unheard::Over => StatusCode::NOT_FOUND,
-        Unheard::IdInUse | Unheard::LongId => StatusCode::BAD_REQUEST,
-        Unheard::TooMany => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let code = code(unheard);
-    let mut response = error(status, id, code, &unheard.to_string(), answer);
-    if unheard == Unheard::TooMany {
-        response.headers_mut().insert(RETRY_AFTER, RETRY);
+impl Exchanges {
+    /// A message that did not reach the program of its session.
+    pub(super) fn refused(
+        &self,
+        unheard: Unheard,
+        id: Option<&Id>,
+        answer: Answer,
+    ) -> Response<Reply> {
+        let status = match unheard {
+            Unheard::Over => StatusCode::NOT_FOUND,
+            Unheard::IdInUse | Unheard::LongId => StatusCode::BAD_REQUEST,
+            Unheard::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let code = code(unheard);
+        let mut response = error(status, id, code, &unheard.to_string(), answer);
+        if unheard == Unheard::TooMany {
+            self.counters.count_refused("waiting");
+            response.headers_mut().insert(RETRY_AFTER, RETRY);
+        }
+        response
     }
-    response
 }
 
 /// What to say to a message that names a session which is not, or no more.

@@ -20,8 +20,7 @@ use crate::{
 pub(super) struct Opening {
     session: Arc<Session>,
     place: Arc<Place>,
-    /// What to call such an end; none once it was initialized.
-    otherwise: Option<Ended>,
+    is_kept: bool,
 }
 
 /// Why there is no other session now.
@@ -40,15 +39,15 @@ impl Opening {
 
     /// It was initialized and goes on.
     pub(super) fn keep(mut self) -> Arc<Session> {
-        self.otherwise = None;
+        self.is_kept = true;
         Arc::clone(&self.session)
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if let Some(why) = self.otherwise {
-            self.session.end(why);
+        if !self.is_kept {
+            self.session.end(Ended::Uninitialized);
         }
     }
 }
@@ -78,7 +77,7 @@ impl Launcher {
             waiting
         } else {
             let place = self.limits.place(Use::Session)?;
-            self.start_for_session(place, Ended::Uninitialized).await?
+            self.start_for_session(place).await?
         };
         opening.place.seat(seat);
         opening.session.rights.set(right);
@@ -89,22 +88,16 @@ impl Launcher {
     /// A program for a session that nobody wants yet.
     pub(super) async fn warm_up(self: Arc<Self>) -> Result<Opening, Unopened> {
         let place = self.limits.place(Use::Warm)?;
-        Ok(self.start_for_session(place, Ended::Uninitialized).await?)
+        Ok(self.start_for_session(place).await?)
     }
 
     /// A program that no client has asked for, and that none gets.
     pub(super) async fn probe(self: Arc<Self>) -> Result<Opening, StartError> {
         let place = self.limits.probe();
-        let opening = self.start_for_session(place, Ended::Probe).await?;
-        opening.session.begin(false);
-        Ok(opening)
+        self.start_for_session(place).await
     }
 
-    async fn start_for_session(
-        self: Arc<Self>,
-        place: Arc<Place>,
-        otherwise: Ended,
-    ) -> Result<Opening, StartError> {
+    async fn start_for_session(self: Arc<Self>, place: Arc<Place>) -> Result<Opening, StartError> {
         let id = uuid::Uuid::new_v4().to_string();
         let tag = observe::session_name(&self.server_id, id.as_bytes());
         let gone = {
@@ -121,7 +114,7 @@ impl Launcher {
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = async move {
             let session = self.start(begin, Arc::clone(&place), gone, rights).await?;
-            Ok(Opening { session, place, otherwise: Some(otherwise) })
+            Ok(Opening { session, place, is_kept: false })
         };
         match tokio::spawn(starting).await {
             Ok(started) => started,

@@ -77,6 +77,7 @@ impl Exchanges {
     /// The drain is over, and the program has not answered.
     pub(super) fn shutting_down(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
         answer.end(End::Refused);
+        self.counters.count_refused("shutdown");
         let body = reply::error(Some(&id.to_string()), INTERNAL, GIVEN_UP);
         let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
         response.headers_mut().insert(RETRY_AFTER, RETRY);

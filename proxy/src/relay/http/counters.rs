@@ -19,9 +19,10 @@ pub struct Counters {
 /// stopped coming (408), that a method makes no sense here (405), or that the head was too
 /// large (431) or no HTTP (400). Where the proxy itself is the HTTP server, also that there is
 /// nothing at the path (404), that the client takes no answer there is (406), that the body is
-/// no JSON (415), or that there is no room for another session or program or that too many were
-/// started (503).
-pub const REFUSED: [&str; 15] = [
+/// no JSON (415), that there is no room for another session or program or that too many were
+/// started, that too many requests wait already, or that the answer did not come before the
+/// drain was over (503).
+pub const REFUSED: [&str; 17] = [
     "host",
     "origin",
     "token",
@@ -37,6 +38,8 @@ pub const REFUSED: [&str; 15] = [
     "sessions",
     "programs",
     "starts",
+    "waiting",
+    "shutdown",
 ];
 
 /// How the upstream failed a request.
