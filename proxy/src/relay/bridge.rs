@@ -248,7 +248,8 @@ impl Exchanges {
     }
 }
 
-/// Keeps the gate true, for ever: a program is tried at the start, and again while it fails.
+/// Keeps the gate true, for ever: a program is tried at the start, again while it fails, and when
+/// one has failed a client.
 async fn watch(launcher: &Arc<Launcher>, health: &Health) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -257,7 +258,10 @@ async fn watch(launcher: &Arc<Launcher>, health: &Health) {
                 pause = FIRST_PAUSE;
                 health.rise();
                 while health.is_up() {
-                    health.fallen().await;
+                    tokio::select! {
+                        () = health.fallen() => {}
+                        () = health.doubted() => break,
+                    }
                 }
             }
             Err(problem) => health.fall(&problem),

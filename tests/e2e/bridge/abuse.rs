@@ -6,7 +6,7 @@ use std::{fmt::Write as _, fs};
 
 use http::Method;
 use http_body_util::Full;
-use mcpulse_tests::eventually;
+use mcpulse_tests::{eventually, scrape};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -466,10 +466,14 @@ async fn a_program_that_dies_during_initialize_leaves_no_session() {
     let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
     bridge.wait_until_ready(true).await;
     let before = bridge.before_all();
+    let metrics = bridge.proxy.metrics_address().await;
     for _ in 0..10 {
         let answer = bridge.post(None, INITIALIZE).await;
         assert_eq!((answer.error(), answer.session), ((502, json!(0), -32603), None));
+        // What one client brings about says nothing of the others.
+        assert_eq!(scrape::get(metrics, "/readyz").await.0, 200);
     }
+    // It is tried again meanwhile, which is no session.
     bridge.assert_settled(&[], &[]).await;
     let ended = by(&bridge.proxy.scrape().await, "mcpulse_bridge_sessions_ended_total", "reason");
     assert_eq!(ended.get("exited"), Some(&10), "{ended:?}");

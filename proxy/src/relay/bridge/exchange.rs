@@ -12,13 +12,15 @@ use http::{
 };
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    PROBE_PATIENCE,
     accepts::{self, Accepts},
     cors,
     counters::Ended,
-    launcher::{Audience as _, Launcher},
+    launcher::{Audience as _, Behind, Launcher},
     line,
     modern::is_modern,
     objection::{faulty, missing, not_of_this_era, stray},
@@ -27,6 +29,7 @@ use super::{
     reply::{self, Events, First, PATIENCE, Reply, first},
     session::Session,
     splice::{self, Body, Said},
+    unanswered::Hope,
 };
 use crate::{
     config::ErrorStatus,
@@ -279,13 +282,17 @@ impl Exchanges {
             Ok(opening) => opening,
             Err(why) => return self.unopened(&why, Some(&id), answer),
         };
+        // A remote server has bounds of its own.
+        let patience =
+            matches!(self.launcher.behind, Behind::Programs(_)).then_some(PROBE_PATIENCE);
+        let hope = Hope { health: &self.health, since: Instant::now() };
         let first = match opening.session().ask(said, false).await {
-            Ok((mut inbox, _)) => self.first(&mut inbox, None).await,
+            Ok((mut inbox, _)) => self.first(&mut inbox, patience).await,
             Err(_) => return self.died(&id, answer),
         };
         match first {
             Some(First::Answer(text, error)) => {
-                self.health.rise();
+                hope.come_true();
                 let session = error.is_none().then(|| opening.keep());
                 if let Some(session) = &session {
                     session.initialized(&text);
@@ -295,7 +302,8 @@ impl Exchanges {
                 given(StatusCode::OK, text, Accepts::of(headers), name, answer)
             }
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
-            Some(_) => self.died(&id, answer),
+            Some(First::Other(_)) => self.silent(&id, answer),
+            Some(First::Nothing) => self.died(&id, answer),
             None => self.shutting_down(&id, answer),
         }
     }
@@ -415,3 +423,6 @@ pub(super) fn given(
     }
     Events::of_answer(text, answer).response(session)
 }
+
+#[cfg(test)]
+mod tests;

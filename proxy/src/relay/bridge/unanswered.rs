@@ -5,23 +5,47 @@ use http::{
     Response, StatusCode,
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use tokio::time::Instant;
 
 use super::{
     exchange::Exchanges,
     limits::Full,
     opening::Unopened,
-    reply::{self, GIVEN_UP, INTERNAL, LOST, Reply},
+    reply::{self, GIVEN_UP, INTERNAL, LOST, PATIENCE, Reply},
 };
 use crate::{
     config::ErrorStatus,
     jsonrpc::Id,
     relay::{
         child::StartError,
-        http::{counters::Failed, download::Answer, refusal::RETRY},
+        http::{counters::Failed, download::Answer, health::Health, refusal::RETRY},
         remote::problem::{Problem, Refused},
     },
     traffic::{BodyKind, End, ResponseHead},
 };
+
+/// The wait for the first answer of a program. A client that gives up on it late knows as much
+/// of the program as we would.
+pub(super) struct Hope<'a> {
+    pub(super) health: &'a Health,
+    pub(super) since: Instant,
+}
+
+impl Hope<'_> {
+    /// The program has answered.
+    pub(super) fn come_true(mut self) {
+        self.since = Instant::now();
+        self.health.rise();
+    }
+}
+
+impl Drop for Hope<'_> {
+    fn drop(&mut self) {
+        if self.since.elapsed() >= PATIENCE {
+            self.health.doubt();
+        }
+    }
+}
 
 impl Exchanges {
     /// There is no session for a client that wants one.
@@ -70,8 +94,17 @@ impl Exchanges {
 
     /// The program ended before it answered the first request.
     pub(super) fn died(&self, id: &Id, answer: Answer) -> Response<Reply> {
-        self.health.fall(&"the server ended before it answered initialize; see what it logged");
+        self.health.doubt();
         self.lost(id, answer)
+    }
+
+    /// The program has not answered the first request for so long that it is ended.
+    pub(super) fn silent(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        answer.end(End::TimedOut);
+        self.counters.count_failed(Failed::TimedOut);
+        let message = "the server did not answer initialize in time; the proxy has ended it";
+        let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+        reply::unseen(StatusCode::GATEWAY_TIMEOUT, body)
     }
 
     /// The drain is over, and the program has not answered.

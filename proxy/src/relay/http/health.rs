@@ -15,6 +15,7 @@ pub(in crate::relay) struct Health {
     gate: Gate,
     found: Mutex<Found>,
     fell: Notify,
+    doubted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ struct Found {
 
 impl Health {
     pub(in crate::relay) fn new(gate: Gate) -> Self {
-        Self { gate, found: Mutex::default(), fell: Notify::new() }
+        Self { gate, found: Mutex::default(), fell: Notify::new(), doubted: Notify::new() }
     }
 
     /// A try succeeded.
@@ -61,6 +62,16 @@ impl Health {
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something failed that may be the fault of who asked for it: only another try can tell.
+    pub(in crate::relay) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Completes when it is in doubt whether the upstream can be reached.
+    pub(in crate::relay) async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// Completes when the upstream could not be reached.
