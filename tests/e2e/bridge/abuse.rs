@@ -299,7 +299,7 @@ async fn a_client_that_reads_nothing_loses_its_stream_and_nobody_elses() {
     socket.write_all(raw(&session, asked.len(), &asked).as_bytes()).await.expect("it reads");
     program.hear().await.expect("the call");
     let mut reads = bridge.listen(&session).await;
-    // A flood that belongs to the call, and then requests, which are not dropped one by one.
+    // A flood that belongs to the call: notifications are dropped one by one.
     let text = "x".repeat(64 << 10);
     let progress = format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":"t","progress":1,"message":"{text}"}}}}"#
@@ -310,12 +310,23 @@ async fn a_client_that_reads_nothing_loses_its_stream_and_nobody_elses() {
     program.say(CHANGED).await;
     assert_eq!(reads.next().await.as_deref(), Some(CHANGED), "another stream goes on");
     assert!(bridge.figure("mcpulse_bridge_dropped_total").await > 100.0);
+    // Requests are not: when nothing but them is left the stream is cut, and each is refused.
+    let params = format!(r#"{{"text":"{text}"}}"#);
+    for id in 0..70 {
+        let question =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list","params":{params}}}"#);
+        program.say(&question).await;
+    }
+    assert!(program.hear().await.expect("a refusal").contains("does not take this request"));
+    let mut taken = Vec::new();
+    // A reset or an end, but no end of the body.
+    let read = timeout(PATIENCE, socket.read_to_end(&mut taken)).await.expect("an end");
+    assert!(read.is_err() || !taken.ends_with(b"\r\n0\r\n\r\n"), "it is cut");
     let (other, ()) = tokio::join!(bridge.post(Some(&session), call("2")), async {
-        program.hear().await.expect("another call");
+        while program.hear().await.expect("another call") != call("2") {}
         program.say(&result("2")).await;
     });
     assert_eq!(other.body, result("2"));
-    drop(socket);
     assert_eq!(bridge.delete(&session).await, 204);
     drop((program, reads));
     bridge.assert_settled(&[("ok", 1), ("cancelled", 1)], &[]).await;

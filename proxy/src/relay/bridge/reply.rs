@@ -358,7 +358,29 @@ impl Body for Reply {
 
 #[cfg(test)]
 mod tests {
-    use super::error;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_says_every_so_often_that_it_is_alive() {
+        let (outbox, inbox) = stream(Queue::default());
+        let mut events = Events::of_client(inbox, Answer(None));
+        let mut next = async || poll_fn(|cx| events.poll_bytes(cx)).await.map(Result::unwrap);
+        let mut since = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(next().await.as_deref(), Some(&b":\n\n"[..]));
+            assert_eq!(since.elapsed().as_secs(), SIGN_OF_LIFE.as_secs());
+            since = Instant::now();
+        }
+        // What else is said is one as well.
+        sleep(SIGN_OF_LIFE / 2).await;
+        outbox.push(Piece::new(Bytes::from("{}"), Weight::Notification));
+        assert_eq!(next().await.as_deref(), Some(&b"event: message\ndata: {}\n\n"[..]));
+        since = Instant::now();
+        assert_eq!(next().await.as_deref(), Some(&b":\n\n"[..]));
+        assert_eq!(since.elapsed().as_secs(), SIGN_OF_LIFE.as_secs());
+        drop(outbox);
+        assert_eq!(next().await, None);
+    }
 
     #[test]
     fn an_id_comes_back_as_it_was_written() {
