@@ -152,6 +152,8 @@ pub enum End {
     TimedOut,
     /// The proxy itself refused the request or is shutting down; nothing went upstream.
     Refused,
+    /// The proxy no longer waits for an answer, on whichever stream, and has told the client so.
+    GivenUp,
     /// What was asked is asked again on another stream, where it ends: nothing came of it here.
     AskedAgain,
 }

@@ -279,7 +279,7 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
     }
     let elsewhere = in_session && (route.resumable || route.is_legacy_sse());
     Fate::Ends(match end {
-        End::Unreachable | End::Refused | End::AskedAgain => Outcome::Transport,
+        End::Unreachable | End::Refused | End::GivenUp | End::AskedAgain => Outcome::Transport,
         End::TimedOut => Outcome::Timeout,
         End::ServerGone if route.is_legacy_sse() => Outcome::Transport,
         _ if elsewhere => return Fate::Stays,

@@ -125,6 +125,69 @@ async fn a_stream_that_cannot_go_on_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_resumed_is_reported_as_the_client_was_told() {
+    let script = Script::start(|asked, before| async move {
+        match (&*asked.name(), asked.header("last-event-id")) {
+            ("tools/call", _) => Reply::events("id: 7\nretry: 5\ndata:\n\n"),
+            // First it is only overloaded.
+            ("GET", "7") => {
+                let resumed = before.iter().any(|asked| asked.header("last-event-id") == "7");
+                Reply::empty(if resumed { 400 } else { 503 })
+            }
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    let message = talk.hear().await["error"]["message"].to_string();
+    assert!(message.contains("400"), "{message}");
+    assert_eq!(reported(&talk).await.1, "transport");
+}
+
+#[tokio::test]
+async fn a_stream_is_resumed_in_its_own_session_alone() {
+    let script = Script::start(|asked, before| async move {
+        match (&*asked.name(), asked.header("mcp-session-id")) {
+            ("initialize", _) => asked.usual(if before.is_empty() { "one" } else { "two" }),
+            ("tools/call", "one") if asked.body["id"] == 1 => {
+                Reply::events("id: 7\nretry: 700\ndata:\n\n")
+            }
+            ("tools/call", "one") => Reply::empty(404),
+            (_, session) => asked.usual(session),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    waiting(&script, 1).await;
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["id"], 2);
+    let answer = talk.hear().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32603)));
+    assert!(script.asked().iter().all(|asked| asked.header("last-event-id") != "7"));
+}
+
+#[tokio::test]
+async fn to_go_on_takes_no_longer_than_an_answer_may() {
+    let script = Script::start(|asked, _| async move {
+        match (&*asked.name(), asked.header("last-event-id")) {
+            ("tools/call", _) => Reply::events("id: 7\nretry: 5\ndata:\n\n"),
+            ("GET", "7") => std::future::pending().await,
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::with(&script.url(), &["--response-timeout", "300ms"]).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert_eq!(talk.hear().await["error"]["code"], -32603);
+    assert_eq!(reported(&talk).await.1, "timeout");
+}
+
+#[tokio::test]
 async fn what_the_server_says_by_itself_arrives_and_is_answered() {
     let script = Script::start(|asked, before| async move {
         let question = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\n";

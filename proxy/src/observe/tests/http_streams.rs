@@ -161,6 +161,9 @@ fn every_end_has_its_outcome() {
     assert_eq!(ends(None, "", End::Unreachable), same(Outcome::Transport));
     assert_eq!(ends(None, "", End::TimedOut), same(Outcome::Timeout));
     assert_eq!(ends(None, "", End::Refused), same(Outcome::Transport));
+    // Nobody waits for it any more, though it might have come on another stream.
+    let resumable = "id: 1\ndata:\n\n";
+    assert_eq!(ends(Some((200, EventStream)), resumable, End::GivenUp), same(Outcome::Transport));
     assert_eq!(ends(Some((503, Opaque)), "", End::Refused), same(Outcome::HttpError(503)));
     // A client that leaves cancels in the modern era only.
     let left = [Some(Outcome::Transport), Some(Outcome::Cancelled)];

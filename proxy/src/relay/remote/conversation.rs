@@ -4,20 +4,20 @@
 use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    events::{Cursor, Messages},
+    events::Messages,
     mirror,
     problem::{Problem, Told},
     said::{Asked, Said, messages},
-    server::{Refusal, Response, Server, whole},
+    server::{Refusal, Server, whole},
     session::{Session, State},
     words,
 };
@@ -33,14 +33,13 @@ use crate::{
     traffic::{BodyKind, End},
 };
 
+mod healing;
 pub(super) mod listening;
 mod listing;
+mod resuming;
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The pause before a stream is resumed if the server names none.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// How often in vain a stream is resumed on which an answer is awaited.
-const RESUMED_IN_VAIN: u32 = 5;
 /// How long a server may leave a stream open on which it owes nothing any more.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -258,8 +257,12 @@ impl Conversation {
             return self.turned_down(errand, &refusal, answer).await;
         };
         errand.minted = response.headers.get(super::server::SESSION_ID).cloned();
+        if said.is(method::INITIALIZE) {
+            // Its stream is of the session that it begins.
+            (state.id, state.generation) = (errand.minted.clone(), self.current().generation);
+        }
         match response.kind() {
-            BodyKind::EventStream => self.stream(errand, response, answer, marks).await,
+            BodyKind::EventStream => self.stream(errand, response, answer, &state, marks).await,
             BodyKind::Json => {
                 let text = whole(response.observed(answer)).await;
                 let text = text
@@ -303,76 +306,11 @@ impl Conversation {
         Err(words::refused(refusal, self.server.url()))
     }
 
-    /// Reads the events that answer a message; where they break off, it goes on from there.
-    async fn stream(
-        &self,
-        errand: &mut Errand<'_>,
-        response: Response,
-        answer: Answer,
-        marks: &Marks,
-    ) -> Result<(), Problem> {
-        let mut events = Messages::default();
-        self.events(&mut events, response.observed(answer), Some(errand)).await?;
-        let mut vain = 0;
-        loop {
-            let Cursor { last, retry } = events.cursor().clone();
-            let Some(last) = last.filter(|_| {
-                !errand.asked.is_empty()
-                    && !errand.said.is_modern()
-                    && !marks.withdrawn.is_cancelled()
-            }) else {
-                return Ok(());
-            };
-            sleep(retry.unwrap_or(PAUSE).max(PAUSE * vain)).await;
-            let problem = match self.resume(Some(&last)).await {
-                Ok(Ok(download)) => {
-                    let before = events.cursor().last.clone();
-                    events.begin();
-                    self.events(&mut events, download, Some(errand)).await?;
-                    if before != events.cursor().last {
-                        vain = 0;
-                    }
-                    Problem::strange("the server ended the stream without an answer")
-                }
-                Ok(Err(status)) => {
-                    let message = format!("the server answered {status} when asked to go on");
-                    return Err(Problem::strange(message));
-                }
-                Err(problem) => problem,
-            };
-            vain += 1;
-            if vain > RESUMED_IN_VAIN {
-                return Err(problem);
-            }
-        }
-    }
-
-    /// Opens a stream of the session, from after the event `last` on.
-    async fn resume(
-        &self,
-        last: Option<&HeaderValue>,
-    ) -> Result<Result<Download, StatusCode>, Problem> {
-        let mut headers = HeaderMap::new();
-        self.current().put(&mut headers);
-        headers.extend(last.map(|last| (LAST_EVENT_ID, last.clone())));
-        let (to_server, mut answer) = self.server.observe(Method::GET, &headers);
-        let (mut probe, sent) = (to_server, CancellationToken::new());
-        let body = Bytes::new();
-        let response = self.server.send(&Method::GET, &headers, &body, &mut probe, &sent).await;
-        let response = response.inspect_err(|none| answer.end(none.end))?;
-        if response.status.is_success() && response.kind() == BodyKind::EventStream {
-            return Ok(Ok(response.observed(answer)));
-        }
-        let refusal = response.refusal().await;
-        refusal.show(answer);
-        Ok(Err(refusal.status))
-    }
-
     /// Reads a stream of events to its end, or until nothing more is awaited of it.
     async fn events(
         &self,
         events: &mut Messages,
-        mut download: Download,
+        download: &mut Download,
         mut errand: Option<&mut Errand<'_>>,
     ) -> Result<(), Problem> {
         let awaits = errand.as_ref().is_some_and(|errand| !errand.asked.is_empty());
@@ -436,37 +374,6 @@ impl Conversation {
             Some(kept) => kept.push(text),
             None => self.tell(text).await,
         }
-    }
-
-    /// Begins the session anew, as the client began it: the server has forgotten it. The first
-    /// who finds that out does so, the others wait.
-    async fn heal(&self, dead: u64) -> Result<(), Problem> {
-        let _turn = self.session.healing.lock().await;
-        let state = self.current();
-        if state.generation != dead {
-            return Ok(());
-        }
-        let again = async |text: Option<Bytes>, state: State| {
-            let said = text.and_then(|text| Said::read(text).ok().flatten());
-            let Some(said) = said else { return Ok(()) };
-            let headers = self.headers(&said, &state);
-            let mut errand = Errand::new(&said, &self.server, &headers).own();
-            let marks = Marks::default();
-            self.exchange(&mut errand, state, &marks).await?;
-            match errand.asked[..] {
-                [] => Ok(()),
-                _ => Err(Problem::strange("the server did not answer initialize")),
-            }
-        };
-        let begun = again(state.initialize, State::default()).await;
-        let current = self.current();
-        if begun.is_ok() && current.generation == dead {
-            return Err(Problem::strange("the server refused initialize"));
-        }
-        begun.inspect_err(|problem| tracing::warn!("begin the session anew: {problem}"))?;
-        again(state.initialized, current).await?;
-        tracing::info!("the server had forgotten the session; a new one was begun");
-        Ok(())
     }
 
     fn current(&self) -> State {

@@ -263,6 +263,16 @@ impl Server {
         })
     }
 
+    /// The outcome of an exchange, unless it takes longer than the server may take to answer.
+    pub(super) async fn in_time<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let Some(limit) = self.way.reach.response_timeout else { return exchange.await };
+        let late = |_| Err(self.failed(&Failure::timed_out()));
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
+    }
+
     fn failed(&self, failure: &Failure) -> Problem {
         if let Some(kind) = failure.kind {
             self.way.reach.counters.count_failed(kind);
@@ -306,6 +316,12 @@ impl Response {
     pub(super) fn observed(self, mut answer: Answer) -> Download {
         self.show_head(&mut answer);
         Download::new(self.body, answer, self.lease, self.counters, None)
+    }
+
+    /// The body as it comes, shown to the tap, which is yet to be told of the end.
+    pub(super) fn held(self, mut answer: Answer) -> Download {
+        self.show_head(&mut answer);
+        Download::new(self.body, Answer(None), self.lease, self.counters, None).held(answer)
     }
 
     /// The body as it comes; the tap is shown the head alone, and is yet to be told of the end.

@@ -8,7 +8,8 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Cursor, Messages, PAUSE};
+use super::{Conversation, Messages, PAUSE, resuming::may_pass};
+use crate::relay::remote::events::Cursor;
 
 /// The longest pause between two tries to open the stream.
 pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -22,10 +23,10 @@ impl Conversation {
         let mut pause = PAUSE;
         loop {
             let Cursor { last, retry } = events.cursor().clone();
-            match self.resume(last.as_ref()).await {
-                Ok(Ok(download)) => {
+            match self.resume(&self.current(), last.as_ref()).await {
+                Ok(Ok(mut download)) => {
                     events.begin();
-                    let read = self.events(&mut events, download, None).await;
+                    let read = self.events(&mut events, &mut download, None).await;
                     if let Err(problem) = read {
                         tracing::warn!("the server's own stream: {problem}");
                         events = Messages::default();
@@ -57,7 +58,7 @@ impl Conversation {
         if status == StatusCode::NOT_FOUND && has_id && self.heal(generation).await.is_ok() {
             return ControlFlow::Continue(());
         }
-        if status.is_server_error() || status == StatusCode::CONFLICT {
+        if may_pass(status) {
             return ControlFlow::Continue(());
         }
         // 405: it has none to offer.
