@@ -38,6 +38,8 @@ pub mod code {
     pub const INTERNAL: i64 = -32603;
     /// "Method not found" of JSON-RPC.
     pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The session is unknown, as the TypeScript SDK says it; the protocol names no code.
+    pub const SESSION_NOT_FOUND: i64 = -32001;
     /// "Invalid params" of JSON-RPC; also for a request that states no version (2026-07-28).
     pub const INVALID_PARAMS: i64 = -32602;
     /// Headers do not say what the body does (2026-07-28).

@@ -171,6 +171,51 @@ async fn a_session_that_cannot_be_begun_anew_is_said_to_be_gone() {
 }
 
 #[tokio::test]
+async fn all_who_find_the_session_gone_share_a_failure_too() {
+    let script = Script::start(|asked, before| async move {
+        match &*asked.name() {
+            "initialize" if !before.is_empty() => std::future::pending().await,
+            "tools/call" => Reply::empty(404),
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::with(&script.url(), &["--response-timeout", "2s"]).await;
+    talk.begin().await;
+    let begun = Instant::now();
+    for id in 1..=10 {
+        talk.call(id).await;
+    }
+    for _ in 1..=10 {
+        let message = talk.hear().await["error"]["message"].to_string();
+        assert!(message.contains("404"), "{message}");
+    }
+    // One after the other they would take 20 s.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_answered_by_a_404_was_worked_on() {
+    let script = Script::start(|asked, _| async move {
+        let error = |code| json!({ "code": code, "message": "no such resource" });
+        match (&*asked.name(), &asked.body["id"]) {
+            ("tools/call", id) if *id == 1 => {
+                let answer = json!({ "jsonrpc": "2.0", "id": 1, "error": error(-32002) });
+                Reply::json(404, &answer)
+            }
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert_eq!(talk.hear().await["error"]["code"], -32002);
+    assert_eq!(count(&script.asked(), "tools/call"), 1);
+    assert_eq!(count(&script.asked(), "initialize"), 1);
+}
+
+#[tokio::test]
 async fn what_may_have_been_worked_on_is_not_repeated() {
     let identity = Identity::default();
     let answer = |asked: Asked, before: Vec<Asked>| async move {

@@ -12,6 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::healing::has_forgotten;
 use super::{
     events::Messages,
     mirror,
@@ -231,10 +232,7 @@ impl Conversation {
             }
             let refusal = response.refusal().await;
             let said_code = words::code(&refusal.body);
-            let forgotten = refusal.status == StatusCode::NOT_FOUND
-                && headers.contains_key(super::server::SESSION_ID)
-                && said_code != Some(code::METHOD_NOT_FOUND);
-            if forgotten && !healed {
+            if !healed && has_forgotten(&refusal, &headers, errand) {
                 healed = true;
                 if self.heal(state.generation).await.is_ok() {
                     state = self.current();

@@ -3,7 +3,7 @@
 //! When it breaks, all that is asked fails at once, and the next stream is begun as the client
 //! began the first.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -21,7 +21,7 @@ use super::{
     problem::{Problem, Refused, Told},
     said::Said,
     server::Server,
-    session::Session,
+    session::{BEGUN_WITHIN, Session},
     words,
 };
 use crate::{
@@ -30,8 +30,6 @@ use crate::{
     traffic::{BodyKind, End, HttpTransport, ResponseHead},
 };
 
-/// How long a server may take to open a stream and begin the session on it.
-const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// Why there is no answer to what was asked on a stream.
 const ENDED: &str = "the server ended the stream on which it answers; the request is not sent \
                      again, for it may have been worked on";
@@ -218,8 +216,8 @@ impl Legacy {
             return Err(why.clone());
         }
         let again = state.line.take().is_some();
-        let opened = timeout(OPENED_WITHIN, self.begin(replay)).await.unwrap_or_else(|_| {
-            let seconds = OPENED_WITHIN.as_secs();
+        let opened = timeout(BEGUN_WITHIN, self.begin(replay)).await.unwrap_or_else(|_| {
+            let seconds = BEGUN_WITHIN.as_secs();
             let message = format!("the server began no session within {seconds} s");
             Err(Problem::new(message, End::TimedOut))
         });

@@ -1,19 +1,31 @@
 //! The session with a server of the era that has them (up to 2025-11-25): what every request of
 //! it carries, and what it takes to begin it anew.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use super::server::{PROTOCOL_VERSION, SESSION_ID};
+use tokio::time::Instant;
+
+use super::{
+    problem::Problem,
+    server::{PROTOCOL_VERSION, SESSION_ID},
+};
+
+/// How long a server may take to begin a session that is begun anew.
+pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The session, as far as there is one.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     state: Mutex<State>,
     /// Held by the one who begins it anew.
-    pub(super) healing: tokio::sync::Mutex<()>,
+    /// When that failed last, and why.
+    pub(super) healing: tokio::sync::Mutex<Option<(Instant, Problem)>>,
 }
 
 /// What is known of the session.

@@ -1,39 +1,93 @@
 //! The session that the server has forgotten, begun anew.
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::time::{Instant, timeout};
 
 use super::{Conversation, Errand, Marks};
-use crate::relay::remote::{problem::Problem, said::Said, session::State};
+use crate::{
+    jsonrpc::Kind,
+    mcp::code,
+    relay::remote::{
+        problem::Problem,
+        said::{Said, messages},
+        server::{Refusal, SESSION_ID},
+        session::{BEGUN_WITHIN, State},
+        words,
+    },
+    traffic::End,
+};
 
 impl Conversation {
     /// Begins the session anew, as the client began it: the server has forgotten it. The first
-    /// who finds that out does so, the others wait.
+    /// who finds that out does so, the others wait and fare as that one does.
     pub(super) async fn heal(&self, dead: u64) -> Result<(), Problem> {
-        let _turn = self.session.healing.lock().await;
-        let state = self.current();
-        if state.generation != dead {
+        let noticed = Instant::now();
+        let mut failed = self.session.healing.lock().await;
+        if self.current().generation != dead {
             return Ok(());
         }
-        let again = async |text: Option<Bytes>, state: State| {
-            let said = text.and_then(|text| Said::read(text).ok().flatten());
-            let Some(said) = said else { return Ok(()) };
-            let headers = self.headers(&said, &state);
-            let mut errand = Errand::new(&said, &self.server, &headers).own();
-            let marks = Marks::default();
-            self.exchange(&mut errand, state, &marks).await?;
-            match errand.asked[..] {
-                [] => Ok(()),
-                _ => Err(Problem::strange("the server did not answer initialize")),
+        if let Some((at, why)) = &*failed
+            && *at >= noticed
+        {
+            return Err(why.clone());
+        }
+        let begun = timeout(BEGUN_WITHIN, self.begin_anew(dead)).await.unwrap_or_else(|_| {
+            let seconds = BEGUN_WITHIN.as_secs();
+            let message = format!("the server began no session within {seconds} s");
+            Err(Problem::new(message, End::TimedOut))
+        });
+        match &begun {
+            Ok(()) => tracing::info!("the server had forgotten the session; a new one was begun"),
+            Err(problem) => {
+                tracing::warn!("begin the session anew: {problem}");
+                *failed = Some((Instant::now(), problem.clone()));
             }
-        };
-        let begun = again(state.initialize, State::default()).await;
+        }
+        begun
+    }
+
+    async fn begin_anew(&self, dead: u64) -> Result<(), Problem> {
+        let state = self.current();
+        self.say_again(state.initialize, State::default()).await?;
         let current = self.current();
-        if begun.is_ok() && current.generation == dead {
+        if current.generation == dead {
             return Err(Problem::strange("the server refused initialize"));
         }
-        begun.inspect_err(|problem| tracing::warn!("begin the session anew: {problem}"))?;
-        again(state.initialized, current).await?;
-        tracing::info!("the server had forgotten the session; a new one was begun");
-        Ok(())
+        self.say_again(state.initialized, current).await
+    }
+
+    async fn say_again(&self, text: Option<Bytes>, state: State) -> Result<(), Problem> {
+        let said = text.and_then(|text| Said::read(text).ok().flatten());
+        let Some(said) = said else { return Ok(()) };
+        let headers = self.headers(&said, &state);
+        let mut errand = Errand::new(&said, &self.server, &headers).own();
+        let marks = Marks::default();
+        self.exchange(&mut errand, state, &marks).await?;
+        match errand.asked[..] {
+            [] => Ok(()),
+            _ => Err(Problem::strange("the server did not answer initialize")),
+        }
+    }
+}
+
+/// Whether a server that refuses an errand like this does not know its session.
+pub(super) fn has_forgotten(refusal: &Refusal, headers: &HeaderMap, errand: &Errand<'_>) -> bool {
+    if refusal.status != StatusCode::NOT_FOUND || !headers.contains_key(SESSION_ID) {
+        return false;
+    }
+    match words::code(&refusal.body) {
+        Some(code::SESSION_NOT_FOUND) => true,
+        Some(code::METHOD_NOT_FOUND) => false,
+        // An error under the request's own id comes from where it was worked on.
+        _ => {
+            let mut dispatched = false;
+            messages(&refusal.body, |message| {
+                if let Kind::Answer(id) = Kind::of(message) {
+                    dispatched |= errand.asked.iter().any(|asked| asked.id == id);
+                }
+            });
+            !dispatched
+        }
     }
 }
