@@ -134,6 +134,7 @@ fn open(opened: &mut u64, talk: usize) -> Arc<Stream> {
             session: session.map(HeaderValue::from_static),
             protocol_version: None,
             transport,
+            again: false,
         })
     };
     let kind = match talk {

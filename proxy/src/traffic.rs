@@ -78,6 +78,8 @@ pub struct Exchange {
     pub protocol_version: Option<HeaderValue>,
     /// Which of the two HTTP transports this is.
     pub transport: HttpTransport,
+    /// The proxy says again what the client said before: it is followed, and counts for nothing.
+    pub again: bool,
 }
 
 /// The two HTTP transports of MCP.

@@ -159,6 +159,7 @@ impl Matcher {
             deadline: self.deadline(at),
             identity,
             transport: route.transport(),
+            again: route.exchange().is_some_and(|exchange| exchange.again),
             request_size: message.size(),
             response_size: 0,
             arguments: tool.as_ref().and_then(|_| self.arguments(message)),
@@ -347,7 +348,7 @@ impl Matcher {
         outcome: Outcome,
         message: Option<&Message>,
     ) {
-        let Some(open) = self.pending.remove(ticket) else { return };
+        let Some(open) = self.pending.remove(ticket).filter(|open| !open.again) else { return };
         let since = open.started.saturating_duration_since(self.clocks.0);
         let before = self.clocks.0.saturating_duration_since(open.started);
         self.sinks.call(Call {

@@ -100,6 +100,8 @@ pub(super) struct Open {
     pub(super) deadline: Instant,
     pub(super) identity: Identity,
     pub(super) transport: Transport,
+    /// It was counted when it was asked first.
+    pub(super) again: bool,
     pub(super) request_size: u64,
     /// Of the answer that made it a task or ended that task.
     pub(super) response_size: u64,

@@ -89,6 +89,7 @@ impl Script {
             session: session.map(|session| HeaderValue::from_str(session).unwrap()),
             protocol_version: Some(HeaderValue::from_static("2025-11-25")),
             transport,
+            again: false,
         }))
     }
 

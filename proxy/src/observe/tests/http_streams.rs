@@ -99,6 +99,29 @@ fn what_is_asked_again_elsewhere_is_counted_there() {
 }
 
 #[test]
+fn what_is_said_again_tells_who_the_client_is_and_is_not_counted() {
+    let mut script = Script::new();
+    let again = script.open(StreamKind::Exchange(Exchange {
+        method: Method::POST,
+        target: "/mcp".parse().unwrap(),
+        session: None,
+        protocol_version: None,
+        transport: HttpTransport::Streamable,
+        again: true,
+    }));
+    script.data(&again, ToServer, initialize("0").as_bytes());
+    script.end(&again, ToServer, End::Clean);
+    script.head(&again, 200, BodyKind::Json, Some("new"));
+    script.data(&again, ToClient, initialized("0").as_bytes());
+    script.end(&again, ToClient, End::Clean);
+    let talk = script.post(Some("new"), &call("1"));
+    script.reply(&talk, 200, &ok("1"));
+    assert_eq!(&*script.record().client.as_ref().unwrap().name, "desk");
+    assert_eq!(script.ended("initialize", ""), 0);
+    script.assert_clean();
+}
+
+#[test]
 fn every_end_has_its_outcome() {
     use BodyKind::{EventStream, Json, Opaque};
     let ends = |status: Option<(u16, BodyKind)>, body: &'static str, end: End| {

@@ -195,6 +195,7 @@ impl Exchanges {
             session: stated(SESSION_ID).filter(|_| !is_line),
             protocol_version: stated(PROTOCOL_VERSION),
             transport: if is_line { HttpTransport::LegacySse } else { HttpTransport::Streamable },
+            again: false,
         };
         self.tap.open(Arc::clone(&self.launcher.server_id), StreamKind::Exchange(exchange))
     }

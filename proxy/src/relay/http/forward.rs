@@ -253,6 +253,7 @@ impl Forward {
             session: stated(SESSION_ID),
             protocol_version: stated(PROTOCOL_VERSION),
             transport: self.transport,
+            again: false,
         };
         Some(self.tap.open(Arc::clone(&self.server_id), StreamKind::Exchange(exchange)))
     }

@@ -335,9 +335,10 @@ impl Conversation {
     /// Passes on what the server said about a message.
     async fn pass(&self, mut text: Bytes, errand: &mut Errand<'_>) {
         let said = errand.said;
-        let (mut begun, mut nameless) = (None, false);
+        let (mut begun, mut answers, mut nameless) = (None, false, false);
         let frame = messages(&text, |message| match Kind::of(message) {
             Kind::Answer(id) => {
+                answers = true;
                 errand.asked.retain(|asked| asked.id != id);
                 if said.is(method::INITIALIZE) && !jsonrpc::is_error(message) {
                     let version = message.text(Field::NegotiatedVersion);
@@ -363,10 +364,15 @@ impl Conversation {
         if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
             self.tools.learn(&text);
         }
-        self.hand_over(errand, text).await;
+        // Whatever else the server says meanwhile is for the client.
+        if answers || nameless {
+            self.hand_over(errand, text).await;
+        } else {
+            self.tell(text).await;
+        }
     }
 
-    /// Hands a message of the server to whoever asked.
+    /// Hands an answer of the server to whoever asked.
     async fn hand_over(&self, errand: &mut Errand<'_>, text: Bytes) {
         match &mut errand.kept {
             Some(kept) => kept.push(text),

@@ -128,7 +128,7 @@ impl Legacy {
         let (left, carried) = match line {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
-                let carried = self.exchange(&line, said, marks, &mut awaited).await;
+                let carried = self.exchange(&line, said, marks, &mut awaited, false).await;
                 (awaited.into_iter().filter_map(Awaited::left).collect(), carried)
             }
             Err(unopened) => {
@@ -148,16 +148,22 @@ impl Legacy {
         taken
     }
 
-    /// One message and its answers, or as far as anybody waits for them.
+    /// One message and its answers, or as far as anybody waits for them; `again` says that the
+    /// client said it before.
     async fn exchange(
         &self,
         line: &Line,
         said: &Said,
         marks: &Marks,
         awaited: &mut [Awaited],
+        again: bool,
     ) -> Result<(), Problem> {
         let headers = HeaderMap::new();
-        let (mut question, mut answer) = line.posts.observe(Method::POST, &headers);
+        let (mut question, mut answer) = if again {
+            line.posts.observe_again(&headers)
+        } else {
+            line.posts.observe(Method::POST, &headers)
+        };
         let posted = tokio::select! {
             posted = line.posts.send(
                 &Method::POST, &headers, &said.text, &mut question, &marks.sent,
@@ -256,7 +262,7 @@ impl Legacy {
     async fn replay(&self, line: &Line, text: Bytes) -> Result<(), Problem> {
         let Ok(Some(said)) = Said::read(text) else { return Ok(()) };
         let mut awaited = line.expect(&said.asked, true);
-        self.exchange(line, &said, &Marks::default(), &mut awaited).await?;
+        self.exchange(line, &said, &Marks::default(), &mut awaited, true).await?;
         if awaited.iter().all(Awaited::is_result) {
             return Ok(());
         }

@@ -161,6 +161,15 @@ impl Server {
 
     /// Begins to show an exchange to the tap: the direction to the server, and the other.
     pub(super) fn observe(&self, method: Method, headers: &HeaderMap) -> (Option<Probe>, Answer) {
+        self.show(method, headers, false)
+    }
+
+    /// Begins to show an exchange in which what the client said is said again.
+    pub(super) fn observe_again(&self, headers: &HeaderMap) -> (Option<Probe>, Answer) {
+        self.show(Method::POST, headers, true)
+    }
+
+    fn show(&self, method: Method, headers: &HeaderMap, again: bool) -> (Option<Probe>, Answer) {
         let Some((tap, id)) = &self.way.tap else { return (None, Answer(None)) };
         let exchange = Exchange {
             method,
@@ -168,6 +177,7 @@ impl Server {
             session: headers.get(SESSION_ID).cloned(),
             protocol_version: headers.get(PROTOCOL_VERSION).cloned(),
             transport: self.transport,
+            again,
         };
         let (to_server, to_client) = tap.open(Arc::clone(id), StreamKind::Exchange(exchange));
         (Some(to_server), Answer(Some(to_client)))

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     problem::Problem,
@@ -23,6 +23,8 @@ pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Session {
     state: Mutex<State>,
+    /// The generation of the state, for who waits for the next one.
+    generation: watch::Sender<u64>,
     /// Held by the one who begins it anew.
     /// When that failed last, and why.
     pub(super) healing: tokio::sync::Mutex<Option<(Instant, Problem)>>,
@@ -64,6 +66,15 @@ impl Session {
             state.initialized = None;
         }
         state.initialize = Some(initialize.clone());
+        self.generation.send_replace(state.generation);
+    }
+
+    /// Completes when the session is no longer that of this generation, and the one after it is
+    /// ready.
+    pub(super) async fn replaced(&self, generation: u64) {
+        // It can be asked for as long as there is a session.
+        let _ = self.generation.subscribe().wait_for(|now| *now != generation).await;
+        drop(self.healing.lock().await);
     }
 
     /// The server has been told that the client is ready.

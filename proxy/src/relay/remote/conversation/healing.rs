@@ -61,7 +61,9 @@ impl Conversation {
         let said = text.and_then(|text| Said::read(text).ok().flatten());
         let Some(said) = said else { return Ok(()) };
         let headers = self.headers(&said, &state);
-        let mut errand = Errand::new(&said, &self.server, &headers).own();
+        let (question, answer) = self.server.observe_again(&headers);
+        let unseen = Errand::unseen(&said);
+        let mut errand = Errand { question, answer: Some(answer), ..unseen }.own();
         let marks = Marks::default();
         self.exchange(&mut errand, state, &marks).await?;
         match errand.asked[..] {

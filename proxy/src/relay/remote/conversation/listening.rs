@@ -5,14 +5,15 @@ use std::{ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Conversation, Messages, PAUSE, resuming::may_pass};
-use crate::relay::remote::events::Cursor;
 
 /// The longest pause between two tries to open the stream.
 pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// From one opening of the stream to the next at least, whatever the server says.
+const LEAST_APART: Duration = Duration::from_millis(250);
 
 impl Conversation {
     /// Keeps the stream open on which the server says what it says by itself, until there is
@@ -22,16 +23,23 @@ impl Conversation {
         let mut generation = self.current().generation;
         let mut pause = PAUSE;
         loop {
-            let Cursor { last, retry } = events.cursor().clone();
+            let last = events.cursor().last.clone();
             match self.resume(&self.current(), last.as_ref()).await {
                 Ok(Ok(mut download)) => {
                     events.begin();
-                    let read = self.events(&mut events, &mut download, None).await;
-                    if let Err(problem) = read {
-                        tracing::warn!("the server's own stream: {problem}");
-                        events = Messages::default();
+                    let begun = Instant::now();
+                    tokio::select! {
+                        read = self.events(&mut events, &mut download, None) => {
+                            if let Err(problem) = read {
+                                tracing::warn!("the server's own stream: {problem}");
+                                events = Messages::default();
+                            }
+                        }
+                        // A server may leave the stream of a session open that it has forgotten.
+                        () = self.session.replaced(generation) => events = Messages::default(),
                     }
-                    pause = retry.or(events.cursor().retry).unwrap_or(PAUSE);
+                    let retry = events.cursor().retry.unwrap_or(PAUSE).min(LONGEST_PAUSE);
+                    pause = retry.max(LEAST_APART.saturating_sub(begun.elapsed()));
                 }
                 Ok(Err(status)) => {
                     if self.refused(status, generation).await.is_break() {
@@ -61,8 +69,13 @@ impl Conversation {
         if may_pass(status) {
             return ControlFlow::Continue(());
         }
-        // 405: it has none to offer.
-        tracing::debug!("the server gives no stream of its own: {status}");
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            tracing::debug!("the server has no stream of its own to offer");
+        } else {
+            tracing::warn!(
+                "the server gives no stream of its own: {status}; it is not asked again"
+            );
+        }
         ControlFlow::Break(())
     }
 
