@@ -396,6 +396,29 @@ async fn redirects_are_followed_where_the_credentials_belong() {
 }
 
 #[tokio::test]
+async fn what_is_elsewhere_for_now_is_looked_for_where_it_was() {
+    let script = Script::start(|asked, before| async move {
+        match (&*asked.path, &*asked.name()) {
+            // For good, but only for the stream.
+            ("/mcp", "GET") => Reply::empty(308).header("location", "/streams"),
+            ("/streams", _) => Reply::empty(405),
+            ("/mcp", "tools/call") if count(&before, "tools/call") == 0 => {
+                Reply::empty(307).header("location", "/maintenance")
+            }
+            ("/maintenance", _) => Reply::empty(503),
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert!(talk.hear().await["error"]["message"].to_string().contains("503"));
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_said_to_and_found_later() {
     let script = Script::start(|asked, _| async move { asked.usual("one") }).await;
     let url = script.url();

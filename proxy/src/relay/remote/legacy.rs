@@ -282,14 +282,14 @@ impl Legacy {
             refusal.show(answer);
             return Err(words::refused(&refusal, self.server.url()));
         }
-        let is_stream = response.kind() == BodyKind::EventStream;
+        let (is_stream, path) = (response.kind() == BodyKind::EventStream, response.path.clone());
         let mut download = response.observed(answer);
         let mut events = Messages::default();
         while is_stream && let Some(Ok(frame)) = download.frame().await {
             let Ok(chunk) = frame.into_data() else { continue };
             let early = events.read(&chunk).map_err(|it| Problem::strange(it.to_string()))?;
             let Some(uri) = events.endpoint() else { continue };
-            let Some(posts) = self.server.elsewhere(&uri) else {
+            let Some(posts) = self.server.elsewhere(&path, &uri) else {
                 return Err(Problem::strange(format!(
                     "the server takes messages at {}, which is not the origin of --remote-url; \
                      they are not sent there",

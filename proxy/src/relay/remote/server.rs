@@ -51,7 +51,7 @@ const LARGEST_REFUSAL: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Server {
     way: Arc<Way>,
-    /// Where it is; it may have moved.
+    /// Where it is; it may have moved for good.
     path: Mutex<PathAndQuery>,
     /// What is spoken there.
     transport: HttpTransport,
@@ -134,6 +134,8 @@ impl Reach {
 
 /// A response whose body is to be read.
 pub(super) struct Response {
+    /// Where it came from, after all redirects.
+    pub(super) path: PathAndQuery,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Incoming,
@@ -148,9 +150,10 @@ impl Server {
         Self { way: Arc::new(Way { reach, tap, rights }), path, transport }
     }
 
-    /// The place that a reference leads to; none if it is at another origin.
-    pub(super) fn elsewhere(&self, reference: &str) -> Option<Self> {
-        let path = self.resolve(&self.path(), reference)?;
+    /// The place that a reference in a response from `path` leads to; none if it is at another
+    /// origin.
+    pub(super) fn elsewhere(&self, path: &PathAndQuery, reference: &str) -> Option<Self> {
+        let path = self.resolve(path, reference)?;
         Some(Self { path: Mutex::new(path), way: Arc::clone(&self.way), ..*self })
     }
 
@@ -224,28 +227,36 @@ impl Server {
             .credentials
             .add_to(&mut headers)
             .map_err(|error| Problem::new(error.to_string(), End::Refused))?;
-        for _ in 0..=REDIRECTS {
-            let path = self.path();
+        let (mut path, mut for_good) = (self.path(), true);
+        for hop in 0..=REDIRECTS {
             let mut request = Request::new(Upload::own(body.clone(), probe.take(), sent.clone()));
             *request.method_mut() = method.clone();
             *request.uri_mut() = Uri::from(path.clone());
             *request.headers_mut() = headers.clone();
-            let response = self.once(request).await?;
+            let response = self.once(request, &path).await?;
             let moved = matches!(
                 response.status,
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
             );
             let Some(location) = response.headers.get(LOCATION).filter(|_| moved) else {
+                // A stream may be elsewhere for good; that says nothing of the messages.
+                if hop > 0 && for_good && *method == Method::POST {
+                    *self.path.lock().unwrap_or_else(PoisonError::into_inner) = path;
+                }
                 return Ok(response);
             };
-            let onwards = self.redirected(&path, location)?;
-            *self.path.lock().unwrap_or_else(PoisonError::into_inner) = onwards;
+            for_good &= response.status == StatusCode::PERMANENT_REDIRECT;
+            path = self.redirected(&path, location)?;
         }
         let message = format!("the server redirects more than {REDIRECTS} times");
         Err(Problem::strange(message))
     }
 
-    async fn once(&self, request: Request<Upload>) -> Result<Response, Problem> {
+    async fn once(
+        &self,
+        request: Request<Upload>,
+        path: &PathAndQuery,
+    ) -> Result<Response, Problem> {
         let progress = request.body().progress();
         let limit = self.way.reach.response_timeout.filter(|_| *request.method() == Method::POST);
         let sent = tokio::select! {
@@ -265,6 +276,7 @@ impl Server {
         };
         let (response::Parts { status, headers, .. }, body) = response.into_parts();
         Ok(Response {
+            path: path.clone(),
             status,
             headers,
             body,
