@@ -289,6 +289,22 @@ async fn another_origin_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_server_echoes_is_not_logged() {
+    let script = Script::start(|asked, _| async move {
+        match &*asked.name() {
+            "n" => Reply::json(403, &json!(asked.header("authorization"))),
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::with(&script.url(), &["--bearer-token", "t0ken"]).await;
+    talk.begin().await;
+    talk.say(&json!({ "jsonrpc": "2.0", "method": "n" })).await;
+    talk.proxy.wait_for_stderr("did not reach the server: the server").await;
+    assert!(!talk.proxy.stderr().contains("t0ken"), "{}", talk.proxy.stderr());
+}
+
+#[tokio::test]
 async fn a_demand_for_a_login_names_the_ways_there_are() {
     let scope = "Bearer error=\"insufficient_scope\", scope=\"tools\"";
     let cases = [

@@ -10,8 +10,10 @@ use crate::traffic::End;
 /// Why no answer came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::relay) struct Problem {
-    /// In words.
+    /// In words that may be logged.
     message: String,
+    /// The server's own words about it. They may hold what it was sent, secrets included.
+    words: Option<String>,
     /// How the exchange ended that should have brought one.
     pub(in crate::relay) end: End,
     /// What the server answered instead, if it did.
@@ -28,7 +30,7 @@ pub(in crate::relay) struct Refused {
 
 impl Problem {
     pub(super) fn new(message: impl Into<String>, end: End) -> Self {
-        Self { message: message.into(), end, refused: None }
+        Self { message: message.into(), words: None, end, refused: None }
     }
 
     /// The server has answered, but not as it should.
@@ -41,12 +43,21 @@ impl Problem {
         if self.end == End::Clean { End::ServerGone } else { self.end }
     }
 
-    /// The server has refused.
-    pub(super) fn refused(message: String, refused: Refused) -> Self {
-        Self { message, end: End::Clean, refused: Some(refused) }
+    /// The server has refused, in these words.
+    pub(super) fn refused(message: String, words: Option<String>, refused: Refused) -> Self {
+        Self { message, words, end: End::Clean, refused: Some(refused) }
+    }
+
+    /// What its client is told.
+    pub(super) fn told(&self) -> String {
+        match &self.words {
+            Some(words) => format!("{}: {words}", self.message),
+            None => self.message.clone(),
+        }
     }
 }
 
+/// For the log: without the words of the server.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -31,7 +31,7 @@ struct Failed<'a> {
 
 /// What answers `asked`, given this reason why no answer came.
 pub(super) fn failed(asked: &Asked, why: &Problem) -> Told {
-    let text = jsonrpc::error(Some(&asked.written), INTERNAL, &why.to_string());
+    let text = jsonrpc::error(Some(&asked.written), INTERNAL, &why.told());
     Told { text, why: Some(why.clone()) }
 }
 
@@ -81,27 +81,27 @@ pub(super) fn may_be_of_http_sse(refusal: &Refusal) -> bool {
 pub(super) fn refused(refusal: &Refusal, url: &str) -> Problem {
     let challenges = refusal.headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
     let refused = Refused { status: refusal.status, challenges };
-    Problem::refused(in_words(refusal, url), refused)
+    let (message, words) = in_words(refusal, url);
+    Problem::refused(message, words, refused)
 }
 
-/// A refusal in words, with a way out where there is one.
-fn in_words(refusal: &Refusal, url: &str) -> String {
+/// A refusal in words, with a way out where there is one; and in those of the server.
+fn in_words(refusal: &Refusal, url: &str) -> (String, Option<String>) {
     let status = refusal.status;
     let challenged = refusal.headers.contains_key(WWW_AUTHENTICATE);
     if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && challenged) {
-        return format!(
+        let message = format!(
             "the server wants to know who you are ({status}): give the proxy a token for it with \
              --bearer-token, or let a browser log you in with 'mcpulse-proxy stdio -- npx \
              mcp-remote {url}'"
         );
+        return (message, None);
     }
     let body = String::from_utf8_lossy(&refusal.body);
     let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: String = words.chars().take(LONGEST_WORDS).collect();
-    if words.is_empty() || words.starts_with('<') {
-        return format!("the server answered {status}");
-    }
-    format!("the server answered {status}: {words}")
+    let tells = !words.is_empty() && !words.starts_with('<');
+    (format!("the server answered {status}"), tells.then_some(words))
 }
 
 #[cfg(test)]
