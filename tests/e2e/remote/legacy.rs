@@ -221,6 +221,35 @@ async fn a_message_that_is_refused_is_answered_so() {
     assert_eq!(reported(&talk).await.1, "http_413");
 }
 
+#[tokio::test]
+async fn the_answer_counts_and_not_the_nod() {
+    let streams = Streams::default();
+    let script = Script::start(move |asked, before| {
+        let streams = streams.clone();
+        async move {
+            let calls = before.iter().filter(|asked| asked.name() == "tools/call").count();
+            let answer = |id: u64| json!({ "jsonrpc": "2.0", "id": id, "result": {} });
+            match (&*asked.name(), calls) {
+                // Refused, and answered all the same: first the refusal counts.
+                ("tools/call", 0) => Reply::empty(500),
+                ("tools/call", 1) => {
+                    streams.say(&answer(1));
+                    streams.say(&answer(2));
+                    std::future::pending().await
+                }
+                _ => streams.usual(&asked),
+            }
+        }
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert!(talk.hear().await["error"]["message"].to_string().contains("500"));
+    talk.call(2).await;
+    assert_eq!(talk.hear().await, json!({ "jsonrpc": "2.0", "id": 2, "result": {} }));
+}
+
 /// A server that never answers calls.
 async fn hanging() -> Script {
     let streams = Streams::default();

@@ -3,7 +3,7 @@
 //! When it breaks, all that is asked fails at once, and the next stream is begun as the client
 //! began the first.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     conversation::{LAST_WORDS, Marks, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
-    line::{Awaited, Line, Reading},
+    line::{Awaited, Line, Reading, all_answered},
     problem::{Problem, Refused, Told},
     said::Said,
     server::Server,
@@ -129,7 +129,8 @@ impl Legacy {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
                 let carried = self.exchange(&line, said, marks, &mut awaited, false).await;
-                (awaited.into_iter().filter_map(Awaited::left).collect(), carried)
+                let left = if carried.is_ok() { Vec::new() } else { line.give_up(awaited) };
+                (left, carried)
             }
             Err(unopened) => {
                 self.show_unsent(said, &unopened);
@@ -164,34 +165,41 @@ impl Legacy {
         } else {
             line.posts.observe(Method::POST, &headers)
         };
+        let post = line.posts.send(&Method::POST, &headers, &said.text, &mut question, &marks.sent);
+        let mut post = pin!(post);
         let posted = tokio::select! {
-            posted = line.posts.send(
-                &Method::POST, &headers, &said.text, &mut question, &marks.sent,
-            ) => posted,
+            posted = &mut post => {
+                Some(posted.inspect_err(|problem| answer.end(problem.end))?)
+            }
             () = line.ended() => {
                 answer.end(self.broken());
                 return Err(Problem::new(ENDED, self.broken()));
             }
-        };
-        let response = posted.inspect_err(|problem| answer.end(problem.end))?;
-        if !response.status.is_success() {
-            let refusal = response.refusal().await;
-            refusal.show(answer);
-            return Err(words::refused(&refusal, self.server.url()));
-        }
-        // The tap is told of the end of the exchange when it is known what came of it.
-        let mut nod = response.unseen(&mut answer);
-        let nod = async { while let Some(Ok(_)) = nod.frame().await {} };
-        let (_, answered) = tokio::join!(timeout(LAST_WORDS, nod), async {
-            for awaited in awaited.iter_mut() {
-                tokio::select! {
-                    answered = awaited.answered() => if !answered {
-                        return false;
-                    },
-                    () = marks.withdrawn.cancelled() => return true,
-                }
+            // A nod that comes later than the answer is worth a moment, for its connection.
+            true = all_answered(awaited), if !awaited.is_empty() => {
+                timeout(LAST_WORDS, &mut post).await.ok().and_then(Result::ok)
             }
-            true
+        };
+        let mut nod = None;
+        if let Some(response) = posted {
+            if !response.status.is_success() {
+                let refusal = response.refusal().await;
+                refusal.show(answer);
+                return Err(words::refused(&refusal, self.server.url()));
+            }
+            // The tap is told of the end of the exchange when it is known what came of it.
+            nod = Some(response.unseen(&mut answer));
+        }
+        let nod = async {
+            if let Some(nod) = &mut nod {
+                while let Some(Ok(_)) = nod.frame().await {}
+            }
+        };
+        let (_, answered) = tokio::join!(timeout(LAST_WORDS, nod), async {
+            tokio::select! {
+                answered = all_answered(awaited) => answered,
+                () = marks.withdrawn.cancelled() => true,
+            }
         });
         if !answered {
             answer.end(self.broken());

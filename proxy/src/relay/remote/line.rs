@@ -19,6 +19,9 @@ use crate::{
     scan::Frame,
 };
 
+/// Most requests whose answers are left out should they still come.
+const MOST_GIVEN_UP: usize = 1024;
+
 /// A stream that was opened.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -37,6 +40,8 @@ struct Open {
     answer: oneshot::Sender<bool>,
     /// The proxy asked, and not the client.
     own: bool,
+    /// The client was told that none comes, so it must not.
+    given_up: bool,
 }
 
 /// An answer that is awaited.
@@ -61,12 +66,16 @@ impl Awaited {
     pub(super) fn is_result(&self) -> bool {
         self.came == Some(true)
     }
+}
 
-    /// What is still to be answered.
-    pub(super) fn left(mut self) -> Option<Asked> {
-        let came = self.came.is_some() || self.answer.try_recv().is_ok();
-        (!came).then_some(self.asked)
+/// Waits for all of them. Returns whether they came, or else the stream has ended.
+pub(super) async fn all_answered(awaited: &mut [Awaited]) -> bool {
+    for awaited in awaited {
+        if !awaited.answered().await {
+            return false;
+        }
     }
+    true
 }
 
 /// A stream as far as it was read.
@@ -99,15 +108,52 @@ impl Line {
     pub(super) fn expect(&self, asked: &[Asked], own: bool) -> Vec<Awaited> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Of those that were withdrawn nobody knows whether they are answered.
-        open.iter_mut().for_each(|open| open.retain(|open| !open.answer.is_closed()));
+        open.iter_mut().for_each(|open| {
+            open.retain(|open| {
+                let again = asked.iter().any(|asked| asked.id == open.id);
+                !open.answer.is_closed() || (open.given_up && !again)
+            });
+        });
         let expect = |asked: &Asked| {
             let (sender, answer) = oneshot::channel();
             if let Some(open) = &mut *open {
-                open.push(Open { id: asked.id.clone(), answer: sender, own });
+                open.push(Open { id: asked.id.clone(), answer: sender, own, given_up: false });
             }
             Awaited { asked: asked.clone(), answer, came: None }
         };
         asked.iter().map(expect).collect()
+    }
+
+    /// Gives up what has not been answered, and returns it: answers that still come are left out.
+    pub(super) fn give_up(&self, awaited: Vec<Awaited>) -> Vec<Asked> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = Vec::new();
+        for Awaited { asked, mut answer, came } in awaited {
+            answer.close();
+            if came.is_some() || answer.try_recv().is_ok() {
+                continue;
+            }
+            if let Some(open) = &mut *open {
+                let waits = |open: &&mut Open| {
+                    open.id == asked.id && open.answer.is_closed() && !open.given_up
+                };
+                // Else its answer is on its way to the client.
+                let Some(open) = open.iter_mut().find(waits) else { continue };
+                open.given_up = true;
+            }
+            left.push(asked);
+        }
+        let given_up = open.iter().flatten().filter(|open| open.given_up).count();
+        let mut forget = given_up.saturating_sub(MOST_GIVEN_UP);
+        open.iter_mut().for_each(|open| {
+            open.retain(|open| {
+                !open.given_up || forget == 0 || {
+                    forget -= 1;
+                    false
+                }
+            });
+        });
+        left
     }
 
     /// Reads the stream to its end: what it says is for the client, and answers are for those
@@ -136,7 +182,7 @@ impl Line {
                 let answered: Vec<_> =
                     answers.iter().filter_map(|(id, good)| Some((self.take(id)?, *good))).collect();
                 // First the client, for who has waited for it may end the session.
-                if !answered.iter().any(|(open, _)| open.own) {
+                if !answered.iter().any(|(open, _)| open.own || open.given_up) {
                     // A client that takes no more ends the session elsewhere.
                     let _ = told.send(text.into()).await;
                 }
@@ -165,7 +211,8 @@ impl Line {
     fn take(&self, id: &Id) -> Option<Open> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_mut()?;
-        let at = open.iter().position(|open| open.id == *id && !open.answer.is_closed())?;
+        let waits = |open: &Open| open.id == *id && (open.given_up || !open.answer.is_closed());
+        let at = open.iter().position(waits)?;
         Some(open.remove(at))
     }
 }
