@@ -125,6 +125,22 @@ async fn a_stream_that_cannot_go_on_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_none_though_its_json_is_whole() {
+    let script = Script::start(|asked, _| async move {
+        match &*asked.name() {
+            "tools/call" => asked.usual("one").broken(),
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert_eq!(talk.hear().await["error"]["code"], -32603);
+    assert_eq!(reported(&talk).await.1, "transport");
+}
+
+#[tokio::test]
 async fn what_cannot_be_resumed_is_reported_as_the_client_was_told() {
     let script = Script::start(|asked, before| async move {
         match (&*asked.name(), asked.header("last-event-id")) {

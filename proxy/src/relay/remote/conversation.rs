@@ -262,7 +262,7 @@ impl Conversation {
         match response.kind() {
             BodyKind::EventStream => self.stream(errand, response, answer, &state, marks).await,
             BodyKind::Json => {
-                let text = whole(response.observed(answer)).await;
+                let text = whole(response, answer).await;
                 let text = text
                     .map_err(|error| Problem::strange(format!("the answer broke off: {error}")))?;
                 if !text.trim_ascii().is_empty() {

@@ -389,15 +389,21 @@ impl Refusal {
     }
 }
 
-/// The whole body of an answer, on one line.
-pub(super) async fn whole(mut download: Download) -> io::Result<Bytes> {
-    let mut text = BytesMut::new();
+/// The whole body of an answer, on one line. The tap is shown the last of it when it is whole:
+/// what breaks off is no answer.
+pub(super) async fn whole(response: Response, mut answer: Answer) -> io::Result<Bytes> {
+    let mut download = response.unseen(&mut answer);
+    let (mut text, mut last) = (BytesMut::new(), Bytes::new());
     while let Some(frame) = download.frame().await {
+        let frame = frame.inspect_err(|_| answer.end(End::ServerGone));
         let Ok(chunk) = frame.map_err(io::Error::other)?.into_data() else { continue };
         if text.len() + chunk.len() > super::events::LARGEST {
             return Err(io::Error::other(super::events::TooLarge));
         }
         text.extend_from_slice(&chunk);
+        answer.data(&std::mem::replace(&mut last, chunk));
     }
+    answer.data(&last);
+    answer.end(End::Clean);
     Ok(super::events::one_line(text))
 }
