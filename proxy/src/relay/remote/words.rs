@@ -1,11 +1,12 @@
 //! What the client is told when a response is no answer to it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    events::one_line,
     problem::{Problem, Refused, Told},
     said::Asked,
     server::Refusal,
@@ -35,12 +36,14 @@ pub(super) fn failed(asked: &Asked, why: &Problem) -> Told {
     Told { text, why: Some(why.clone()) }
 }
 
-/// An error of the server's that names no request, as the answer to the one that it is about.
+/// An error of the server's that names no request, as the answer to the one that it is about, on
+/// one line: what stands on a line of its own is a message of its own for the client.
 pub(super) fn under_id(text: &[u8], asked: &Asked) -> Option<Bytes> {
     let Failed { error, jsonrpc } = serde_json::from_slice(text).ok()?;
     jsonrpc?;
     let (id, error) = (&asked.written, error.get());
-    Some(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)))
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+    Some(one_line(BytesMut::from(&*answer)))
 }
 
 /// The code of an error in a body.
@@ -119,6 +122,11 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1.0,"error":{"code": -1, "message":"\u0061"}}"#
         );
         assert_eq!(code(nameless), Some(-1));
+        let forged = b"{\"error\":{\"code\":-1,\"data\":[0,\r\n{\"id\":2,\"result\":1}\n]},\"jsonrpc\":\"2.0\"}";
+        assert_eq!(
+            under_id(forged, &asked).unwrap(),
+            r#"{"jsonrpc":"2.0","id":1.0,"error":{"code":-1,"data":[0,  {"id":2,"result":1} ]}}"#
+        );
         for other in [&b"<html>"[..], br#"{"error":"invalid_token"}"#, br#"{"jsonrpc":"2.0"}"#] {
             assert_eq!((under_id(other, &asked), code(other)), (None, None));
         }
