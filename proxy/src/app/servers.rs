@@ -62,7 +62,7 @@ struct Live {
 /// A server that is set up and has not begun.
 enum SetUp {
     Remote(Box<HttpRelay>),
-    Program(Bridge),
+    Program(Box<Bridge>),
 }
 
 impl<'a> Servers<'a> {
@@ -169,7 +169,7 @@ impl<'a> Servers<'a> {
                 let (command, of_bridge) = (command.clone(), tallies.bridge(&id));
                 let orphans = Arc::clone(&self.orphans);
                 let bridge = Bridge::new(command, environment, listen, id, counters, orphans);
-                SetUp::Program(bridge.below(&prefix).counted_by(of_bridge))
+                SetUp::Program(Box::new(bridge.below(&prefix).counted_by(of_bridge)))
             }
         })
     }
@@ -188,7 +188,7 @@ impl<'a> Servers<'a> {
                 let sessions = self.reporting.tallies().bridge(&server.server_id.as_str().into());
                 Site::of_remote(*relay, sessions, self.bound, tap, gate, shutdown.clone())
             }
-            SetUp::Program(it) => Site::of_program(it, self.bound, tap, gate, shutdown.clone()),
+            SetUp::Program(it) => Site::of_program(*it, self.bound, tap, gate, shutdown.clone()),
         });
         let keeping = tokio::spawn({
             let (site, own, of_process) =

@@ -7,6 +7,7 @@ use super::Upstream;
 /// The servers of a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of these")]
 pub enum Served {
     /// One, at the paths of the listener itself or on standard streams.
     One(Server),
