@@ -310,9 +310,10 @@ async fn a_client_that_reads_nothing_loses_its_stream_and_nobody_elses() {
     program.say(CHANGED).await;
     assert_eq!(reads.next().await.as_deref(), Some(CHANGED), "another stream goes on");
     assert!(bridge.figure("mcpulse_bridge_dropped_total").await > 100.0);
-    // Requests are not: when nothing but them is left the stream is cut, and each is refused.
+    // Requests are not: when nothing but them is left, more than 4 MiB, the stream is cut and each
+    // is refused.
     let params = format!(r#"{{"text":"{text}"}}"#);
-    for id in 0..70 {
+    for id in 0..(4 << 20) / text.len() {
         let question =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list","params":{params}}}"#);
         program.say(&question).await;
