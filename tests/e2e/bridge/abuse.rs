@@ -68,7 +68,7 @@ impl Bridge {
             }
         });
         assert!(shrunk.await.is_ok(), "{last} KiB after {} KiB", before.resident);
-        println!("{} KiB resident before, {last} KiB after", before.resident);
+        eprintln!("{} KiB resident before, {last} KiB after", before.resident);
         balanced(&self.proxy).await;
     }
 }
@@ -281,8 +281,11 @@ async fn a_client_that_vanishes_within_its_body_has_said_nothing() {
     assert_eq!(stage.bridge.delete(&session).await, 204);
     assert_eq!(program.hear().await, None, "nothing of it came to the program");
     drop(program);
-    let calls = by(&stage.bridge.proxy.scrape().await, "mcpulse_calls_total", "outcome");
-    println!("calls of clients that vanished: {calls:?}");
+    eventually("each call is recorded as one that the connection failed", PATIENCE, async || {
+        let calls = by(&balanced(&stage.bridge.proxy).await, "mcpulse_calls_total", "outcome");
+        (calls == [("transport".to_owned(), 20)].into()).then_some(())
+    })
+    .await;
     stage.assert_of_use().await;
     stage.assert_left_nothing(&before).await;
 }
@@ -348,7 +351,7 @@ async fn abandon(bridge: &Bridge, mark: &str, all: u64) -> Before {
         }
     }
     let peak = resident(bridge.proxy.pid());
-    println!("500 sessions: {} KiB before, {peak} KiB with them", before.resident);
+    eprintln!("500 sessions: {} KiB before, {peak} KiB with them", before.resident);
     bridge.wait_for_ended("idle", all).await;
     bridge.wait_until_nothing_runs(mark).await;
     before
@@ -377,7 +380,7 @@ async fn garbage_is_left_out_and_counted() {
         program.hear().await.expect("the call");
         let mut garbage = String::new();
         for n in 0..1000 {
-            writeln!(garbage, "{{\"a\":[{n}\n{}\0{{}}x", "\u{1b}[31m").expect("memory");
+            writeln!(garbage, "{{\"a\":[{n}\n\u{1b}[31m\0{{}}x").expect("memory");
         }
         program.say(garbage.trim_end()).await;
         program.say(&result("1")).await;

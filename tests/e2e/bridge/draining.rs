@@ -55,7 +55,7 @@ async fn who_still_waits_when_the_drain_is_over_is_told_when_to_come_again() {
 #[tokio::test]
 async fn who_waits_on_a_stream_when_the_drain_is_over_is_told_there() {
     for (name, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
-        println!("{name}");
+        eprintln!("{name}");
         let mut stage = Stage::set(&["--drain-timeout", "300ms"]).await;
         if http2 {
             let builder = &mut Client::builder(TokioExecutor::new());

@@ -150,7 +150,7 @@ async fn a_session_with_a_warm_program_does_not_wait_for_python() {
             bridge.wait_for_programs("session", 0).await;
         }
         took.sort();
-        println!(
+        eprintln!(
             "--warm-programs {warm}: initialize is answered after {:?} (of {took:?})",
             took[2]
         );

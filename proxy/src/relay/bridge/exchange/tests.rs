@@ -2,7 +2,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
-use crate::{ready::Ready, relay::bridge::Bridge, tap::Tap};
+use crate::{platform::Orphans, ready::Ready, relay::bridge::Bridge, tap::Tap};
 
 #[tokio::test(start_paused = true)]
 async fn a_program_that_does_not_answer_initialize_is_ended_and_another_tried() {
@@ -10,8 +10,8 @@ async fn a_program_that_does_not_answer_initialize_is_ended_and_another_tried() 
     let listen = serde_json::from_value(json!({ "address": "127.0.0.1:0" })).unwrap();
     let bound = "127.0.0.1:1".parse().unwrap();
     let ready = Ready::default();
-    let bridge =
-        Bridge::new(command, Vec::new(), listen, "x".into(), Arc::default(), Arc::default());
+    let orphans = Arc::new(Orphans::adopt());
+    let bridge = Bridge::new(command, Vec::new(), listen, "x".into(), Arc::default(), orphans);
     let gate = ready.gate("server");
     let exchanges = bridge.begin(bound, Tap::new(1 << 20).0, gate, Shutdown::default());
     exchanges.health.rise();
