@@ -115,6 +115,7 @@ fn exchange(observer: &mut Observer, id: u64, request: Vec<Bytes>, answer: Vec<B
             session: Some(HeaderValue::from_static("1868a90c-1f3f-4f0c-9d5e-2c8f6d1f2a3b")),
             protocol_version: Some(HeaderValue::from_static("2025-06-18")),
             transport: HttpTransport::Streamable,
+            again: false,
         }),
     );
     show(observer, &stream, Direction::ToServer, request);
