@@ -203,7 +203,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("public-url", "listen.publicUrl", Origin, "URL that clients use; rewrites OAuth metadata").within(Listener),
     Setting::new("max-body", "listen.maxBody", Size(1), "Largest request body; 413 beyond").within(Listener),
     Setting::new("max-header", "listen.maxHeader", Size(8 << 10), "Largest request head; 431 beyond").within(Listener),
-    Setting::new("read-timeout", "listen.readTimeout", Wait, "Longest wait for a request head, between reads of a body, and until a client takes more of an answer").within(Listener),
+    Setting::new("read-timeout", "listen.readTimeout", Wait, "Longest wait for a request head, between reads of a body, and until a client takes of an answer").within(Listener),
     Setting::new("drain-timeout", "listen.drainTimeout", Duration, "Longest wait at the end for calls in flight").within(Listener),
 
     Setting::new("mcpulse-url", "mcpulse.url", Endpoint, "MCPulse; TLS for https and port 443; none turns it off").or(&["MCPULSE_URL", "MCPULSE_SERVER"]),
