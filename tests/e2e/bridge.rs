@@ -146,12 +146,7 @@ impl Bridge {
 
     /// Waits until `/readyz` says so.
     async fn wait_until_ready(&self, ready: bool) {
-        let address = self.proxy.metrics_address().await;
-        eventually(&format!("ready is {ready}"), PATIENCE, async || {
-            let (status, _) = scrape::get(address, "/readyz").await;
-            (status.is_success() == ready).then_some(())
-        })
-        .await;
+        self.proxy.wait_until_ready(ready).await;
     }
 
     /// Waits until so many sessions have ended for this reason.

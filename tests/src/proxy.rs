@@ -16,10 +16,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Scrape, eventually, program};
+use crate::{Scrape, eventually, program, scrape};
 
 /// Longest wait for what the proxy does at once.
 const SOON: Duration = Duration::from_secs(10);
+/// Longest wait for what needs others too, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `mcpulse-proxy`. Dropping it kills it; when a test fails, what it said on
 /// standard error is shown.
@@ -89,6 +91,16 @@ impl Proxy {
     /// Scrapes `/metrics`.
     pub async fn scrape(&self) -> Scrape {
         Scrape::of(self.metrics_address().await).await
+    }
+
+    /// Waits until `/readyz` is so; what it says then.
+    pub async fn wait_until_ready(&self, ready: bool) -> String {
+        let address = self.metrics_address().await;
+        eventually(&format!("ready is {ready}"), PATIENCE, async || {
+            let (status, said) = scrape::get(address, "/readyz").await;
+            (status.is_success() == ready).then_some(said)
+        })
+        .await
     }
 
     /// Sends it a signal.

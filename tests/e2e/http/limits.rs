@@ -110,6 +110,25 @@ async fn a_listener_without_files_goes_on_and_says_so_once() {
     assert_eq!(said.matches("accept a connection").count(), 1, "{said}");
 }
 
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_given_up() {
+    let mut server = Server::start().await;
+    let front = Front::of(server.address(), &["--read-timeout", "500ms"]).await;
+    let mut client = Wire::to(front.address()).await;
+    client.say(post(&call("1"))).await;
+    let mut served = server.accept().await;
+    served.message().await;
+    // More than the buffers of all the sockets on the way.
+    let text = "x".repeat(64 << 20);
+    let long = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":["{text}"]}}}}"#);
+    let long = answer("application/json", &long);
+    let says = tokio::spawn(async move { served.say(long).await });
+    // As for any client that leaves: nothing was cancelled, and half an answer was seen.
+    front.assert_settled(&[("transport", 1)], &[("unparsed", 1)]).await;
+    assert!(says.await.is_err(), "nobody takes it any more");
+    drop(client);
+}
+
 /// Has the program run with these limits of open files.
 fn lower_file_limits(command: &mut tokio::process::Command, soft: u64, hard: u64) {
     let inner = command.as_std();

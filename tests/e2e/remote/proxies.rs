@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use mcpulse_tests::{ForwardProxy, Identity, Proxy, forward::Asked as Passed};
+use mcpulse_tests::{ForwardProxy, Identity, Proxy, eventually, forward::Asked as Passed};
 use serde_json::json;
 
 use super::{
@@ -10,7 +10,10 @@ use super::{
     faults::{ok, reported},
     script::{Script, Talk},
 };
-use crate::faults::upstream::Front;
+use crate::faults::{
+    result,
+    upstream::{Front, Upstream, answer},
+};
 
 async fn plain() -> Script {
     Script::start(|asked, _| async move { asked.usual("one") }).await
@@ -163,6 +166,37 @@ async fn a_proxy_that_leads_nowhere_is_named_without_its_secrets() {
         let text = answer.body.clone();
         assert!(answer.status == 502 && text.contains(part), "{proxy}: {answer:?}");
     }
+}
+
+/// A connection to the proxy tells nothing of a server to which it passes on each request.
+#[tokio::test]
+async fn what_the_proxy_answers_for_the_server_tells_whether_it_is_ready() {
+    let address = Upstream::silent().await.address();
+    let forward = ForwardProxy::to(address, None).await;
+    let proxy = format!("http://{}", forward.address());
+    let front = Front::before("http://mcp.test/mcp", &["--proxy", &proxy]).await;
+    front.proxy.wait_until_ready(true).await;
+    assert_eq!(front.call("1").await.status, 502, "the answer is the client's");
+    let said = front.proxy.wait_until_ready(false).await;
+    assert!(said.contains("502") && said.contains(&proxy), "{said}");
+    let looks = || forward.asked().iter().filter(|asked| asked.method == "OPTIONS").count();
+    let looked = async || (looks() >= 3).then_some(());
+    eventually("it looks again and again", PATIENCE, looked).await;
+    front.proxy.wait_until_ready(false).await;
+    let back = answer("application/json", &result("2"));
+    let _server = Upstream::at(address, Some(back.into())).await;
+    front.proxy.wait_until_ready(true).await;
+    // It is asked for nothing while all is well.
+    let before = looks();
+    assert_eq!(front.call("2").await.status, 200);
+    assert_eq!(looks(), before);
+
+    let guarded = ForwardProxy::to(address, Some("me:right")).await;
+    let proxy = format!("http://me:hunter2@{}", guarded.address());
+    let front = Front::before("http://mcp.test/mcp", &["--proxy", &proxy]).await;
+    assert_eq!(front.call("1").await.status, 502, "no demand for a login");
+    let said = front.proxy.wait_until_ready(false).await;
+    assert!(said.contains("407") && !said.contains("hunter2"), "{said}");
 }
 
 /// The same way is taken by the relay and by the look before it.

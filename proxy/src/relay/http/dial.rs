@@ -200,7 +200,7 @@ impl Dialer {
         self.proxy.as_ref()?.forwarding.as_ref()
     }
 
-    /// What an answer means that is not the upstream's but of the proxy on the way.
+    /// What an answer means that no server gave, but the proxy on the way.
     pub(super) fn objection(&self, status: StatusCode) -> Option<DialError> {
         let via = self.proxy.as_ref()?;
         let error = via.forwarding.as_ref()?.objection(status)?;

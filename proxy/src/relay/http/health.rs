@@ -60,6 +60,11 @@ impl Health {
         self.found().up == Some(true)
     }
 
+    /// Whether the last try failed.
+    pub(in crate::relay) fn is_down(&self) -> bool {
+        self.found().up == Some(false)
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -40,6 +40,9 @@ pub(in crate::relay) enum TunnelError {
     /// It does not lead there.
     #[error("it answers CONNECT with {0}; is the server running, and may the proxy dial it?")]
     Refused(StatusCode),
+    /// It answers in the server's place.
+    #[error("it answers with {0}; is the server running, and may the proxy dial it?")]
+    Answered(StatusCode),
     /// It does not speak as proxies do.
     #[error("it broke off: {0}; is it an HTTP proxy?")]
     Broken(#[from] hyper::Error),
@@ -83,11 +86,17 @@ impl Forwarding {
         }
     }
 
-    /// What an answer of the proxy's own says that is not for the client.
+    /// What an answer says that no server gave, but the proxy.
     pub(super) fn objection(&self, status: StatusCode) -> Option<TunnelError> {
-        let given = self.login.is_some();
-        (status == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
-            .then_some(TunnelError::Login { given })
+        match status {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Some(TunnelError::Login { given: self.login.is_some() })
+            }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Some(TunnelError::Answered(status))
+            }
+            _ => None,
+        }
     }
 }
 

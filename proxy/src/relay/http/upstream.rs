@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, Uri, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, HOST, TE},
     uri::{Authority, Scheme},
 };
@@ -24,6 +25,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::Counters,
@@ -147,7 +149,7 @@ impl Upstream {
             };
             let forwarding = self.dialer.forwarding();
             let mut error = match lease.send(request, forwarding).await {
-                Ok(response) => match self.dialer.objection(response.status()) {
+                Ok(response) => match self.weigh(response.status()) {
                     Some(error) => return Err(Unsent { error: error.into(), body: None }),
                     None => return Ok((response, lease)),
                 },
@@ -199,11 +201,42 @@ impl Upstream {
         match &dialled {
             Ok(_) => {
                 self.counters.count_dialled();
-                self.health.rise();
+                if !self.is_doubtful() {
+                    self.health.rise();
+                }
             }
             Err(error) => self.health.fall(error),
         }
         dialled
+    }
+
+    /// Whether a connection tells nothing: it leads to a proxy that passes on each request by
+    /// itself, and the last came to nothing.
+    fn is_doubtful(&self) -> bool {
+        self.dialer.forwarding().is_some() && self.health.is_down()
+    }
+
+    /// What an answer tells of an upstream behind such a proxy; why it is not for the client.
+    fn weigh(&self, status: StatusCode) -> Option<DialError> {
+        self.dialer.forwarding()?;
+        let objection = self.dialer.objection(status);
+        match &objection {
+            Some(error) => self.health.fall(error),
+            None => self.health.rise(),
+        }
+        // A server may have given the others.
+        objection.filter(|_| status == StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+    }
+
+    /// Asks the upstream for nothing but an answer, by a method that changes nothing (RFC 9110,
+    /// 9.3.7).
+    async fn ask(&self) {
+        let mut request = Request::new(Upload::own(Bytes::new(), None, CancellationToken::new()));
+        *request.method_mut() = Method::OPTIONS;
+        *request.uri_mut() = Uri::from_static("/");
+        request.headers_mut().insert(HOST, self.authority().clone());
+        // What comes of it is known by now, and the connection is not worth reading it out.
+        let _ = timeout(RECHECK, self.send(request)).await;
     }
 
     async fn begin(&self, socket: Socket) -> Result<Connection, DialError> {
@@ -270,12 +303,20 @@ impl Upstream {
             match self.lease(true).await {
                 Ok(lease) => {
                     lease.give_back();
-                    self.health.rise();
-                    // Fallen or not, it is time to look again.
-                    let _ = timeout(RECHECK, self.health.fallen()).await;
+                    if self.is_doubtful() {
+                        self.ask().await;
+                    } else {
+                        self.health.rise();
+                    }
+                    if self.health.is_up() {
+                        // Fallen or not, it is time to look again.
+                        let _ = timeout(RECHECK, self.health.fallen()).await;
+                        continue;
+                    }
                 }
-                Err(_) => tokio::time::sleep(RETRY).await,
+                Err(_) => {}
             }
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
