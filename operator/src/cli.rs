@@ -5,7 +5,10 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{crd, policy};
+use crate::{
+    crd, policy,
+    run::{self, Options, namespace},
+};
 
 mod documents;
 mod inject;
@@ -20,6 +23,8 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the operator in the cluster that KUBECONFIG names, or in which it runs
+    Run(Box<Options>),
     /// Print the definition of McpServer, for kubectl apply -f -
     Crd,
     /// Print the policy by which API servers inject pods (Kubernetes 1.36), likewise
@@ -33,17 +38,6 @@ struct Policy {
     /// Where the operator itself runs, whose pods are left alone
     #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
     namespace: String,
-}
-
-/// The name of a namespace (RFC 1123 label).
-fn namespace(text: &str) -> Result<String, &'static str> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let named = (1..=63).contains(&text.len()) && text.bytes().all(inner);
-    if named && !text.starts_with('-') && !text.ends_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err("write the name of a namespace: at most 63 lower case letters, digits and dashes")
-    }
 }
 
 /// Does what the command line asks for, and says how it ended.
@@ -67,6 +61,10 @@ pub fn run(
         }
     };
     match line.command {
+        Command::Run(options) => {
+            run::run(*options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Crd => {
             let text = crd::yaml().context("write the definition of McpServer")?;
             out.write_all(text.as_bytes()).context("write to standard output")?;

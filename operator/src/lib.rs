@@ -3,6 +3,9 @@
 //! A module may use those below it and none above, which `tests/e2e/layering.rs` enforces:
 //!
 //! - [`cli`] reads the command line and answers the commands that need no cluster.
+//! - [`run`] composes the operator: what every replica does, and what only the one that leads.
+//! - [`controller`] brings clusters to what their `McpServer`s ask for, and says how far it is.
+//! - [`lease`] decides which replica leads.
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
@@ -10,6 +13,12 @@
 //! - [`crd`] is the vocabulary: the resource, its status, what engines read of it.
 
 pub mod cli;
+
+pub mod run;
+
+pub mod controller;
+
+pub mod lease;
 
 pub mod policy;
 

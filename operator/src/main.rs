@@ -9,11 +9,10 @@ use std::{
 use mcpulse_operator::cli;
 
 fn main() -> ExitCode {
-    cli::run(env::args_os(), &mut io::stdout().lock(), &mut io::stderr().lock()).unwrap_or_else(
-        |error| {
-            // Nobody may be listening.
-            let _ = writeln!(io::stderr(), "mcpulse-operator: {error:#}");
-            ExitCode::FAILURE
-        },
-    )
+    // Not locked: the log is written by another thread.
+    cli::run(env::args_os(), &mut io::stdout(), &mut io::stderr()).unwrap_or_else(|error| {
+        // Nobody may be listening.
+        let _ = writeln!(io::stderr(), "mcpulse-operator: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     ready::Ready,
     shutdown::Shutdown,
-    sink::{Metrics, prometheus::TEXT_FORMAT},
+    sink::prometheus::{self, TEXT_FORMAT},
 };
 
 /// Connections at a time; further ones wait in the backlog.
@@ -33,6 +33,9 @@ const LIFETIME: Duration = Duration::from_mins(1);
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, which mostly means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes the text that Prometheus scrapes.
+pub type Render = Arc<dyn Fn() -> prometheus::Result<String> + Send + Sync>;
 
 /// The admin listener could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +62,8 @@ pub async fn bind(address: &str, tolerant: bool) -> Result<Option<TcpListener>, 
 }
 
 /// Answers on `listener` until dropped. From the beginning of the shutdown `/readyz` fails.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, ready: Ready, shutdown: Shutdown) {
-    let admin = Arc::new(Admin { metrics, ready, shutdown });
+pub async fn serve(listener: TcpListener, render: Render, ready: Ready, shutdown: Shutdown) {
+    let admin = Arc::new(Admin { render, ready, shutdown });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -107,9 +110,8 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>) {
     }
 }
 
-#[derive(Debug)]
 struct Admin {
-    metrics: Arc<Metrics>,
+    render: Render,
     ready: Ready,
     shutdown: Shutdown,
 }
@@ -131,7 +133,7 @@ impl Admin {
 
     #[tracing::instrument(name = "scrape", skip_all)]
     fn metrics(&self) -> Response<Full<Bytes>> {
-        match self.metrics.render() {
+        match (self.render)() {
             Ok(metrics) => {
                 let mut answer = text(StatusCode::OK, metrics);
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
@@ -149,7 +151,7 @@ impl Admin {
             closed.extend([&*gate, ": ", &reason, "\n"]);
         }
         if self.shutdown.has_begun() {
-            closed.push_str("proxy: shutting down\n");
+            closed.push_str("process: shutting down\n");
         }
         if closed.is_empty() {
             text(StatusCode::OK, "ready\n")

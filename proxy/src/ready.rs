@@ -43,7 +43,7 @@ impl Ready {
     pub fn closed(&self) -> Vec<(Arc<str>, String)> {
         let gates = self.gates();
         if gates.states.is_empty() {
-            return vec![("proxy".into(), "is starting".to_owned())];
+            return vec![("process".into(), "is starting".to_owned())];
         }
         let closed = |(name, reason): &State| Some((Arc::clone(name), reason.clone()?));
         gates.states.values().filter_map(closed).collect()

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::sink::Ledger;
+use crate::sink::{Ledger, Metrics};
 
 struct Running {
     address: SocketAddr,
@@ -17,7 +17,8 @@ async fn start() -> Running {
     let address = listener.local_addr().unwrap();
     let (ready, shutdown) = (Ready::default(), Shutdown::default());
     let metrics = Arc::new(Metrics::new(&Arc::new(Ledger::default()), 10).unwrap());
-    let task = tokio::spawn(serve(listener, metrics, ready.clone(), shutdown.clone()));
+    let render = Arc::new(move || metrics.render());
+    let task = tokio::spawn(serve(listener, render, ready.clone(), shutdown.clone()));
     Running { address, ready, shutdown, task }
 }
 
@@ -57,7 +58,7 @@ async fn readiness_names_the_closed_gates_and_fails_while_draining() {
     let admin = start().await;
     let answer = admin.ask("GET /readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.ends_with("proxy: is starting\n"), "{answer}");
+    assert!(answer.ends_with("process: is starting\n"), "{answer}");
     let gate = admin.ready.gate("upstream");
     gate.open();
     assert!(admin.ask("GET /readyz").await.starts_with("HTTP/1.1 200"));
@@ -69,7 +70,7 @@ async fn readiness_names_the_closed_gates_and_fails_while_draining() {
     admin.shutdown.begin(Duration::from_mins(1));
     let answer = admin.ask("GET /readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.ends_with("proxy: shutting down\n"), "{answer}");
+    assert!(answer.ends_with("process: shutting down\n"), "{answer}");
     assert!(admin.ask("GET /healthz").await.starts_with("HTTP/1.1 200"));
     assert!(admin.ask("GET /metrics").await.starts_with("HTTP/1.1 200"));
 }

@@ -139,6 +139,8 @@ async fn admin(
         return Ok(None);
     };
     tracing::info!(address = %listener.local_addr()?, "metrics");
-    let serving = admin::serve(listener, Arc::clone(metrics), ready.clone(), shutdown.clone());
+    let metrics = Arc::clone(metrics);
+    let render = Arc::new(move || metrics.render());
+    let serving = admin::serve(listener, render, ready.clone(), shutdown.clone());
     Ok(Some(tokio::spawn(serving)))
 }

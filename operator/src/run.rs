@@ -1,0 +1,167 @@
+//! The operator: what every replica does, and what only the one that leads does.
+
+use std::{env, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use kube::{Client, Config};
+use mcpulse_proxy::{
+    admin,
+    config::{Log, LogFormat},
+    platform::Stop,
+    ready::Ready,
+    shutdown::Shutdown,
+    telemetry,
+};
+use prometheus::{Registry, TextEncoder};
+use tokio::{runtime, task::JoinSet};
+
+use crate::{
+    controller::{self, Controller},
+    lease::Lease,
+    render::Defaults,
+};
+
+/// How long the end of the process may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the operator is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Where the operator itself runs
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "mcpulse-system",
+          value_parser = namespace)]
+    pub namespace: String,
+    /// Leave all namespaces but this one alone; roles in it are enough then
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    pub watch_namespace: Option<String>,
+    /// What tells this replica from the others
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, value_name = "ADDR", default_value = ":8080")]
+    pub metrics_listen: String,
+    /// Image of the sidecar where a McpServer names none
+    #[arg(long, value_name = "IMAGE", default_value_t = Defaults::default().image)]
+    pub proxy_image: String,
+    /// MCPulse where a McpServer names none
+    #[arg(long, value_name = "HOST:PORT", default_value_t = Defaults::default().mcpulse_url)]
+    pub mcpulse_url: String,
+    /// Workloads that may be restarted, or have their sidecars upgraded, at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = 2,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rollouts: u32,
+    /// How long a replica that is gone is waited for before another leads, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u32).range(5..=600))]
+    pub lease_duration: u32,
+    /// What the log says: error, warn, info, debug or trace, or directives
+    #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info")]
+    pub log_level: String,
+    /// How a line of the log looks
+    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json", "text"])]
+    pub log_format: String,
+}
+
+impl Options {
+    fn log(&self) -> Log {
+        let format = if self.log_format == "text" { LogFormat::Text } else { LogFormat::Json };
+        Log { level: self.log_level.clone(), format }
+    }
+
+    fn identity(&self) -> String {
+        let named = self.identity.clone().or_else(|| env::var("HOSTNAME").ok());
+        named.unwrap_or_else(|| format!("mcpulse-operator-{}", std::process::id()))
+    }
+
+    fn defaults(&self) -> Defaults {
+        Defaults {
+            image: self.proxy_image.clone(),
+            mcpulse_url: self.mcpulse_url.clone(),
+            ..Defaults::default()
+        }
+    }
+}
+
+/// The name of a namespace (RFC 1123 label).
+pub(crate) fn namespace(text: &str) -> Result<String, &'static str> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let named = (1..=63).contains(&text.len()) && text.bytes().all(inner);
+    if named && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("write the name of a namespace: at most 63 lower case letters, digits and dashes")
+    }
+}
+
+/// Runs the operator until a signal ends it.
+///
+/// # Errors
+/// When it cannot start: no cluster to be found, an address that is taken.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let guard = telemetry::init(&options.log(), None)?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("start the threads of the operator")?;
+    let ended = runtime.block_on(operate(options));
+    runtime.shutdown_timeout(GRACE);
+    drop(guard);
+    ended
+}
+
+async fn operate(options: Options) -> anyhow::Result<()> {
+    let mut stop = Stop::catch().context("catch the signals that end the operator")?;
+    let config = Config::infer().await.context(
+        "find the cluster; run in a pod with a service account, or set KUBECONFIG to a file",
+    )?;
+    let client = Client::try_from(config).context("make a client of the cluster")?;
+    let (registry, ready, shutdown) = (Registry::new(), Ready::default(), Shutdown::default());
+    let mut replica = JoinSet::new();
+
+    let listener = admin::bind(&options.metrics_listen, false).await?;
+    if let Some(listener) = listener {
+        tracing::info!(address = %listener.local_addr()?, "metrics");
+        let registry = registry.clone();
+        let render = Arc::new(move || TextEncoder::new().encode_to_string(&registry.gather()));
+        replica.spawn(admin::serve(listener, render, ready.clone(), shutdown.clone()));
+    }
+    // What every replica does, the webhook for one, is spawned here on `replica`.
+
+    let lease = Lease::new(
+        client.clone(),
+        &options.namespace,
+        "mcpulse-operator",
+        &options.identity(),
+        Duration::from_secs(options.lease_duration.into()),
+    );
+    let controller = Controller::new(
+        client,
+        controller::Settings {
+            namespace: options.namespace.clone(),
+            watch_namespace: options.watch_namespace.clone(),
+            identity: options.identity(),
+            defaults: options.defaults(),
+            max_rollouts: options.max_rollouts,
+        },
+        &registry,
+    )
+    .context("make the metrics of the controller")?;
+    let gate = ready.gate("cluster");
+    let reached = |reached: Result<(), String>| match reached {
+        Ok(()) => gate.open(),
+        Err(why) => gate.close(why),
+    };
+    // What only the leader does goes beside the controller, and ends with it.
+    let leading = lease.lead(async || controller.run().await, reached);
+    tokio::select! {
+        () = leading => {}
+        () = stop.next() => {}
+    }
+    tracing::info!("ending");
+    shutdown.begin(GRACE);
+    tokio::select! {
+        () = lease.release() => {}
+        () = shutdown.expired() => {}
+        () = stop.next() => {}
+    }
+    replica.shutdown().await;
+    Ok(())
+}
