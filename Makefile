@@ -25,11 +25,12 @@ run:
 	cargo build --locked --bins
 	@SERVER='$(SERVER)' KEEP='$(KEEP)' cargo run --locked --quiet --bin demo
 
-# The tools are installed while the tests compile.
+# The tools and Kubernetes are made while the tests compile.
 test:
 	@tests/tools/install & tools=$$!; \
+	tests/kube/build $(TARGET)/kube & kube=$$!; \
 	cargo test --workspace --locked --no-run; built=$$?; \
-	wait $$tools && exit $$built
+	wait $$tools && wait $$kube && exit $$built
 	cargo test --workspace --locked
 
 # Writes what the official suite finds into the table of README.md, which the tests compare.
@@ -52,9 +53,8 @@ soak:
 	cargo run --workspace --locked --quiet --bin soak -- $(ARGS)
 
 # The operator's on a real API server, e.g. VERSION=v1.30.14; builds that first.
-VERSION ?= $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' tests/kube/go.mod)
 test-kube:
-	tests/kube/build $(TARGET)/kube/$(VERSION) $(VERSION)
+	tests/kube/build $(TARGET)/kube $(VERSION)
 	MCPULSE_KUBE_VERSION=$(VERSION) cargo test -p mcpulse-tests --locked --test kubernetes
 
 # The proxy beside the least that any proxy would cost; ARGS is passed on, see --help.

@@ -288,14 +288,16 @@ fn programs() -> PathBuf {
     if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") {
         return assets.into();
     }
-    let version = env::var("MCPULSE_KUBE_VERSION").unwrap_or_else(|_| pinned().to_owned());
-    let target = program::directory().parent().map(Path::to_owned).expect("cargo's layout");
-    let programs = target.join("kube").join(&version);
+    let version = env::var("MCPULSE_KUBE_VERSION").ok().filter(|version| !version.is_empty());
+    let version = version.as_deref().unwrap_or(pinned());
+    let kube = program::directory().parent().map(|target| target.join("kube"));
+    let kube = kube.expect("cargo's layout");
+    let programs = kube.join(version);
     assert!(
         programs.join("built").exists(),
         "there is no Kubernetes {version} in {0}; run tests/kube/build {0} {version}, for which Go \
          is needed, or set KUBEBUILDER_ASSETS",
-        programs.display()
+        kube.display()
     );
     programs
 }
