@@ -1,9 +1,57 @@
 //! Brings a cluster to what its `McpServer`s ask for, and says how far it is.
+//!
+//! - `watches` keeps what is known of the cluster, and asks for a look at those `McpServer`s that
+//!   a change concerns.
+//! - `gather` takes out of it what concerns one of them; `plan` decides, purely, what is to be
+//!   said of it and done about its pods.
+//! - `reconcile` does so: it has `proof` try pods out, and `apply` write.
+//! - `pod` and `workload` are the little that is kept of both; `memory` is what is remembered from
+//!   one look to the next, `tell` writes events, `metrics` counts.
 
-use kube::Client;
+use std::{
+    convert::Infallible,
+    future::ready,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use kube::{
+    Client,
+    runtime::{
+        controller::{self, Action, applier},
+        reflector::ObjectRef,
+    },
+};
 use prometheus::Registry;
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use crate::render::Defaults;
+use crate::{crd::McpServer, render::Defaults};
+
+mod apply;
+mod gather;
+mod memory;
+mod metrics;
+mod plan;
+mod pod;
+mod proof;
+mod reconcile;
+mod tell;
+mod watches;
+mod workload;
+
+use metrics::Metrics;
+use reconcile::{Leader, Trouble};
+use watches::Cluster;
+
+/// `McpServer`s that wait to be looked at; watches wait while there are so many.
+const QUEUE: usize = 1024;
+/// `McpServer`s that are looked at at once.
+const AT_ONCE: u16 = 4;
+/// Changes that come within this time make one look.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Longest look at one.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the controller is told.
 #[derive(Clone, Debug)]
@@ -24,6 +72,7 @@ pub struct Settings {
 pub struct Controller {
     client: Client,
     settings: Settings,
+    metrics: Arc<Metrics>,
 }
 
 impl Controller {
@@ -36,13 +85,81 @@ impl Controller {
         settings: Settings,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
-        let _ = registry;
-        Ok(Self { client, settings })
+        Ok(Self { client, settings, metrics: Metrics::new(registry)? })
     }
 
     /// Works until dropped.
     pub async fn run(&self) {
-        let _ = (&self.client, &self.settings);
-        std::future::pending().await
+        let _leading = Leading::begin(&self.metrics);
+        let (queue, mut asked) = mpsc::channel(QUEUE);
+        let mut watching = JoinSet::new();
+        let cluster = Cluster::watch(
+            &self.client,
+            self.settings.watch_namespace.as_deref(),
+            &queue,
+            &self.metrics,
+            &mut watching,
+        );
+        let servers = cluster.servers.clone();
+        let leader = Leader::new(
+            self.client.clone(),
+            self.settings.clone(),
+            Arc::clone(&self.metrics),
+            cluster,
+        );
+        let asked = stream::poll_fn(move |context| asked.poll_recv(context));
+        let config = controller::Config::default().debounce(DEBOUNCE).concurrency(AT_ONCE);
+        let looks = applier(
+            |server, leader: Arc<Leader>| Box::pin(look(server, leader)),
+            |_, trouble, _| Action::requeue(trouble.pause()),
+            Arc::new(leader),
+            servers,
+            asked.map(Ok::<_, Infallible>),
+            config,
+        );
+        let metrics = Arc::clone(&self.metrics);
+        let all = looks.for_each(|look| {
+            if let Err(controller::Error::ObjectNotFound(gone)) = look {
+                metrics.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+            }
+            ready(())
+        });
+        tokio::select! {
+            () = all => {}
+            // None ends; one that panics takes the process with it in releases, and here the lead.
+            _ = watching.join_next() => {}
+        }
+    }
+}
+
+async fn look(server: Arc<McpServer>, leader: Arc<Leader>) -> Result<Action, Trouble> {
+    leader.known().await;
+    let begun = Instant::now();
+    let name = ObjectRef::from_obj(&*server);
+    let looked = timeout(PATIENCE, leader.look(server)).await.unwrap_or(Err(Trouble::Slow));
+    let result = match &looked {
+        Ok(_) => "ok",
+        Err(trouble) => {
+            tracing::warn!(server = %name, "{trouble}");
+            trouble.kind()
+        }
+    };
+    leader.metrics().reconciled(result, begun.elapsed());
+    looked
+}
+
+/// Says that this replica leads, for as long as it does.
+struct Leading<'a>(&'a Metrics);
+
+impl<'a> Leading<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.leading(true);
+        Self(metrics)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.leading(false);
     }
 }

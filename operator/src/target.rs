@@ -71,7 +71,8 @@ impl Workload {
         }
     }
 
-    fn labels(&self) -> Labels {
+    /// The labels of its pods.
+    pub fn labels(&self) -> Labels {
         let metadata = self.template().and_then(|template| template.metadata.as_ref());
         metadata.and_then(|metadata| metadata.labels.clone()).unwrap_or_default()
     }

@@ -23,7 +23,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts one.
     pub(crate) async fn start() -> Self {
-        let plane = ControlPlane::start().await;
+        Self::on(ControlPlane::start().await).await
+    }
+
+    /// Starts one that injects pods by the policy, and whose workloads make pods.
+    pub(crate) async fn with_workloads() -> Self {
+        let cluster = Self::on(ControlPlane::start().await.with_controllers()).await;
+        cluster.apply(&policy::yaml("mcpulse-system")).await;
+        let namespace = json!({"metadata": {"name": "mcpulse-system"}});
+        cluster.post("/api/v1/namespaces", &namespace).await.expect("a namespace");
+        cluster
+    }
+
+    async fn on(plane: ControlPlane) -> Self {
         let cluster = Self { client: plane.client(), plane };
         cluster.apply(&crd::yaml().expect("the definition")).await;
         let served = async || cluster.get("/apis/mcpulse.io/v1alpha1/mcpservers").await.ok();
@@ -36,6 +48,43 @@ impl Cluster {
         let cluster = Self::start().await;
         cluster.apply(&policy::yaml("mcpulse-system")).await;
         cluster
+    }
+
+    /// The client of the one who may do everything.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Changes something at a path by a merge patch.
+    pub(crate) async fn merge(&self, path: &str, change: &Value) -> Result<Value, String> {
+        let request = http::Request::patch(path);
+        let request = request.header("content-type", "application/merge-patch+json");
+        let request = request.body(change.to_string().into_bytes()).expect("a request");
+        self.client.request(request).await.map_err(|error| error.to_string())
+    }
+
+    /// Waits until what is at a path gives something.
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        path: &str,
+        mut gives: impl FnMut(&Value) -> Option<T>,
+    ) -> T {
+        let mut last = String::new();
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.get(path).await {
+                    Ok(there) => match gives(&there) {
+                        Some(found) => return found,
+                        None => last = format!("{there:#}"),
+                    },
+                    Err(why) => last = why,
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        });
+        let found = found.await;
+        found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; last: {last}"))
     }
 
     /// `kubectl apply -f -`.

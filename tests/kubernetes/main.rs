@@ -14,9 +14,12 @@ use tokio::process::Command;
 mod cluster;
 mod definition;
 mod faults;
+mod kubelet;
+mod operator;
 mod parity;
 #[path = "../../operator/src/splice/tests/random.rs"]
 mod random;
+mod rollout;
 #[path = "../../operator/tests/pods/shape.rs"]
 mod shape;
 

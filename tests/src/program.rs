@@ -21,14 +21,19 @@ pub fn directory() -> PathBuf {
 /// The path of a program of this workspace.
 ///
 /// # Panics
-/// When it is missing, or when it is the proxy and older than its sources: cargo builds the
+/// When it is missing, or when it is one under test and older than its sources: cargo builds the
 /// programs of other packages only when it is asked to test or build the whole workspace.
 pub fn program(name: &str) -> PathBuf {
     let path = directory().join(format!("{name}{}", env::consts::EXE_SUFFIX));
     let how = "`cargo test --workspace --no-run` builds it";
     let built = modified(&path).unwrap_or_else(|| panic!("{} is missing; {how}", path.display()));
-    if name == "mcpulse-proxy" {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxy/src");
+    let sources: &[&str] = match name {
+        "mcpulse-proxy" => &["proxy"],
+        "mcpulse-operator" => &["operator", "proxy"],
+        _ => &[],
+    };
+    for of in sources {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(of).join("src");
         if let Some(newer) = newer(&sources, built) {
             panic!("{} is older than {}; {how}", path.display(), newer.display());
         }

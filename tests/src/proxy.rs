@@ -44,10 +44,10 @@ impl Proxy {
         Self::run(Self::command(args))
     }
 
-    /// Starts what [`Proxy::command`] gave and the test may have changed.
+    /// Starts what [`Proxy::command`] gave and the test may have changed, or another program.
     pub fn run(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().expect("the proxy starts");
+        let mut child = command.kill_on_drop(true).spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("standard error is piped");
         Self { child, said: Said::listen(stderr) }
     }
@@ -122,7 +122,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- standard error of mcpulse-proxy:\n{}---", self.stderr());
+            eprintln!("--- standard error of the program:\n{}---", self.stderr());
         }
     }
 }

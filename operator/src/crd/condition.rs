@@ -20,8 +20,10 @@ pub enum ConditionType {
     UpToDate,
     /// All is as the spec asks.
     Ready,
-    /// Nothing will change before somebody does something.
+    /// Nothing will change before somebody does something; absent otherwise.
     Stalled,
+    /// Pods failed because of the sidecar; absent otherwise.
+    Degraded,
 }
 
 impl fmt::Display for ConditionType {
@@ -43,6 +45,28 @@ pub enum Reason {
     TargetWithoutLabels,
     /// A Service leads past the name of the port.
     NumericTargetPort,
+    /// The namespace is one that is left alone.
+    NamespaceExcluded,
+    /// The API server would refuse a pod with the sidecar.
+    PodRefused,
+    /// The spec says that nothing is to be injected.
+    Disabled,
+    /// Nothing puts the sidecar into pods.
+    NotInjecting,
+    /// Pods that should carry the sidecar were created without.
+    Missed,
+    /// Pods run since before the sidecar could be injected.
+    NotRestarted,
+    /// Pods carry the sidecar as another spec, or another version of the operator, had it.
+    Outdated,
+    /// Sidecars cannot start.
+    SidecarFails,
+    /// Sidecars failed, and are not injected any more.
+    Withdrawn,
+    /// The owner of a workload takes restarts back.
+    OwnerReverts,
+    /// A workload does not get further with its own rollout.
+    RolloutFailed,
 }
 
 impl fmt::Display for Reason {
@@ -107,9 +131,42 @@ pub fn record(
     }
 }
 
+/// Writes into conditions what is only there while something is wrong.
+pub fn record_trouble(
+    conditions: &mut Vec<Condition>,
+    about: ConditionType,
+    found: Option<&Finding>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let type_ = about.to_string();
+    let Some(finding) = found else {
+        conditions.retain(|condition| condition.type_ != type_);
+        return;
+    };
+    let reason = finding.reason.to_string();
+    record(conditions, about, Ok(&reason), generation, now);
+    if let Some(condition) = conditions.iter_mut().find(|condition| condition.type_ == type_) {
+        condition.message.clone_from(&finding.message);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trouble_is_there_while_it_lasts() {
+        let mut conditions = Vec::new();
+        let finding = Finding::new(ConditionType::Degraded, Reason::Withdrawn, "two pods failed");
+        let now = Timestamp::from_second(1).unwrap();
+        record_trouble(&mut conditions, ConditionType::Degraded, Some(&finding), None, now);
+        let condition = &conditions[0];
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "Withdrawn"));
+        assert_eq!(condition.message, "two pods failed");
+        record_trouble(&mut conditions, ConditionType::Degraded, None, None, now);
+        assert_eq!(conditions, []);
+    }
 
     #[test]
     fn a_condition_is_there_once_and_keeps_its_time_while_it_holds() {

@@ -40,6 +40,14 @@ pub struct McpServerStatus {
     /// What is put into pods; nothing while it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub injection: Option<Injection>,
+    /// Revisions whose pods need no restart: that of injection, and those of the same spec by
+    /// other versions of the operator.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 64)))]
+    pub revisions: Vec<String>,
+    /// What is not put into pods any more, for pods failed because of it; nothing unless they did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Withdrawn>,
     /// What holds and what does not, with what to do about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -47,6 +55,23 @@ pub struct McpServerStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+}
+
+/// A sidecar that made pods fail. Another spec or another image is tried anew.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The generation of the spec that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Its image.
+    #[schemars(length(max = 512))]
+    pub image: String,
+    /// Its revision.
+    #[schemars(length(max = 64))]
+    pub revision: String,
+    /// How pods failed.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// How many pods there are of each kind.
@@ -100,7 +125,9 @@ pub struct Workload {
 }
 
 /// How far a rollout is.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum RolloutState {
     /// Nothing to do.
     #[default]

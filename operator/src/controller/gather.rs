@@ -1,0 +1,154 @@
+//! All that decides what becomes of one `McpServer`, taken from what is known of the cluster.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+
+use super::{pod::Pod, watches::Cluster, workload::Workload};
+use crate::{
+    crd::{Finding, McpServer, Selector, TargetKind, rollout::InjectionMode},
+    target::{self, Target},
+};
+
+/// All that decides what becomes of a `McpServer`.
+#[derive(Clone, Debug)]
+pub(super) struct Gathered {
+    pub(super) server: Arc<McpServer>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// The pods that it means.
+    pub(super) target: Result<Target, Finding>,
+    /// The selectors of older ones.
+    pub(super) older: Vec<Selector>,
+    /// The Services of the namespace.
+    pub(super) services: Vec<Service>,
+    /// Its pods, by what makes them; those that older ones mean are not among them.
+    pub(super) groups: BTreeMap<Owner, Group>,
+}
+
+/// What makes pods: a workload, or something that is not known further; a pod that nothing
+/// made is its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Owner {
+    pub(super) kind: String,
+    pub(super) name: String,
+}
+
+/// Pods that one owner makes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    /// The owner, where it is of a kind that can be restarted.
+    pub(super) workload: Option<Workload>,
+    /// As events name it.
+    pub(super) reference: Option<OwnerReference>,
+    /// Those that are there to stay.
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// How many are on their way out.
+    pub(super) leaving: usize,
+}
+
+impl Gathered {
+    /// Takes what concerns a `McpServer`.
+    pub(super) fn of(server: Arc<McpServer>, cluster: &Cluster) -> Self {
+        let namespace = server.namespace().unwrap_or_default();
+        let name = server.name_any();
+        let workload = |server: &McpServer| {
+            let named = server.spec.target_ref.as_ref()?;
+            cluster.workload(&namespace, named)
+        };
+        let target = target::resolve(&server, workload(&server).as_ref());
+        let others = cluster.servers.state_filter(|other| {
+            other.metadata.namespace == server.metadata.namespace && is_older(other, &server)
+        });
+        let mut others: Vec<_> =
+            others.iter().filter(|one| one.spec.injection.mode == InjectionMode::Enabled).collect();
+        others.sort_by_key(|one| (one.metadata.creation_timestamp.clone(), one.name_any()));
+        let older: Vec<Selector> =
+            others.iter().filter_map(|other| cluster.selector(other)).collect();
+        let services = cluster
+            .services
+            .state_filter(|service| service.metadata.namespace == server.metadata.namespace);
+        let services = services.iter().map(|service| Service::clone(service)).collect();
+        let groups = match &target {
+            Ok(target) => groups(&namespace, &target.selector, &older, cluster),
+            Err(_) => BTreeMap::new(),
+        };
+        Self { server, namespace, name, target, older, services, groups }
+    }
+}
+
+/// Whether one of two has a pod that both mean.
+fn is_older(one: &McpServer, than: &McpServer) -> bool {
+    let age = |server: &McpServer| {
+        (server.metadata.creation_timestamp.clone(), server.metadata.name.clone())
+    };
+    age(one) < age(than)
+}
+
+fn groups(
+    namespace: &str,
+    selector: &Selector,
+    older: &[Selector],
+    cluster: &Cluster,
+) -> BTreeMap<Owner, Group> {
+    let pods = cluster.pods.state_filter(|pod| {
+        pod.namespace().as_deref() == Some(namespace)
+            && !pod.ended
+            && pod.has_labels(|labels| {
+                selector.matches(labels) && !older.iter().any(|older| older.matches(labels))
+            })
+    });
+    let mut groups: BTreeMap<Owner, Group> = BTreeMap::new();
+    for pod in pods {
+        let reference = root(namespace, &pod, cluster);
+        let owner = match &reference {
+            Some(one) => Owner { kind: one.kind.clone(), name: one.name.clone() },
+            None => Owner { kind: "Pod".to_owned(), name: pod.name().to_owned() },
+        };
+        let group = groups.entry(owner).or_insert_with_key(|owner| Group {
+            workload: workload(namespace, owner, cluster),
+            reference,
+            ..Group::default()
+        });
+        if pod.is_live() {
+            group.pods.push(pod);
+        } else {
+            group.leaving += 1;
+        }
+    }
+    for group in groups.values_mut() {
+        group.pods.sort_by(|a, b| a.name().cmp(b.name()));
+    }
+    groups
+}
+
+/// What made a pod: of a ReplicaSet, what made that.
+fn root(namespace: &str, pod: &Pod, cluster: &Cluster) -> Option<OwnerReference> {
+    let made_by = pod.controller()?;
+    if made_by.kind != "ReplicaSet" {
+        return Some(made_by.clone());
+    }
+    let set = cluster.replica_sets.get(&ObjectRef::new(&made_by.name).within(namespace));
+    let above = set.and_then(|set| {
+        let mut owners = set.metadata.owner_references.clone()?.into_iter();
+        owners.find(|owner| owner.controller == Some(true))
+    });
+    Some(above.unwrap_or_else(|| made_by.clone()))
+}
+
+fn workload(namespace: &str, owner: &Owner, cluster: &Cluster) -> Option<Workload> {
+    let name = owner.name.as_str();
+    Some(match owner.kind.as_str() {
+        kind if kind == TargetKind::Deployment.name() => {
+            Workload::from(&*cluster.deployments.get(&ObjectRef::new(name).within(namespace))?)
+        }
+        kind if kind == TargetKind::StatefulSet.name() => {
+            Workload::from(&*cluster.stateful_sets.get(&ObjectRef::new(name).within(namespace))?)
+        }
+        kind if kind == TargetKind::DaemonSet.name() => {
+            Workload::from(&*cluster.daemon_sets.get(&ObjectRef::new(name).within(namespace))?)
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,346 @@
+//! What is known of the cluster, kept up to date by watches, and which `McpServer`s a change
+//! concerns.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures_util::StreamExt;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        batch::v1::CronJob,
+        core::v1::Service,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        controller::{ReconcileReason, ReconcileRequest},
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::{self, Event},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    metrics::Metrics,
+    pod::{Interner, Pod},
+    workload::Strip,
+};
+use crate::{
+    crd::{
+        McpServer, TargetKind, TargetRef,
+        injection::SERVER,
+        selector::{Labels, Selector},
+    },
+    target::{self, Workload},
+};
+
+/// Objects that the API server sends at once when it lists.
+const PAGE: u32 = 250;
+
+/// Everything that is known of the cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    pub(super) servers: Store<McpServer>,
+    pub(super) pods: Store<Pod>,
+    pub(super) services: Store<Service>,
+    pub(super) deployments: Store<Deployment>,
+    pub(super) stateful_sets: Store<StatefulSet>,
+    pub(super) daemon_sets: Store<DaemonSet>,
+    pub(super) cron_jobs: Store<CronJob>,
+    pub(super) replica_sets: Store<Metadata>,
+}
+
+/// `McpServer`s that something has changed for.
+pub(super) type Queue = mpsc::Sender<ReconcileRequest<McpServer>>;
+
+impl Cluster {
+    /// Begins to watch one namespace, or all. The watches live in `tasks`.
+    pub(super) fn watch(
+        client: &Client,
+        namespace: Option<&str>,
+        queue: &Queue,
+        metrics: &Arc<Metrics>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let (servers, of_servers) = reflector::store();
+        let (pods, of_pods) = reflector::store();
+        let (services, of_services) = reflector::store();
+        let (deployments, of_deployments) = reflector::store();
+        let (stateful_sets, of_stateful_sets) = reflector::store();
+        let (daemon_sets, of_daemon_sets) = reflector::store();
+        let (cron_jobs, of_cron_jobs) = reflector::store();
+        let (replica_sets, of_replica_sets) = reflector::store();
+        let cluster = Self {
+            servers,
+            pods,
+            services,
+            deployments,
+            stateful_sets,
+            daemon_sets,
+            cron_jobs,
+            replica_sets,
+        };
+        let watch = Watch { client, namespace, queue, metrics, cluster: &cluster };
+        tasks.spawn(watch.run(of_servers, strip_server, PartialEq::eq, of_server));
+        let mut interner = Interner::default();
+        let intern = move |pod: &mut Pod| pod.intern(&mut interner);
+        tasks.spawn(watch.run(of_pods, intern, PartialEq::eq, of_pod));
+        tasks.spawn(watch.run(of_services, strip_service, PartialEq::eq, of_service));
+        tasks.spawn(watch.workloads(of_deployments, TargetKind::Deployment));
+        tasks.spawn(watch.workloads(of_stateful_sets, TargetKind::StatefulSet));
+        tasks.spawn(watch.workloads(of_daemon_sets, TargetKind::DaemonSet));
+        tasks.spawn(watch.workloads(of_cron_jobs, TargetKind::CronJob));
+        let same = |a: &Metadata, b: &Metadata| a.metadata == b.metadata;
+        tasks.spawn(watch.run(of_replica_sets, Strip::strip, same, |cluster, one, requests| {
+            of_labels(cluster, one.meta(), requests);
+        }));
+        cluster
+    }
+
+    /// Waits until everything was read once.
+    pub(super) async fn known(&self) {
+        // An error means that a watch has ended, which none does before all do.
+        let _ = self.servers.wait_until_ready().await;
+        let _ = self.pods.wait_until_ready().await;
+        let _ = self.services.wait_until_ready().await;
+        let _ = self.deployments.wait_until_ready().await;
+        let _ = self.stateful_sets.wait_until_ready().await;
+        let _ = self.daemon_sets.wait_until_ready().await;
+        let _ = self.cron_jobs.wait_until_ready().await;
+        let _ = self.replica_sets.wait_until_ready().await;
+    }
+
+    /// The workload that a `McpServer` names.
+    pub(super) fn workload(&self, namespace: &str, named: &TargetRef) -> Option<Workload> {
+        fn find<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Box<K>>
+        where
+            K: Resource<DynamicType = ()> + Clone + 'static,
+        {
+            let found = store.get(&ObjectRef::new(name).within(namespace))?;
+            Some(Box::new(K::clone(&found)))
+        }
+        let name = named.name.as_str();
+        Some(match named.kind {
+            TargetKind::Deployment => {
+                Workload::Deployment(find(&self.deployments, namespace, name)?)
+            }
+            TargetKind::StatefulSet => {
+                Workload::StatefulSet(find(&self.stateful_sets, namespace, name)?)
+            }
+            TargetKind::DaemonSet => Workload::DaemonSet(find(&self.daemon_sets, namespace, name)?),
+            TargetKind::CronJob => Workload::CronJob(find(&self.cron_jobs, namespace, name)?),
+        })
+    }
+
+    /// The pods that a `McpServer` means, as far as it is known.
+    pub(super) fn selector(&self, server: &McpServer) -> Option<Selector> {
+        let namespace = server.namespace().unwrap_or_default();
+        let named = server.spec.target_ref.as_ref();
+        let workload = named.and_then(|named| self.workload(&namespace, named));
+        Some(target::resolve(server, workload.as_ref()).ok()?.selector)
+    }
+
+    fn servers_of(&self, namespace: Option<&str>) -> Vec<Arc<McpServer>> {
+        self.servers.state_filter(|one| one.metadata.namespace.as_deref() == namespace)
+    }
+}
+
+/// What is kept of a ReplicaSet: who made it.
+type Metadata = PartialObjectMeta<ReplicaSet>;
+
+/// One kind of objects.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    queue: &'a Queue,
+    metrics: &'a Arc<Metrics>,
+    cluster: &'a Cluster,
+}
+
+/// The `McpServer`s that an object concerns.
+type Requests = Vec<ObjectRef<McpServer>>;
+
+impl Watch<'_> {
+    /// Keeps the workloads of one kind up to date until dropped.
+    fn workloads<K>(
+        self,
+        writer: Writer<K>,
+        kind: TargetKind,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + PartialEq
+            + Send
+            + Strip
+            + Sync
+            + 'static,
+    {
+        self.run(writer, K::strip, PartialEq::eq, move |cluster, one, requests| {
+            of_workload(cluster, kind, one.meta(), requests);
+        })
+    }
+
+    /// Keeps the store of one kind up to date until dropped. `strip` takes out what is not kept,
+    /// after `concerned` has seen the whole; what is the `same` afterwards concerns nobody.
+    fn run<K>(
+        self,
+        mut writer: Writer<K>,
+        mut strip: impl FnMut(&mut K) + Send + 'static,
+        same: impl Fn(&K, &K) -> bool + Send + 'static,
+        concerned: impl Fn(&Cluster, &K, &mut Requests) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let client = self.client.clone();
+        let api: Api<K> = match self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let (queue, metrics, cluster) =
+            (self.queue.clone(), Arc::clone(self.metrics), self.cluster.clone());
+        let reader = writer.as_reader();
+        async move {
+            let kind = K::kind(&()).into_owned();
+            let config = watcher::Config::default().page_size(PAGE);
+            let stream = watcher::watcher(api, config).default_backoff();
+            let mut stream = std::pin::pin!(stream);
+            let mut requests = Vec::new();
+            while let Some(event) = stream.next().await {
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        metrics.watch_failed(&kind);
+                        tracing::warn!(kind, "watch: {error}; it begins anew");
+                        continue;
+                    }
+                };
+                if let Event::Apply(one) | Event::Delete(one) = &event {
+                    concerned(&cluster, one, &mut requests);
+                }
+                let event = event.modify(&mut strip);
+                match &event {
+                    Event::Apply(one) => match reader.get(&ObjectRef::from_obj(one)) {
+                        Some(before) if same(&before, one) => requests.clear(),
+                        Some(before) => concerned(&cluster, &before, &mut requests),
+                        None => {}
+                    },
+                    // What is gone since the last list is not said.
+                    Event::InitDone => {
+                        let servers = cluster.servers.state();
+                        requests.extend(servers.iter().map(|one| ObjectRef::from_obj(&**one)));
+                    }
+                    _ => {}
+                }
+                writer.apply_watcher_event(&event);
+                for server in requests.drain(..) {
+                    let reason = ReconcileReason::Custom { reason: kind.clone() };
+                    if queue.send(ReconcileRequest { obj_ref: server, reason }).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn strip_server(server: &mut McpServer) {
+    server.metadata.managed_fields = None;
+    server.metadata.annotations = None;
+}
+
+fn strip_service(service: &mut Service) {
+    service.metadata.managed_fields = None;
+    service.metadata.annotations = None;
+    service.metadata.labels = None;
+    service.metadata.resource_version = None;
+    service.status = None;
+}
+
+/// It itself, and those that may leave pods to it or take them from it: by what it means now, and
+/// by what it was last known to mean.
+fn of_server(cluster: &Cluster, one: &McpServer, requests: &mut Requests) {
+    requests.push(ObjectRef::from_obj(one));
+    let published = one.status.as_ref().and_then(|status| status.injection.as_ref());
+    let mut selectors: Vec<Selector> =
+        published.map(|injection| injection.selector.clone()).into_iter().collect();
+    selectors.extend(cluster.selector(one));
+    for other in cluster.servers_of(one.metadata.namespace.as_deref()) {
+        if other.metadata.uid == one.metadata.uid {
+            continue;
+        }
+        let Some(selector) = cluster.selector(&other) else { continue };
+        if selectors.iter().any(|own| own.may_overlap(&selector)) {
+            requests.push(ObjectRef::from_obj(&*other));
+        }
+    }
+}
+
+/// Those that mean it, and the one that it was injected for.
+fn of_pod(cluster: &Cluster, pod: &Pod, requests: &mut Requests) {
+    let meant = |server: &McpServer| {
+        pod.has_labels(|labels| {
+            labels.get(SERVER).map(String::as_str) == server.metadata.name.as_deref()
+                || cluster.selector(server).is_some_and(|selector| selector.matches(labels))
+        })
+    };
+    let servers = cluster.servers_of(pod.meta().namespace.as_deref());
+    let servers = servers.iter().filter(|server| meant(server));
+    requests.extend(servers.map(|server| ObjectRef::from_obj(&**server)));
+}
+
+/// Those to whose pods it may lead.
+fn of_service(cluster: &Cluster, service: &Service, requests: &mut Requests) {
+    let none = Labels::new();
+    let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).unwrap_or(&none);
+    for server in cluster.servers_of(service.metadata.namespace.as_deref()) {
+        let named = server.spec.target_ref.as_ref();
+        let namespace = server.namespace().unwrap_or_default();
+        let workload = named.and_then(|named| cluster.workload(&namespace, named));
+        let target = target::resolve(&server, workload.as_ref());
+        if target.is_ok_and(|target| target.is_behind(labels)) {
+            requests.push(ObjectRef::from_obj(&*server));
+        }
+    }
+}
+
+/// Those that name it, and those that mean its pods.
+fn of_workload(cluster: &Cluster, kind: TargetKind, one: &ObjectMeta, requests: &mut Requests) {
+    let named = TargetRef { kind, name: one.name.clone().unwrap_or_default() };
+    let namespace = one.namespace.as_deref().unwrap_or_default();
+    let known = cluster.workload(namespace, &named);
+    let labels = known.map(|workload| workload.labels()).unwrap_or_default();
+    for server in cluster.servers_of(one.namespace.as_deref()) {
+        let names = server.spec.target_ref.as_ref() == Some(&named);
+        let means = || cluster.selector(&server).is_some_and(|selector| selector.matches(&labels));
+        if names || means() {
+            requests.push(ObjectRef::from_obj(&*server));
+        }
+    }
+}
+
+/// Those that mean pods with its labels.
+fn of_labels(cluster: &Cluster, one: &ObjectMeta, requests: &mut Requests) {
+    let Some(labels) = &one.labels else { return };
+    let servers = cluster.servers_of(one.namespace.as_deref());
+    let means = |server: &&Arc<McpServer>| {
+        cluster.selector(server).is_some_and(|selector| selector.matches(labels))
+    };
+    requests.extend(servers.iter().filter(means).map(|server| ObjectRef::from_obj(&**server)));
+}

@@ -1,0 +1,116 @@
+//! The operator itself, run as a process against a control plane.
+
+use std::{path::Path, time::Duration};
+
+use mcpulse_tests::{Proxy, Scrape, eventually, program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::cluster::{Cluster, PATIENCE};
+
+/// A running `mcpulse-operator`.
+pub(crate) struct Operator(Proxy);
+
+impl Operator {
+    /// Starts one that may do everything.
+    pub(crate) fn start(cluster: &Cluster, identity: &str) -> Self {
+        Self::with(&cluster.plane.kubeconfig(), identity, &[])
+    }
+
+    /// Starts one with the rights of a file, and further arguments.
+    pub(crate) fn with(kubeconfig: &Path, identity: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program("mcpulse-operator"));
+        command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(["run"]);
+        command.args(["--identity", identity, "--metrics-listen", "127.0.0.1:0"]);
+        command.args(["--log-format", "text", "--lease-duration", "5"]);
+        command.args(["--proxy-image", IMAGE]).args(arguments);
+        Self(Proxy::run(command))
+    }
+
+    /// Ends it as Kubernetes does.
+    pub(crate) async fn stop(&mut self) {
+        self.0.signal(Signal::TERM);
+        let status = self.0.wait(Duration::from_secs(10)).await;
+        assert!(status.success(), "{status}: {}", self.0.stderr());
+    }
+
+    /// Ends it as a node that dies does.
+    pub(crate) async fn kill(&mut self) {
+        self.0.signal(Signal::KILL);
+        self.0.wait(Duration::from_secs(10)).await;
+    }
+
+    /// What it counts.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        self.0.scrape().await
+    }
+
+    /// What it has said.
+    pub(crate) fn said(&self) -> String {
+        self.0.stderr()
+    }
+
+    /// Where it serves `/metrics`.
+    pub(crate) async fn address(&self) -> std::net::SocketAddr {
+        self.0.metrics_address().await
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Waits until it leads.
+    pub(crate) async fn leads(&self) {
+        eventually("the operator leads", PATIENCE, async || {
+            (self.scrape().await.sum("mcpulse_operator_leading", &[]) > 0.5).then_some(())
+        })
+        .await;
+    }
+}
+
+/// The image of sidecars where nothing else is said.
+pub(crate) const IMAGE: &str = "example.com/mcpulse-proxy:1";
+
+/// The path of a McpServer.
+pub(crate) fn server(namespace: &str, name: &str) -> String {
+    format!("/apis/mcpulse.io/v1alpha1/namespaces/{namespace}/mcpservers/{name}")
+}
+
+/// The path of a Deployment.
+pub(crate) fn deployment(namespace: &str, name: &str) -> String {
+    format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+}
+
+/// A condition of a McpServer.
+pub(crate) fn condition<'a>(server: &'a Value, type_: &str) -> &'a Value {
+    let conditions = server["status"]["conditions"].as_array().into_iter().flatten();
+    let mut conditions = conditions.filter(|condition| condition["type"] == type_);
+    conditions.next().unwrap_or(&Value::Null)
+}
+
+/// A McpServer as a manifest.
+pub(crate) fn manifest(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: mcpulse.io/v1alpha1, kind: McpServer, metadata: {{name: {name}, namespace: \
+         {namespace}}}, spec: {spec}}}\n"
+    )
+}
+
+/// A Deployment as a manifest, whose pods have the label `app` with its name.
+pub(crate) fn workload(namespace: &str, name: &str, replicas: u32) -> Value {
+    let labels = json!({"app": name});
+    let ports = json!([{"name": "mcp", "containerPort": 8000}]);
+    let container = json!({"name": "server", "image": "example.com/server:1", "ports": ports});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    })
+}
