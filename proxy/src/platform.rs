@@ -1,7 +1,12 @@
 //! What only one operating system has, behind one face: the process's own standard streams,
 //! the signals that ask it to end, and the ways to end a child. Nothing here knows of MCP.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write},
+};
+
+use uuid::Uuid;
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod linux;
@@ -32,6 +37,28 @@ pub use windows::{
 /// The variable by which a process is known to descend from a program: marks, separated by
 /// commas. It has no prefix of the proxy's own: those do not reach a program.
 pub const MARK: &str = "MCPULSE_PROGRAM";
+
+/// What the descendants of one program carry, and of no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark(Uuid);
+
+impl Mark {
+    /// One that nothing carries yet.
+    pub fn unused() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    fn read(text: &[u8]) -> Option<Self> {
+        Uuid::try_parse_ascii(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Writes all of it, waiting where somebody else made the descriptor non-blocking. How many
 /// bytes were written, and what was in the way of the others.

@@ -1,35 +1,28 @@
 //! Where the system gives the descendants of a process to nobody but the first one: what programs
 //! leave behind outside of their group goes its own ways.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use super::Mark;
 
 /// None end late.
 pub const STRAYS: Duration = Duration::ZERO;
 
 /// Nobody.
 #[derive(Debug)]
-pub struct Orphans(watch::Sender<()>);
+pub struct Orphans;
 
 impl Orphans {
     /// Takes nobody.
     pub fn adopt() -> Self {
-        Self(watch::Sender::default())
+        Self
     }
 
     /// Lets it last.
-    pub async fn beside(&self, serving: impl Future<Output = ()>) {
+    pub async fn beside(self: &Arc<Self>, serving: impl Future<Output = ()>) {
         serving.await;
     }
 
     /// Finds none.
-    pub fn end(&self, _mark: Option<&str>, _force: bool, _asked: &mut Vec<u32>) -> usize {
-        0
-    }
-
-    /// Tells of nothing.
-    pub fn ends(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
-    }
+    pub async fn end(&self, _mark: Mark, _group: Option<u32>, _force: impl Future<Output = ()>) {}
 }

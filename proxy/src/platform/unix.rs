@@ -210,7 +210,7 @@ pub struct Process {
 #[derive(Debug)]
 struct Life {
     child: Child,
-    /// Waited for: its number may be a stranger's.
+    /// Reaped: its number may be a stranger's.
     over: bool,
 }
 
@@ -226,14 +226,23 @@ impl Process {
         Self { leads: true, ..Self::new(child) }
     }
 
-    /// Blocks until the child has ended.
-    pub fn wait(&self) -> io::Result<ExitStatus> {
-        // Leaves the zombie, and with it the pid, so that the lock is held for no wait and
-        // `signal` never hits a stranger.
+    /// The group that the child leads, if it does.
+    pub fn group(&self) -> Option<u32> {
+        let leader = self.pid.filter(|_| self.leads)?;
+        Some(leader.as_raw_nonzero().get().cast_unsigned())
+    }
+
+    /// Blocks until the child has ended. It stays a zombie until it is reaped, which keeps its
+    /// number, and that of its group, from strangers.
+    pub fn wait(&self) {
         while let Some(pid) = self.pid
             && let Err(Errno::INTR) =
                 waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
         {}
+    }
+
+    /// Takes the status of a child that has ended; before, what is left of its group is killed.
+    pub fn reap(&self) -> io::Result<ExitStatus> {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         if self.leads
             && !life.over
@@ -246,12 +255,12 @@ impl Process {
         life.child.wait()
     }
 
-    /// Asks the child to end (SIGTERM). Nothing happens when it has ended already.
+    /// Asks the child to end (SIGTERM). Nothing happens when it has been reaped already.
     pub fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::TERM)
     }
 
-    /// Ends the child (SIGKILL). Nothing happens when it has ended already.
+    /// Ends the child (SIGKILL). Nothing happens when it has been reaped already.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
     }

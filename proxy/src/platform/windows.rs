@@ -137,16 +137,22 @@ impl Process {
         Self::new(child)
     }
 
+    /// None: Windows has no groups that a child could lead.
+    pub fn group(&self) -> Option<u32> {
+        None
+    }
+
     /// Blocks until the child has ended.
-    pub fn wait(&self) -> io::Result<ExitStatus> {
-        loop {
-            // The lock is not held between two looks, or nobody could end the child.
-            let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
-            if let Some(status) = ended {
-                return Ok(status);
-            }
+    pub fn wait(&self) {
+        // The lock is not held between two looks, or nobody could end the child.
+        while let Ok(None) = self.0.lock().unwrap_or_else(PoisonError::into_inner).try_wait() {
             thread::sleep(LOOK);
         }
+    }
+
+    /// Takes the status of a child that has ended.
+    pub fn reap(&self) -> io::Result<ExitStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait()
     }
 
     /// Does nothing: Windows cannot ask a process without a window to end.

@@ -1,10 +1,12 @@
 //! Starts the server: what it inherits, and what to say when it does not start.
 
 use std::{
+    convert::Infallible,
     ffi::OsString,
     io,
     path::Path,
     process::{self, ChildStderr, ChildStdin, ChildStdout, Stdio},
+    sync::mpsc,
     thread,
 };
 
@@ -60,13 +62,42 @@ pub(super) enum Bond {
     Own,
 }
 
+/// A server that has ended. Until this is dropped, its number, and that of a group that it led,
+/// are no stranger's; then what is left of the group is killed.
+#[derive(Debug)]
+pub(super) struct Ended {
+    process: platform::Process,
+    /// Lets the thread go that started it.
+    _thread: mpsc::Sender<Infallible>,
+}
+
+impl Ended {
+    /// With which code: its own, or 128 + the number of the signal that ended it.
+    pub(super) fn code(self) -> u8 {
+        self.process.reap().map_or_else(
+            |error| {
+                tracing::warn!(%error, "cannot learn how the server ended");
+                1
+            },
+            platform::exit_code,
+        )
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // A second time it says the same again.
+        let _ = self.process.reap();
+    }
+}
+
 /// Starts the command with, of `environment`, every variable that is not the proxy's own.
-/// `ended` is told its code when it has ended.
+/// `ended` is told when it has ended.
 pub(super) async fn start(
     command: &config::Command,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     bond: Bond,
-    ended: impl FnOnce(u8) + Send + 'static,
+    ended: impl FnOnce(Ended) + Send + 'static,
 ) -> Result<Server, StartError> {
     let mut prepared = prepare(command, environment)?;
     if bond == Bond::Own {
@@ -107,12 +138,13 @@ fn prepare(
 }
 
 /// The life of the thread that starts the server: it outlives the server, for on Linux the
-/// server is told to end when the thread that started it does.
+/// server is told to end when the thread that started it does. It outlives its zombie as well,
+/// which would become a child of another thread, and be reaped as an orphan there.
 fn keep(
     mut command: process::Command,
     bond: Bond,
     tell: oneshot::Sender<io::Result<Server>>,
-    ended: impl FnOnce(u8),
+    ended: impl FnOnce(Ended),
 ) {
     let spawned = match bond {
         Bond::Shared => platform::spawn(&mut command),
@@ -132,14 +164,11 @@ fn keep(
     // Nobody listens any more when the session was dropped meanwhile.
     let _ = tell.send(spawned);
     if let Some(process) = process {
-        let code = process.wait().map_or_else(
-            |error| {
-                tracing::warn!(%error, "cannot learn how the server ended");
-                1
-            },
-            platform::exit_code,
-        );
-        ended(code);
+        process.wait();
+        let (until, over) = mpsc::channel();
+        ended(Ended { process, _thread: until });
+        // It fails when nobody has the other end, which is what that is for.
+        let _ = over.recv();
     }
 }
 

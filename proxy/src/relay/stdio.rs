@@ -128,9 +128,9 @@ impl Session<'_> {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<u8, StartError> {
         let (report, mut events) = mpsc::channel(8);
         let exited = report.clone();
-        let ended = move |code| {
+        let ended = move |server: child::Ended| {
             // Nobody listens any more once the session is over.
-            let _ = exited.blocking_send(Event::Exited(code));
+            let _ = exited.blocking_send(Event::Exited(server.code()));
         };
         let server = child::start(self.command, self.environment, Bond::Shared, ended).await?;
         self.gate.open();

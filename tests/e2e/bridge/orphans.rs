@@ -1,11 +1,19 @@
 //! What programs leave behind: processes that left their group, wherever they went.
 
-use std::fs;
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use mcpulse_tests::eventually;
+use http::Method;
+use http_body_util::Full;
+use mcpulse_tests::{Proxy, eventually, scrape};
 use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
 
-use super::{Bridge, ENDED, INITIALIZE, programs::ANSWER, running};
+use super::{Bridge, ENDED, INITIALIZE, processes, programs::ANSWER, running};
 use crate::faults::PATIENCE;
 
 /// The children of this process that have ended and were not reaped.
@@ -111,4 +119,154 @@ async fn what_nobody_knows_the_session_of_ends_with_the_proxy() {
     bridge.proxy.signal(Signal::TERM);
     assert!(bridge.proxy.wait(ENDED).await.success());
     assert_eq!(running(&mark), 0);
+}
+
+#[tokio::test]
+async fn many_that_end_together_hold_nobody_up() {
+    const SESSIONS: usize = 100;
+    let mark = mark(3);
+    // Three that have left the group and do not listen.
+    let leave = format!("setsid sleep {mark} & setsid sleep {mark} & setsid sleep {mark} &");
+    let script = format!("{ANSWER} trap '' TERM; {leave} cat");
+    let flags = ["--max-sessions", "200", "--session-rate", "1000"];
+    let bridge = Bridge::before(&["sh", "-c", &script], &flags).await;
+    bridge.wait_until_ready(true).await;
+    let mut sessions = Vec::new();
+    for _ in 0..SESSIONS {
+        sessions.push(bridge.post(None, INITIALIZE).await.session.expect("a session"));
+    }
+    let sleep = format!("sleep\0{mark}");
+    eventually("all of them run", PATIENCE, async || {
+        (running(&sleep) == 3 * SESSIONS).then_some(())
+    })
+    .await;
+    let metrics = bridge.proxy.metrics_address().await;
+    let mut deleting = JoinSet::new();
+    for session in &sessions {
+        let request = bridge.request(Method::DELETE, Some(session)).body(Full::default());
+        deleting.spawn(bridge.client.request(request.expect("a request")));
+    }
+    let mut longest = Duration::ZERO;
+    eventually("they are gone", ENDED, async || {
+        let looked = Instant::now();
+        while looked.elapsed() < Duration::from_millis(200) {
+            let asked = Instant::now();
+            assert_eq!(scrape::get(metrics, "/readyz").await.0, 200);
+            longest = longest.max(asked.elapsed());
+        }
+        (running(&mark) == 1).then_some(())
+    })
+    .await;
+    while let Some(deleted) = deleting.join_next().await {
+        assert_eq!(deleted.expect("no panic").expect("HTTP").status(), 204);
+    }
+    eprintln!("/readyz took {longest:?} at most");
+    // Seconds, where the workers look for them.
+    assert!(longest < Duration::from_millis(700), "{longest:?}");
+    bridge.wait_for_no_zombie().await;
+}
+
+#[tokio::test]
+async fn one_among_many_that_nobody_knows_is_found() {
+    const STRAYS: usize = 1100;
+    let mark = mark(4);
+    let leaves = format!("env -i setsid sleep {mark} &");
+    let leave = format!("i=0; while [ $i -lt {STRAYS} ]; do {leaves} i=$((i+1)); done;");
+    let script = format!(
+        "{ANSWER} case \"$line\" in *mcpulse-proxy*) ;; *strays*) {leave} ;; *) setsid sleep {mark}9 & \
+         esac; cat"
+    );
+    let bridge = Bridge::before(&["sh", "-c", &script], &["--drain-timeout", "1s"]).await;
+    bridge.wait_until_ready(true).await;
+    let (stray, own) = (format!("sleep\0{mark}\0"), format!("sleep\0{mark}9\0"));
+    let many = INITIALIZE.replace("\"test\"", "\"strays\"");
+    for (question, left, count) in [(&*many, &stray, STRAYS), (INITIALIZE, &own, 1)] {
+        let session = bridge.post(None, question.to_owned()).await.session.expect("a session");
+        eventually("they have left", PATIENCE, async || (running(left) == count).then_some(()))
+            .await;
+        assert_eq!(bridge.delete(&session).await, 204);
+    }
+    eventually("it is found", ENDED, async || (running(&own) == 0).then_some(())).await;
+    assert_eq!(running(&stray), STRAYS, "what nobody knows is left alone while the proxy runs");
+    bridge.proxy.signal(Signal::TERM);
+    eventually("and ended with it", ENDED, async || (running(&stray) == 0).then_some(())).await;
+}
+
+/// A program whose leader starts this and ends at SIGTERM without waiting for it.
+fn led(script: &str) -> String {
+    format!("{ANSWER} sh -c '{script}' & while :; do sleep 0.02; done")
+}
+
+#[tokio::test]
+async fn a_group_whose_leader_ends_first_has_its_time() {
+    let directory = TempDir::new().expect("a directory");
+    let words = directory.path().join("words");
+    let tell = |word: &str| format!("echo {word} >> {}", words.display());
+    // As a wrapper that does not wait for the server: that takes a while to save its work.
+    let saves = format!("trap \"sleep 0.2; {}; exit\" TERM; ", tell("saved"));
+    let script = led(&format!("{saves} {}; while :; do sleep 0.02; done", tell("begun")));
+    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+    bridge.wait_until_ready(true).await;
+    let said = || fs::read_to_string(&words).unwrap_or_default();
+    let count = |word: &str| said().matches(word).count();
+    let session = bridge.post(None, INITIALIZE).await.session.expect("a session");
+    eventually("its server runs", PATIENCE, async || (count("begun") == 2).then_some(())).await;
+    assert_eq!(bridge.delete(&session).await, 204);
+    // The one that was tried as well; each was asked once.
+    eventually("both have saved", ENDED, async || (count("saved") == 2).then_some(())).await;
+    bridge.wait_for_no_zombie().await;
+    assert_eq!(count("saved"), 2);
+}
+
+#[tokio::test]
+async fn a_group_whose_leader_ends_first_does_not_outlive_its_time() {
+    let mark = mark(5);
+    let script = led(&format!("trap \"\" TERM; while :; do sleep {mark}; done"));
+    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+    bridge.wait_until_ready(true).await;
+    let session = bridge.post(None, INITIALIZE).await.session.expect("a session");
+    let sleep = format!("sleep\0{mark}");
+    eventually("its server runs", PATIENCE, async || (running(&sleep) > 0).then_some(())).await;
+    assert_eq!(bridge.delete(&session).await, 204);
+    eventually("only the proxy is left", ENDED, async || (running(&mark) == 1).then_some(())).await;
+    bridge.wait_for_no_zombie().await;
+}
+
+/// A process that the test has to end itself.
+struct Bystander(u32);
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-9", &self.0.to_string()]).status().map(|_| ());
+    }
+}
+
+#[tokio::test]
+async fn what_ran_before_the_proxy_is_not_its_own() {
+    let mark = mark(6);
+    // One that is a child of the process from before, and one that will be left to it.
+    let before = format!("sleep {mark} & sh -c 'sleep {mark} & sleep 0.2' &");
+    let flags = ["stdio", "--server-id", "x", "--mcpulse-url", "none", "--listen", "127.0.0.1:0"];
+    let plain = Proxy::command(flags.iter().chain(&["--drain-timeout", "1s", "--", "cat"]));
+    let plain = plain.as_std();
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", &format!("{before} exec \"$@\""), "sh"]);
+    command.arg(plain.get_program()).args(plain.get_args());
+    let mut proxy = Proxy::run(command);
+    proxy.address().await;
+    let sleep = format!("sleep\0{mark}\0");
+    let of_it = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = status.rsplit(')').next().and_then(|it| it.split_ascii_whitespace().nth(1));
+        parent.is_some_and(|parent| parent == proxy.pid().to_string())
+    };
+    let both = eventually("both are its children", PATIENCE, async || {
+        let found = processes(&sleep);
+        (found.len() == 2 && found.iter().all(|pid| of_it(*pid))).then_some(found)
+    })
+    .await;
+    let _ends: Vec<_> = both.iter().copied().map(Bystander).collect();
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait(ENDED).await.success());
+    assert_eq!(processes(&sleep), both);
 }

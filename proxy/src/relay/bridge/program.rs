@@ -1,7 +1,7 @@
 //! The program of a session: its pipes, and its end. What it says is read as fast as it says it,
 //! whether or not anybody takes it.
 
-use std::{ffi::OsString, io, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -12,6 +12,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::Ended,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Command,
-    platform::{self, Orphans, Process},
+    platform::{self, Mark, Orphans, Process},
     relay::{
         child::{self, Bond, StartError},
         ending::{Ending, Grace, Step, take},
@@ -34,6 +35,8 @@ const GRACE: Grace = Grace {
     leave: Duration::from_millis(2200),
     flush: Duration::from_millis(2200),
 };
+/// The same for what is left of a program that has ended: nobody is there to wait for.
+const LEADERLESS: Grace = Grace { terminate: Duration::ZERO, ..GRACE };
 /// The longest that programs take to end, once they have to.
 pub const STOPPING: Duration = GRACE.leave;
 /// How long a program may take to end after its last word, or to say it after its end.
@@ -63,13 +66,12 @@ impl Launcher {
         gone: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<A>, StartError> {
         let (tell, exited) = oneshot::channel();
-        let ended = move |code| {
-            drop(place);
+        let ended = move |ended| {
             // Nobody listens once the program was given up.
-            let _ = tell.send(code);
+            let _ = tell.send(Remains { ended, _place: place });
         };
-        let mark = uuid::Uuid::new_v4().to_string();
-        let environment = programs.environment.iter().cloned().chain([programs.marked(&mark)]);
+        let mark = Mark::unused();
+        let environment = programs.environment.iter().cloned().chain([programs.marked(mark)]);
         let server = child::start(&programs.command, environment, Bond::Own, ended).await?;
         let child::Server { process, input, output, errors } = server;
         let pipes = (|| {
@@ -102,13 +104,13 @@ impl Launcher {
 impl Programs {
     /// The variable by which what descends from a program is known, wherever it went. This proxy
     /// may be such a program itself.
-    fn marked(&self, mark: &str) -> (OsString, OsString) {
+    fn marked(&self, mark: Mark) -> (OsString, OsString) {
         let others = self.environment.iter().find(|(name, _)| name == platform::MARK);
         let mut marks = others.map(|(_, marks)| marks.clone()).unwrap_or_default();
         if !marks.is_empty() {
             marks.push(",");
         }
-        marks.push(mark);
+        marks.push(mark.to_string());
         (platform::MARK.into(), marks)
     }
 }
@@ -117,27 +119,33 @@ impl Programs {
 struct Running<A> {
     audience: Arc<A>,
     process: Process,
-    exited: oneshot::Receiver<u8>,
+    exited: oneshot::Receiver<Remains>,
     writing: JoinHandle<io::Result<()>>,
     reading: JoinHandle<()>,
     orphans: Arc<Orphans>,
     /// What its descendants are known by.
-    mark: String,
+    mark: Mark,
+}
+
+/// A program that has ended, which takes up its place until all that it left has.
+#[derive(Debug)]
+struct Remains {
+    // In this order: reaped first.
+    ended: child::Ended,
+    _place: Arc<Place>,
 }
 
 impl<A: Audience> Running<A> {
     /// Ends the session with the program, or the program with the session.
     async fn follow(mut self) {
-        let mut code = None;
+        let mut remains = None;
         tokio::select! {
             ended = &mut self.exited => {
-                code = Some(ended.unwrap_or(1));
+                remains = Some(ended);
                 let _ = timeout(LAST_WORDS, &mut self.reading).await;
             }
             _ = &mut self.reading => {
-                if let Ok(ended) = timeout(LAST_WORDS, &mut self.exited).await {
-                    code = Some(ended.unwrap_or(1));
-                }
+                remains = timeout(LAST_WORDS, &mut self.exited).await.ok();
             }
             Ok(Err(error)) = &mut self.writing => {
                 tracing::debug!(%error, session = %self.audience.tag(), "a program reads no more");
@@ -146,39 +154,44 @@ impl<A: Audience> Running<A> {
                     let _ = (&mut self.reading).await;
                     (&mut self.exited).await
                 };
-                if let Ok(ended) = timeout(LAST_WORDS, last_words).await {
-                    code = Some(ended.unwrap_or(1));
-                }
+                remains = timeout(LAST_WORDS, last_words).await.ok();
             }
             () = self.audience.ended() => {}
         }
         self.audience.end(Ended::Exited);
         let mut ending = Ending::default();
-        ending.begin(GRACE);
-        let mut ends = self.orphans.ends();
-        let (mut force, mut asked) = (false, Vec::new());
-        // What it left behind has no parent but us from its end on.
-        while code.is_none() || self.orphans.end(Some(&self.mark), force, &mut asked) > 0 {
+        ending.begin(if remains.is_some() { LEADERLESS } else { GRACE });
+        let force = CancellationToken::new();
+        let mut left = pin!(self.orphans.end(self.mark, self.process.group(), force.cancelled()));
+        loop {
             tokio::select! {
-                ended = &mut self.exited, if code.is_none() => code = Some(ended.unwrap_or(1)),
-                Ok(()) = ends.changed(), if code.is_some() => {}
+                ended = &mut self.exited, if remains.is_none() => {
+                    remains = Some(ended);
+                    ending.begin(LEADERLESS);
+                }
+                // What it left behind has no parent but us from its end on.
+                () = &mut left, if remains.is_some() => break,
                 step = ending.next() => match step {
-                    Step::Leave if code.is_none() => break,
+                    Step::Leave if remains.is_none() => break,
                     // What was told to end may take its time: it is in nobody's way.
                     Step::Leave => {}
                     step => {
-                        force = step == Step::Kill;
                         take(step, &self.process);
+                        if step == Step::Kill {
+                            force.cancel();
+                        }
                     }
                 },
             }
         }
         self.reading.abort();
         let session = self.audience.tag();
-        if let Some(code) = code {
-            tracing::debug!(%session, code, "a program has ended");
-        } else {
-            tracing::warn!(%session, "a program outlives SIGKILL");
+        match remains {
+            Some(Ok(Remains { ended, _place })) => {
+                tracing::debug!(%session, code = ended.code(), "a program has ended");
+            }
+            Some(Err(_)) => tracing::debug!(%session, "a program has ended, and nobody saw how"),
+            None => tracing::warn!(%session, "a program outlives SIGKILL"),
         }
     }
 }
