@@ -45,7 +45,7 @@ async fn who_still_waits_when_the_drain_is_over_is_told_when_to_come_again() {
         stage.bridge.proxy.signal(Signal::TERM);
     });
     assert_eq!(answer.status(), 503);
-    assert_eq!(answer.headers()["retry-after"], "10");
+    assert_eq!(answer.headers()["retry-after"], "2");
     let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
     let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
     assert_eq!((&body["id"], &body["error"]["code"]), (&json!(1), &json!(-32603)));

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Method;
+use http::{Method, Response};
+use hyper::body::Incoming;
 use mcpulse_tests::{Server, Tools, eventually};
 use tempfile::TempDir;
 
@@ -27,6 +28,14 @@ impl Bridge {
             (self.programs(wanted).await == count).then_some(())
         })
         .await;
+    }
+
+    /// Asks a program that clients without sessions share.
+    async fn ask_shared(&self) -> Response<Incoming> {
+        let listing = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        let modern = self.request(Method::POST, None);
+        let modern = modern.header("mcp-protocol-version", "2026-07-28");
+        self.send(modern.header("mcp-method", "tools/list"), listing).await
     }
 
     /// Initializes a session: its id, and the number of its program.
@@ -106,10 +115,7 @@ async fn programs_of_every_use_are_bounded_together() {
     let refused = bridge.send(bridge.request(Method::POST, None), INITIALIZE).await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
-    let listing = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-    let modern = bridge.request(Method::POST, None);
-    let modern = modern.header("mcp-protocol-version", "2026-07-28");
-    let refused = bridge.send(modern.header("mcp-method", "tools/list"), listing).await;
+    let refused = bridge.ask_shared().await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     let refused = by(&bridge.proxy.scrape().await, "mcpulse_http_refused_total", "reason");
@@ -121,6 +127,44 @@ async fn programs_of_every_use_are_bounded_together() {
     bridge.wait_for_programs("warm", 1).await;
     bridge.initialize().await;
     assert_eq!(bridge.delete(&second).await, 204);
+}
+
+#[tokio::test]
+async fn a_program_that_waits_gives_way_to_whoever_asks() {
+    let flags = ["--max-programs", "2", "--warm-programs", "2"];
+    let bridge = Bridge::before(&["sh", "-c", NAMES_ITSELF], &flags).await;
+    bridge.wait_until_ready(true).await;
+    bridge.wait_for_programs("warm", 2).await;
+    assert_eq!(bridge.ask_shared().await.status(), 200);
+    assert_eq!((bridge.programs("shared").await, bridge.programs("warm").await), (1, 1));
+    let (session, _) = bridge.initialize().await;
+    // The bound is one for those who have programs.
+    let refused = bridge.send(bridge.request(Method::POST, None), INITIALIZE).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(bridge.delete(&session).await, 204);
+}
+
+#[tokio::test]
+async fn a_program_that_ended_before_it_was_wanted_takes_up_no_place() {
+    let mark = format!("ended-{}", std::process::id());
+    let directory = TempDir::new().expect("a directory");
+    let (starts, odd) = (directory.path().join("starts"), directory.path().join("odd"));
+    // Every other one dies a while after the one before.
+    let lives =
+        format!("mkdir {odd} 2>&- && T=0.3 || {{ T=0.8; rmdir {odd}; }}", odd = odd.display());
+    let dies = NAMES_ITSELF.replace("read line", "read -t $T line || exit 3");
+    let script = format!(": {mark}; {lives}; echo >> {}; {dies}", starts.display());
+    let flags = ["--max-programs", "2", "--warm-programs", "2", "--session-rate", "1000"];
+    let bridge = Bridge::before(&["bash", "-c", &script], &flags).await;
+    let started = || fs::read_to_string(&starts).unwrap_or_default().lines().count();
+    // In the pause, before which both have ended, one of them while it lasted.
+    eventually("they are paused for", PATIENCE, async || {
+        (started() >= 5 && running(&mark) == 1).then_some(())
+    })
+    .await;
+    for _ in 0..2 {
+        bridge.initialize().await;
+    }
 }
 
 #[tokio::test]

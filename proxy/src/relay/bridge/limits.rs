@@ -1,7 +1,7 @@
 //! How many sessions and programs there may be, and how fast programs may start.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,19 +34,48 @@ struct Starts {
 }
 
 impl Starts {
-    fn take(&mut self) -> bool {
-        let due = self.due.max(Instant::now());
-        let allowed = due - Instant::now() <= self.ahead;
-        if allowed {
-            self.due = due + self.apart;
-        }
-        allowed
+    /// Whether the next may start now.
+    fn allow(&self) -> Result<(), Full> {
+        let wait = (self.due - Instant::now()).saturating_sub(self.ahead);
+        if wait.is_zero() { Ok(()) } else { Err(Full::Starts(wait)) }
+    }
+
+    fn take(&mut self) -> Result<(), Full> {
+        self.allow()?;
+        self.due = self.due.max(Instant::now()) + self.apart;
+        Ok(())
     }
 }
 
-/// Why there is no room now: the value of a counter's label.
+/// Why there is no room now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full(pub(super) &'static str);
+pub(super) enum Full {
+    /// There are as many sessions as may be.
+    Sessions,
+    /// There are as many programs as may be.
+    Programs,
+    /// So many have started of late that the next has to wait for so long.
+    Starts(Duration),
+}
+
+impl Full {
+    /// The value of a counter's label.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Programs => "programs",
+            Self::Starts(_) => "starts",
+        }
+    }
+
+    /// How long it lasts, where that is known.
+    pub(super) fn lasts(self) -> Option<Duration> {
+        match self {
+            Self::Sessions | Self::Programs => None,
+            Self::Starts(wait) => Some(wait),
+        }
+    }
+}
 
 /// Room for a session, given back when this is dropped.
 #[derive(Debug)]
@@ -82,14 +111,30 @@ impl Limits {
     /// Room for another session.
     pub(super) fn seat(&self) -> Result<Seat, Full> {
         let seat = Arc::clone(&self.sessions).try_acquire_owned();
-        seat.map(|room| Seat { _room: room }).map_err(|_| Full("sessions"))
+        seat.map(|room| Seat { _room: room }).map_err(|_| Full::Sessions)
     }
 
-    /// Room for another program, which may start now.
+    /// Room for another program, which may start now. Whether it may is asked first, so that
+    /// nobody gives way to one that may not.
     pub(super) fn place(&self, is: Use) -> Result<Arc<Place>, Full> {
-        let room = Arc::clone(&self.programs).try_acquire_owned().map_err(|_| Full("programs"))?;
-        let allowed = self.starts.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if allowed { Ok(self.placed(is, Some(room))) } else { Err(Full("starts")) }
+        self.starts().allow()?;
+        let room = Arc::clone(&self.programs).try_acquire_owned().map_err(|_| Full::Programs)?;
+        self.start(is, room)
+    }
+
+    /// The same when there is room again: who waits longest gets it.
+    pub(super) async fn place_in_turn(&self, is: Use) -> Result<Arc<Place>, Full> {
+        let room = Arc::clone(&self.programs).acquire_owned().await;
+        self.start(is, room.map_err(|_| Full::Programs)?)
+    }
+
+    fn start(&self, is: Use, room: OwnedSemaphorePermit) -> Result<Arc<Place>, Full> {
+        self.starts().take()?;
+        Ok(self.placed(is, Some(room)))
+    }
+
+    fn starts(&self) -> MutexGuard<'_, Starts> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A program outside of all limits, which only tells whether programs can be used.
@@ -140,12 +185,12 @@ mod tests {
         let (limits, counters) = limits(2, Some(2));
         let place = limits.place(Use::Warm).unwrap();
         let shared = limits.place(Use::Shared).unwrap();
-        assert_eq!(limits.place(Use::Session).unwrap_err(), Full("programs"));
+        assert_eq!(limits.place(Use::Session).unwrap_err(), Full::Programs);
         assert_eq!((counters.programs(Use::Warm), counters.programs(Use::Session)), (1, 0));
         place.seat(limits.seat().unwrap());
         assert_eq!((counters.programs(Use::Warm), counters.programs(Use::Session)), (0, 1));
         let other = limits.seat().unwrap();
-        assert_eq!(limits.seat().unwrap_err(), Full("sessions"));
+        assert_eq!(limits.seat().unwrap_err(), Full::Sessions);
         drop(other);
         drop(shared);
         time::advance(Duration::from_millis(500)).await;
@@ -162,10 +207,11 @@ mod tests {
         let start = || limits.place(Use::Session).ok().map(drop);
         let started = || std::iter::from_fn(start).count();
         assert_eq!(started(), 3);
-        assert_eq!(limits.place(Use::Session).unwrap_err(), Full("starts"));
+        let wait = |millis| Full::Starts(Duration::from_millis(millis));
         for _ in 0..3 {
+            assert_eq!(limits.place(Use::Session).unwrap_err(), wait(500));
             time::advance(Duration::from_millis(499)).await;
-            assert_eq!(started(), 0);
+            assert_eq!(limits.place(Use::Session).unwrap_err(), wait(1));
             time::advance(Duration::from_millis(1)).await;
             assert_eq!(started(), 1);
         }

@@ -1,10 +1,8 @@
 //! The HTTP side of the era without sessions (2026-07-28): each POST says all that it needs to
 //! say, in its body and again in its headers, and closing it withdraws it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::{
     accepts::Accepts,
@@ -24,7 +22,7 @@ use crate::{
         },
         method,
     },
-    relay::http::{counters::Failed, download::Answer, refusal::RETRY},
+    relay::http::{counters::Failed, download::Answer},
     traffic::End,
 };
 
@@ -139,11 +137,7 @@ impl Exchanges {
                 self.counters.count_failed(Failed::Connect);
                 let message = "the server has ended several times; it is started again in a while";
                 let body = reply::error(Some(&id.to_string()), INTERNAL, message);
-                let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-                let seconds = (for_ + Duration::from_millis(999)).as_secs();
-                let seconds = HeaderValue::try_from(seconds.to_string()).unwrap_or(RETRY);
-                response.headers_mut().insert(RETRY_AFTER, seconds);
-                response
+                reply::later(Some(for_), body)
             }
             Unavailable::Unheard(unheard) => self.refused(unheard, Some(id), answer),
         }

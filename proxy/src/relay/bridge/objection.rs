@@ -11,7 +11,7 @@ use super::{
 use crate::{
     jsonrpc::Id,
     mcp::code::{INVALID_REQUEST, METHOD_NOT_FOUND},
-    relay::http::{download::Answer, refusal::RETRY},
+    relay::http::{download::Answer, refusal::retry_after},
 };
 
 /// The revisions that have sessions.
@@ -62,7 +62,7 @@ impl Exchanges {
         let mut response = error(status, id, code, &unheard.to_string(), answer);
         if unheard == Unheard::TooMany {
             self.counters.count_refused("waiting");
-            response.headers_mut().insert(RETRY_AFTER, RETRY);
+            response.headers_mut().insert(RETRY_AFTER, retry_after(None));
         }
         response
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::time::timeout;
 
 use super::{
+    STOPPING,
     counters::{Ended, Use},
     launcher::{Audience as _, Launcher},
     limits::{Full, Place},
@@ -73,16 +75,28 @@ impl Launcher {
         right: Option<&HeaderValue>,
     ) -> Result<Opening, Unopened> {
         let seat = self.limits.seat()?;
-        let opening = if let Some(waiting) = self.warm.take() {
-            waiting
-        } else {
-            let place = self.limits.place(Use::Session)?;
-            self.start_for_session(place).await?
+        let opening = match self.warm.take() {
+            Some(waiting) => waiting,
+            None => match self.limits.place(Use::Session) {
+                Ok(place) => Arc::clone(&self).start_for_session(place).await?,
+                Err(full) => self.warm.take_any().await.ok_or(full)?,
+            },
         };
         opening.place.seat(seat);
         opening.session.rights.set(right);
         opening.session.begin(is_line);
         Ok(opening)
+    }
+
+    /// Room for a program that clients share. One that only waits for a session gives way, and
+    /// this waits until it has ended.
+    pub(super) async fn place_of_shared(&self) -> Result<Arc<Place>, Full> {
+        let placed = self.limits.place(Use::Shared);
+        if !matches!(placed, Err(Full::Programs)) || self.warm.take_any().await.is_none() {
+            return placed;
+        }
+        let placed = timeout(STOPPING, self.limits.place_in_turn(Use::Shared)).await;
+        placed.unwrap_or(Err(Full::Programs))
     }
 
     /// A program for a session that nobody wants yet.

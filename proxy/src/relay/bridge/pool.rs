@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    counters::{Ended, Use},
+    counters::Ended,
     launcher::{Audience as _, Launcher},
     opening::Unopened,
     outbox::Inbox,
@@ -155,7 +155,7 @@ impl Pool {
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = tokio::spawn(async move {
             let begin = |lines| pool.begin(slot, lines);
-            let turn = match pool.launcher.limits.place(Use::Shared) {
+            let turn = match pool.launcher.place_of_shared().await {
                 Ok(place) => {
                     let gone = move || launcher.warm.wake();
                     let started =

@@ -13,7 +13,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     jsonrpc::Id,
-    relay::{http::download::Answer, remote::problem::Problem},
+    relay::{
+        http::{download::Answer, refusal::retry_after},
+        remote::problem::Problem,
+    },
     scan::Scanner,
     traffic::{BodyKind, End, ResponseHead},
 };
@@ -92,6 +95,13 @@ pub(super) fn unseen(status: StatusCode, body: Bytes) -> Response<Reply> {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
     }
+    response
+}
+
+/// The same for a client that may try again, when it is known after so long.
+pub(super) fn later(lasts: Option<Duration>, body: Bytes) -> Response<Reply> {
+    let mut response = unseen(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(RETRY_AFTER, retry_after(lasts));
     response
 }
 

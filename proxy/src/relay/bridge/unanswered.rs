@@ -1,10 +1,7 @@
 //! What clients are told whose program, or server, gives no answer.
 
 use bytes::Bytes;
-use http::{
-    Response, StatusCode,
-    header::{RETRY_AFTER, WWW_AUTHENTICATE},
-};
+use http::{Response, StatusCode, header::WWW_AUTHENTICATE};
 use tokio::time::Instant;
 
 use super::{
@@ -18,7 +15,7 @@ use crate::{
     jsonrpc::Id,
     relay::{
         child::StartError,
-        http::{counters::Failed, download::Answer, health::Health, refusal::RETRY},
+        http::{counters::Failed, download::Answer, health::Health},
         remote::problem::{Problem, Refused},
     },
     traffic::{BodyKind, End, ResponseHead},
@@ -62,19 +59,12 @@ impl Exchanges {
     }
 
     /// There is no room for another session or program now.
-    pub(super) fn full(
-        &self,
-        Full(reason): Full,
-        id: Option<&Id>,
-        mut answer: Answer,
-    ) -> Response<Reply> {
+    pub(super) fn full(&self, full: Full, id: Option<&Id>, mut answer: Answer) -> Response<Reply> {
         answer.end(End::Refused);
-        self.counters.count_refused(reason);
+        self.counters.count_refused(full.reason());
         let message = "this proxy starts no more programs at present; try again later";
         let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
-        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-        response.headers_mut().insert(RETRY_AFTER, RETRY);
-        response
+        reply::later(full.lasts(), body)
     }
 
     /// There is no program to ask.
@@ -112,9 +102,7 @@ impl Exchanges {
         answer.end(End::Refused);
         self.counters.count_refused("shutdown");
         let body = reply::error(Some(&id.to_string()), INTERNAL, GIVEN_UP);
-        let mut response = reply::unseen(StatusCode::SERVICE_UNAVAILABLE, body);
-        response.headers_mut().insert(RETRY_AFTER, RETRY);
-        response
+        reply::later(None, body)
     }
 
     /// The program ended before it answered.

@@ -28,12 +28,15 @@ pub(super) struct Warm {
     most: usize,
     /// Oldest first, each with when it was started.
     waiting: Mutex<VecDeque<(Opening, Instant)>>,
+    /// Held while one is started, which takes up a place already.
+    starting: tokio::sync::Mutex<()>,
     changed: Notify,
 }
 
 impl Warm {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, waiting: Mutex::default(), changed: Notify::new() }
+        let (waiting, starting) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { most, waiting, starting, changed: Notify::new() }
     }
 
     /// The program that has waited longest, if any waits. Another will be started.
@@ -44,6 +47,15 @@ impl Warm {
         drop(waiting);
         self.changed.notify_one();
         taken
+    }
+
+    /// The same for who finds no other place: one that is being started will do as well.
+    pub(super) async fn take_any(&self) -> Option<Opening> {
+        if let Some(waiting) = self.take() {
+            return Some(waiting);
+        }
+        drop(self.starting.lock().await);
+        self.take()
     }
 
     /// A program has ended: perhaps one of these, and perhaps there is room for another now.
@@ -63,12 +75,16 @@ impl Warm {
             }
             let pause = restarts.pause();
             if !pause.is_zero() {
-                // Whatever changes meanwhile, it is not earlier.
-                tokio::time::sleep(pause).await;
+                // Others that end meanwhile make it no shorter, and keep no place.
+                let _ = timeout(pause, self.changed.notified()).await;
                 continue;
             }
-            match Arc::clone(launcher).warm_up().await {
-                Ok(opening) => self.lock().push_back((opening, Instant::now())),
+            let starting = self.starting.lock().await;
+            let started = Arc::clone(launcher).warm_up().await;
+            let started = started.map(|opening| self.lock().push_back((opening, Instant::now())));
+            drop(starting);
+            match started {
+                Ok(()) => {}
                 Err(Unopened::Full(_)) => {
                     let _ = timeout(LOOK, self.changed.notified()).await;
                 }

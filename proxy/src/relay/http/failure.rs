@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     asked::{Asked, Beginning},
     counters::Failed,
-    refusal::RETRY,
+    refusal::retry_after,
     upstream::SendError,
 };
 use crate::{config::ErrorStatus, traffic::End};
@@ -94,7 +94,7 @@ impl Failure {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, RETRY);
+            response.headers_mut().insert(RETRY_AFTER, retry_after(None));
         }
         response
     }

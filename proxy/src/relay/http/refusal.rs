@@ -1,13 +1,22 @@
 //! Answers for requests that the listener refuses before anything goes upstream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::mcp::code::{INTERNAL, INVALID_REQUEST};
 
-/// When a client may try again for whom there is no room now, in seconds.
-pub(in crate::relay) const RETRY: HeaderValue = HeaderValue::from_static("10");
+/// How long a client should wait that is refused, where nobody knows how long that lasts: others
+/// may leave at any time, and another process may be in the place of one that shuts down.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// When a client that is refused may try again (`Retry-After`), where it `lasts` so long.
+pub(in crate::relay) fn retry_after(lasts: Option<Duration>) -> HeaderValue {
+    let seconds = (lasts.unwrap_or(RETRY) + Duration::from_millis(999)).as_secs();
+    HeaderValue::from(seconds.max(1))
+}
 
 /// Why a request goes no further, and what its client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +55,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY);
+            headers.insert(header::RETRY_AFTER, retry_after(None));
         }
         if let Some(challenge) = self.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
