@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, IoSlice, Read as _, Write as _},
     thread,
 };
 
@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{events::LARGEST, problem::Told};
 use crate::{lines::Gather, platform::Wait as _};
 
-/// Lines that wait for one another.
-const QUEUE: usize = 64;
+/// Lines that wait between a thread and the loop. A line may be large, and who says more waits as
+/// well as a queue does: what is held is then two lines each way, and not a queue of the largest.
+const QUEUE: usize = 1;
 
 /// The two ends of a conversation with the client.
 #[derive(Debug)]
@@ -81,16 +82,13 @@ fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
 }
 
 fn write(mut output: &File, mut told: mpsc::Receiver<Told>) -> io::Result<()> {
-    let mut whole = Vec::new();
     while let Some(Told { text, .. }) = told.blocking_recv() {
-        whole.clear();
-        whole.extend_from_slice(&text);
-        whole.push(b'\n');
-        let mut left = &whole[..];
+        let mut line = [IoSlice::new(&text), IoSlice::new(b"\n")];
+        let mut left = &mut line[..];
         while !left.is_empty() {
-            match output.write(left) {
+            match output.write_vectored(left) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => left = &left[written..],
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
                 Err(error) => retry(error, || output.writable())?,
             }
         }
