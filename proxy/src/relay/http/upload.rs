@@ -86,7 +86,7 @@ enum Source {
     /// The proxy has it already.
     Own {
         left: Bytes,
-        /// Cancelled as soon as it is on its way.
+        /// Cancelled as soon as the last of it is on its way.
         sent: CancellationToken,
     },
 }
@@ -96,9 +96,11 @@ impl Source {
         match self {
             Self::Client(incoming) => Pin::new(incoming).poll_frame(cx).map_err(drop),
             Self::Own { left, sent } => {
-                sent.cancel();
                 // In pieces, so that the tap is shown them at the pace of the connection.
                 let piece = left.split_to(left.len().min(PIECE));
+                if left.is_empty() {
+                    sent.cancel();
+                }
                 Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
             }
         }
@@ -143,7 +145,8 @@ impl Upload {
         Self::of(Source::Client(inner), probe, max_body, read_timeout)
     }
 
-    /// A body that is there already. `sent` is cancelled as soon as it is on its way.
+    /// A body that is there already. `sent` is cancelled as soon as the last of it is on
+    /// its way.
     pub(in crate::relay) fn own(
         body: Bytes,
         probe: Option<Probe>,

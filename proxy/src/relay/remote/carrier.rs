@@ -7,8 +7,9 @@ use http::StatusCode;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    conversation::{Carried, Conversation, Marks},
+    conversation::{Carried, Conversation},
     legacy::Legacy,
+    marks::Marks,
     problem::{Problem, Told},
     said::Said,
     server::Server,

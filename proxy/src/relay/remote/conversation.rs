@@ -8,16 +8,16 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
-use self::healing::has_forgotten;
+use self::{errand::Errand, healing::has_forgotten};
 use super::{
     events::Messages,
+    marks::Marks,
     mirror,
     problem::{Problem, Told},
-    said::{Asked, Said, messages},
+    said::{Said, messages},
     server::{Refusal, Server, whole},
     session::{Session, State},
     words,
@@ -30,10 +30,10 @@ use crate::{
         mirrored::Tools,
     },
     scan::Frame,
-    tap::Probe,
     traffic::{BodyKind, End},
 };
 
+mod errand;
 mod healing;
 pub(super) mod listening;
 mod listing;
@@ -79,51 +79,6 @@ impl Unspoken {
     }
 }
 
-/// What others know of a message on its way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Marks {
-    /// Its first byte has left.
-    pub(super) sent: CancellationToken,
-    /// Nobody waits for its answer any more.
-    pub(super) withdrawn: CancellationToken,
-    /// Whatever came of it.
-    pub(super) over: CancellationToken,
-}
-
-/// A message on its way, and what is awaited for it.
-struct Errand<'a> {
-    said: &'a Said,
-    /// Answers that are still to come.
-    asked: Vec<Asked>,
-    /// The session that the response began.
-    minted: Option<HeaderValue>,
-    /// What the server says, where it is the proxy that asks and not the client.
-    kept: Option<Vec<Bytes>>,
-    /// Shows the tap what is asked, once, and what is answered.
-    question: Option<Probe>,
-    answer: Option<Answer>,
-    /// The server seems not to speak this transport.
-    unspoken: Option<Unspoken>,
-}
-
-impl<'a> Errand<'a> {
-    fn new(said: &'a Said, server: &Server, headers: &HeaderMap) -> Self {
-        let (question, answer) = server.observe(Method::POST, headers);
-        Self { question, answer: Some(answer), ..Self::unseen(said) }
-    }
-
-    /// One that the tap is not shown.
-    fn unseen(said: &'a Said) -> Self {
-        let asked = said.asked.clone();
-        Self { said, asked, minted: None, kept: None, question: None, answer: None, unspoken: None }
-    }
-
-    /// One of the proxy's own.
-    fn own(self) -> Self {
-        Self { kept: Some(Vec::new()), ..self }
-    }
-}
-
 impl Conversation {
     /// One with so many requests in flight at most.
     pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
@@ -144,45 +99,31 @@ impl Conversation {
         let headers = self.headers(said, &state);
         let asks = !said.asked.is_empty();
         let slot = async { if asks { self.slots.acquire().await.ok() } else { None } };
-        let mut slot = tokio::select! {
+        let slot = tokio::select! {
             slot = slot => slot,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return Carried::Untaken,
         };
-        let mut errand = Errand::new(said, &self.server, &headers);
-        let carried = {
-            let mut carried = self.exchange(&mut errand, state, marks);
-            tokio::select! {
-                carried = &mut carried => carried,
-                () = marks.withdrawn.cancelled() => {
-                    slot.take();
-                    carried.await
-                }
-            }
-        };
+        let mut errand = Errand::new(said, marks, &self.server, &headers);
+        let carried = marks.hold(slot, self.exchange(&mut errand, state)).await;
         match errand.unspoken.take() {
             Some(unspoken) => Carried::Unspoken(unspoken),
-            None => self.settle(&errand, marks, carried).await,
+            None => self.settle(&errand, carried).await,
         }
     }
 
     /// The other transport is not spoken either: the client gets the answer that there was.
     pub(super) async fn refuse(&self, said: &Said, marks: &Marks, unspoken: Unspoken) {
         let Unspoken { refusal, answer } = unspoken;
-        let mut errand = Errand::unseen(said);
+        let mut errand = Errand::unseen(said, marks);
         let refused = self.turned_down(&mut errand, &refusal, answer).await;
-        self.settle(&errand, marks, refused).await;
+        self.settle(&errand, refused).await;
     }
 
     /// Tells the client what it would else wait for.
-    async fn settle(
-        &self,
-        errand: &Errand<'_>,
-        marks: &Marks,
-        carried: Result<(), Problem>,
-    ) -> Carried {
+    async fn settle(&self, errand: &Errand<'_>, carried: Result<(), Problem>) -> Carried {
         let came = if carried.is_ok() { Carried::Taken } else { Carried::Untaken };
-        if marks.withdrawn.is_cancelled() {
+        if errand.marks.withdrawn.is_cancelled() {
             return came;
         }
         let said = errand.said;
@@ -207,25 +148,20 @@ impl Conversation {
         &'a self,
         errand: &'a mut Errand<'_>,
         state: State,
-        marks: &'a Marks,
     ) -> Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>> {
         // To repeat a message takes others of the proxy's own: boxed, for it comes back here.
-        Box::pin(self.attempts(errand, state, marks))
+        Box::pin(self.attempts(errand, state))
     }
 
-    async fn attempts(
-        &self,
-        errand: &mut Errand<'_>,
-        mut state: State,
-        marks: &Marks,
-    ) -> Result<(), Problem> {
+    async fn attempts(&self, errand: &mut Errand<'_>, mut state: State) -> Result<(), Problem> {
         let said = errand.said;
         let mut answer = errand.answer.take().unwrap_or(Answer(None));
         let (mut healed, mut corrected) = (false, false);
         let response = loop {
             let headers = self.headers(said, &state);
-            let (probe, sent) = (&mut errand.question, &marks.sent);
-            let sent = self.server.send(&Method::POST, &headers, &said.text, probe, sent);
+            let (probe, sent) = (&mut errand.question, &errand.marks.sent);
+            let text = said.text();
+            let sent = self.server.send(&Method::POST, &headers, &text, probe, sent);
             let response = sent.await.inspect_err(|problem| answer.end(problem.end))?;
             if response.status.is_success() {
                 break response;
@@ -254,15 +190,21 @@ impl Conversation {
             }
             return self.turned_down(errand, &refusal, answer).await;
         };
+        errand.marks.taken.cancel();
         errand.minted = response.headers.get(super::server::SESSION_ID).cloned();
         if said.is(method::INITIALIZE) {
             // Its stream is of the session that it begins.
             (state.id, state.generation) = (errand.minted.clone(), self.current().generation);
         }
         match response.kind() {
-            BodyKind::EventStream => self.stream(errand, response, answer, &state, marks).await,
+            BodyKind::EventStream => self.stream(errand, response, answer, &state).await,
             BodyKind::Json => {
-                let text = whole(response, answer).await;
+                let text = whole(response, answer);
+                let text = if errand.asked.is_empty() {
+                    timeout(LAST_WORDS, text).await.unwrap_or_else(|_| Ok(Bytes::new()))
+                } else {
+                    text.await
+                };
                 let text = text
                     .map_err(|error| Problem::strange(format!("the answer broke off: {error}")))?;
                 if !text.trim_ascii().is_empty() {
@@ -273,7 +215,8 @@ impl Conversation {
             BodyKind::Opaque => {
                 let status = response.status;
                 let mut download = response.observed(answer);
-                while let Some(Ok(_)) = download.frame().await {}
+                let rest = async { while let Some(Ok(_)) = download.frame().await {} };
+                let _ = timeout(LAST_WORDS, rest).await;
                 if errand.asked.is_empty() {
                     return Ok(());
                 }
@@ -304,20 +247,27 @@ impl Conversation {
         Err(words::refused(refusal, self.server.url()))
     }
 
-    /// Reads a stream of events to its end, or until nothing more is awaited of it.
+    /// Reads a stream of events to its end, or until nothing more is awaited of it: then it has
+    /// [`LAST_WORDS`], whatever it says.
     async fn events(
         &self,
         events: &mut Messages,
         download: &mut Download,
         mut errand: Option<&mut Errand<'_>>,
     ) -> Result<(), Problem> {
-        let awaits = errand.as_ref().is_some_and(|errand| !errand.asked.is_empty());
+        let mut until = None;
         loop {
-            let over = awaits && errand.as_ref().is_some_and(|errand| errand.asked.is_empty());
-            let frame = if over {
-                timeout(LAST_WORDS, download.frame()).await.unwrap_or(None)
-            } else {
-                download.frame().await
+            if errand.as_ref().is_some_and(|errand| errand.asked.is_empty()) {
+                until.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+            }
+            let frame = match until {
+                // First the time: a server may always have something to say.
+                Some(until) => tokio::select! {
+                    biased;
+                    () = sleep_until(until) => None,
+                    frame = download.frame() => frame,
+                },
+                None => download.frame().await,
             };
             // A stream that breaks is one that ended: what was awaited tells what that means.
             let Some(Ok(frame)) = frame else { return Ok(()) };
@@ -352,7 +302,7 @@ impl Conversation {
             return no_message();
         }
         if let Some(version) = begun {
-            self.session.begin(&said.text, errand.minted.take(), version);
+            self.session.begin(&said.text(), errand.minted.take(), version);
         }
         if nameless
             && let [asked] = &errand.asked[..]
@@ -377,6 +327,9 @@ impl Conversation {
         match &mut errand.kept {
             Some(kept) => kept.push(text),
             None => self.tell(text).await,
+        }
+        if errand.asked.is_empty() {
+            errand.marks.answered.cancel();
         }
     }
 

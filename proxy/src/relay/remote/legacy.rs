@@ -15,9 +15,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    conversation::{LAST_WORDS, Marks, PAUSE, listening::LONGEST_PAUSE},
+    conversation::{LAST_WORDS, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
     line::{Awaited, Line, Reading, all_answered},
+    marks::Marks,
     problem::{Problem, Refused, Told},
     said::Said,
     server::Server,
@@ -120,7 +121,7 @@ impl Legacy {
             // With `initialize` the client begins by itself.
             (slot, self.open(!said.is(method::INITIALIZE)).await)
         };
-        let (_slot, line) = tokio::select! {
+        let (slot, line) = tokio::select! {
             begun = begin => begun,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return false,
@@ -128,7 +129,8 @@ impl Legacy {
         let (left, carried) = match line {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
-                let carried = self.exchange(&line, said, marks, &mut awaited, false).await;
+                let exchange = self.exchange(&line, said, marks, &mut awaited, false);
+                let carried = marks.hold(slot, exchange).await;
                 let left = if carried.is_ok() { Vec::new() } else { line.give_up(awaited) };
                 (left, carried)
             }
@@ -165,7 +167,11 @@ impl Legacy {
         } else {
             line.posts.observe(Method::POST, &headers)
         };
-        let post = line.posts.send(&Method::POST, &headers, &said.text, &mut question, &marks.sent);
+        let post = async {
+            // Held no longer than until the server has taken it.
+            let text = said.text();
+            line.posts.send(&Method::POST, &headers, &text, &mut question, &marks.sent).await
+        };
         let mut post = pin!(post);
         let posted = tokio::select! {
             posted = &mut post => {
@@ -177,6 +183,7 @@ impl Legacy {
             }
             // A nod that comes later than the answer is worth a moment, for its connection.
             true = all_answered(awaited), if !awaited.is_empty() => {
+                self.answered(said, marks, awaited);
                 timeout(LAST_WORDS, &mut post).await.ok().and_then(Result::ok)
             }
         };
@@ -187,6 +194,7 @@ impl Legacy {
                 refusal.show(answer);
                 return Err(words::refused(&refusal, self.server.url()));
             }
+            marks.taken.cancel();
             // The tap is told of the end of the exchange when it is known what came of it.
             nod = Some(response.unseen(&mut answer));
         }
@@ -196,8 +204,16 @@ impl Legacy {
             }
         };
         let (_, answered) = tokio::join!(timeout(LAST_WORDS, nod), async {
+            if marks.answered.is_cancelled() {
+                return true;
+            }
             tokio::select! {
-                answered = all_answered(awaited) => answered,
+                answered = all_answered(awaited) => {
+                    if answered {
+                        self.answered(said, marks, awaited);
+                    }
+                    answered
+                }
                 () = marks.withdrawn.cancelled() => true,
             }
         });
@@ -206,10 +222,17 @@ impl Legacy {
             return Err(Problem::new(ENDED, self.broken()));
         }
         answer.end(End::Clean);
-        if said.is(method::INITIALIZE) && awaited.iter().all(Awaited::is_result) {
-            self.session.begin(&said.text, None, None);
-        }
         Ok(())
+    }
+
+    /// All answers to a message have come, whatever is still said about it.
+    fn answered(&self, said: &Said, marks: &Marks, awaited: &[Awaited]) {
+        // Before anybody is told: what begins the session is followed by `initialized`.
+        if said.is(method::INITIALIZE) && awaited.iter().all(Awaited::is_result) {
+            self.session.begin(&said.text(), None, None);
+        }
+        marks.taken.cancel();
+        marks.answered.cancel();
     }
 
     /// Who ended a stream.
@@ -321,7 +344,7 @@ impl Legacy {
         let nowhere = self.server.spoken_to_by(HttpTransport::Streamable);
         let (question, mut answer) = nowhere.observe(Method::POST, &HeaderMap::new());
         if let Some(mut question) = question {
-            question.data(&said.text);
+            question.data(&said.text());
             question.end(End::Clean);
         }
         if let Some(Refused { status, .. }) = why.refused {

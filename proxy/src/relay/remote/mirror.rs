@@ -16,7 +16,8 @@ pub(super) fn put(tools: &Tools, said: &Said, version: &HeaderValue, headers: &m
     let Some(name) = &said.method else { return };
     headers.extend(encoded(name).map(|value| (METHOD, value)));
     // What cannot be read gets no header: the server says what is wrong with it.
-    let Ok(Some(params)) = Params::of(&said.text, name) else { return };
+    let text = said.text();
+    let Ok(Some(params)) = Params::of(&text, name) else { return };
     let Some(named) = params.named(name) else { return };
     headers.extend(encoded(&named).map(|value| (NAME, value)));
     if !said.is(method::TOOLS_CALL) {

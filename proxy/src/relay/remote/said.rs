@@ -1,5 +1,7 @@
 //! What the client says: a line, and what it means for its way to the server.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use http::HeaderValue;
 
@@ -15,8 +17,8 @@ const BOUNDS: Bounds = Bounds { inspect: u64::MAX, id: 64 << 10, arguments: 0, t
 /// A line of the client that is a message, or a batch of them (2025-03-26).
 #[derive(Debug)]
 pub(super) struct Said {
-    /// As the client wrote it, without the end of the line.
-    pub(super) text: Bytes,
+    /// As the client wrote it, without the end of the line; nothing once it is forgotten.
+    text: Mutex<Bytes>,
     pub(super) what: What,
     /// The method of a single request or notification.
     pub(super) method: Option<Box<str>>,
@@ -24,6 +26,8 @@ pub(super) struct Said {
     pub(super) version: Option<HeaderValue>,
     /// The answers that it wants.
     pub(super) asked: Vec<Asked>,
+    /// What a batch withdraws among other things.
+    pub(super) withdraws: Vec<Id>,
 }
 
 /// What to do with a line.
@@ -46,20 +50,31 @@ pub(super) struct Asked {
 }
 
 /// Why a line goes nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     #[error("this line is not JSON; write one JSON-RPC message a line")]
     NotJson,
     #[error("this line is no JSON-RPC request, notification or response")]
-    NotAMessage,
+    NotAMessage {
+        /// The id of what would be a request, as it stands there.
+        id: Option<Box<str>>,
+    },
 }
 
 impl Fault {
     /// The JSON-RPC code that says so.
-    pub(super) fn code(self) -> i64 {
+    pub(super) fn code(&self) -> i64 {
         match self {
             Self::NotJson => code::PARSE_ERROR,
-            Self::NotAMessage => code::INVALID_REQUEST,
+            Self::NotAMessage { .. } => code::INVALID_REQUEST,
+        }
+    }
+
+    /// Under which id to say so, if that is known (JSON-RPC 2.0, section 5).
+    pub(super) fn id(&self) -> Option<&str> {
+        match self {
+            Self::NotJson => None,
+            Self::NotAMessage { id } => id.as_deref(),
         }
     }
 }
@@ -67,23 +82,48 @@ impl Fault {
 impl Said {
     /// Reads a line; none if it is blank.
     pub(super) fn read(text: Bytes) -> Result<Option<Self>, Fault> {
-        let mut said =
-            Self { text, what: What::Aside, method: None, version: None, asked: Vec::new() };
-        let text = said.text.clone();
-        let (mut stray, mut batch) = (false, false);
+        let mut said = Self {
+            text: Mutex::default(),
+            what: What::Aside,
+            method: None,
+            version: None,
+            asked: Vec::new(),
+            withdraws: Vec::new(),
+        };
+        let (mut stray, mut batch, mut id) = (false, false, None);
         let frame = messages(&text, |message| {
             batch |= message.in_batch();
-            stray |= !said.take(message);
+            if !said.take(message) {
+                stray = true;
+                id = (!batch && message.has(Field::Method) && message.has(Field::Id))
+                    .then(|| written(message));
+            } else if let What::Cancellation(id) = &said.what
+                && batch
+            {
+                said.withdraws.push(id.clone());
+                said.what = What::Aside;
+            }
         });
         if batch {
             (said.method, said.version) = (None, None);
+            said.what = if said.asked.is_empty() { What::Aside } else { What::Request };
         }
         match frame {
             Frame::Blank => Ok(None),
-            Frame::Whole if stray => Err(Fault::NotAMessage),
-            Frame::Whole => Ok(Some(said)),
+            Frame::Whole if stray => Err(Fault::NotAMessage { id }),
+            Frame::Whole => Ok(Some(Self { text: Mutex::new(text), ..said })),
             Frame::Broken => Err(Fault::NotJson),
         }
+    }
+
+    /// As the client wrote it.
+    pub(super) fn text(&self) -> Bytes {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Frees the text, which will not be sent again.
+    pub(super) fn forget(&self) {
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::new();
     }
 
     /// Takes in one message. Returns whether it is one.
@@ -177,6 +217,14 @@ mod tests {
         let batch = read(batch).unwrap().unwrap();
         let written: Vec<_> = batch.asked.iter().map(|asked| &*asked.written).collect();
         assert_eq!((batch.what, written, batch.method), (What::Request, vec!["1", "\"2\""], None));
+        let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
+        for (text, what) in [
+            (format!(r#"[{{"id":2,"method":"ping"}},{cancel}]"#), What::Request),
+            (format!("[{cancel}]"), What::Aside),
+        ] {
+            let batch = read(&text).unwrap().unwrap();
+            assert_eq!((batch.what, batch.withdraws), (what, vec![Id::Number(1)]), "{text}");
+        }
     }
 
     #[test]
@@ -185,8 +233,15 @@ mod tests {
         for text in ["x", "{", r#"{"id":1,"method":"m"} {}"#, "{\"a\":}"] {
             assert_eq!(read(text).unwrap_err(), Fault::NotJson, "{text}");
         }
-        for text in ["{}", r#"{"id":1}"#, r#"[{"id":1,"method":"m"},{}]"#] {
-            assert_eq!(read(text).unwrap_err(), Fault::NotAMessage, "{text}");
+        for (text, id) in [
+            ("{}", None),
+            (r#"{"id":1}"#, None),
+            (r#"{"id":1.0,"method":7}"#, Some("1.0")),
+            (r#"[{"id":1,"method":"m"},{"id":2,"method":7}]"#, None),
+        ] {
+            let fault = read(text).unwrap_err();
+            assert_eq!(fault, Fault::NotAMessage { id: id.map(Into::into) }, "{text}");
+            assert_eq!(fault.id(), id);
         }
     }
 }

@@ -197,7 +197,7 @@ impl Server {
     }
 
     /// Sends a request and waits for the head of its response. The first time it is on its way,
-    /// `probe` is shown its body and `sent` is cancelled.
+    /// `probe` is shown its body; `sent` is cancelled when all of it is.
     pub(super) async fn send(
         &self,
         method: &Method,

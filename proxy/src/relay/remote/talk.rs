@@ -3,19 +3,22 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    convert::Infallible,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     task::{self, AbortHandle, JoinError, JoinSet},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
     carrier::Carrier,
-    conversation::Marks,
+    conversation::LAST_WORDS,
+    marks::Marks,
     problem::Told,
     rights::Rights,
     said::{Said, What},
@@ -26,10 +29,18 @@ use crate::{
     mcp::method,
 };
 
-/// Bytes of messages on their way, beyond which the client is not read.
+/// Bytes of requests that the server has not taken, beyond which further ones wait; and bytes of
+/// everything that waits, beyond which the client is not read.
 const MOST_BYTES: usize = 64 << 20;
 /// What a message takes beside its text.
 const ENTRY: usize = 1 << 10;
+/// Errors for lines that are no messages which wait for the client to take them, beyond which it
+/// is not read.
+const MOST_COMPLAINTS: usize = 64;
+/// Steps of errands that wait to be looked at.
+const STEPS: usize = 64;
+/// How long a server may take to read what is cancelled, and to say that it heard of that.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is under way between the client and the server.
 #[derive(Debug)]
@@ -37,16 +48,45 @@ pub(in crate::relay) struct Talk {
     carrier: Arc<Carrier>,
     /// Each a message on its way; says whether the server took it.
     errands: JoinSet<bool>,
-    under_way: HashMap<task::Id, Arc<Said>>,
+    /// What an errand has come to before its end.
+    steps: mpsc::Sender<(task::Id, Step)>,
+    reached: mpsc::Receiver<(task::Id, Step)>,
+    under_way: HashMap<task::Id, UnderWay>,
     /// Requests on their way by their ids, the latest of those that share one.
     known: HashMap<Id, Known>,
     /// What was said behind a barrier, in order.
     held: VecDeque<Said>,
-    /// Bytes of what is held or on its way.
-    bytes: usize,
+    /// Requests that wait for room.
+    crowd: VecDeque<Said>,
+    /// Notifications that wait for the one before them to be taken: they mean something in order.
+    lane: VecDeque<Said>,
+    /// Bytes of requests on their way.
+    asked: usize,
+    /// Bytes of all else that waits or is on its way.
+    waiting: usize,
     /// The errand that must be done before anything else is sent.
     barrier: Option<task::Id>,
+    /// The notification that is on its way.
+    notifying: Option<task::Id>,
+    /// Errors for lines that are no messages, on their way to the client.
+    complaints: JoinSet<()>,
     listening: Option<AbortHandle>,
+}
+
+/// What a message comes to on its way.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The server has taken it; it will not be sent again.
+    Taken,
+    /// Nothing is awaited of it any more.
+    Answered,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+struct UnderWay {
+    said: Arc<Said>,
+    bytes: usize,
 }
 
 /// A request on its way.
@@ -54,6 +94,8 @@ pub(in crate::relay) struct Talk {
 struct Known {
     /// To cancel it is to leave its exchange.
     leaves: bool,
+    /// Nothing else is awaited of its exchange.
+    alone: bool,
     marks: Marks,
     errand: AbortHandle,
 }
@@ -78,14 +120,22 @@ impl Talk {
     }
 
     fn with(carrier: Carrier) -> Self {
+        let (steps, reached) = mpsc::channel(STEPS);
         Self {
             carrier: Arc::new(carrier),
             errands: JoinSet::new(),
+            steps,
+            reached,
             under_way: HashMap::new(),
             known: HashMap::new(),
             held: VecDeque::new(),
-            bytes: 0,
+            crowd: VecDeque::new(),
+            lane: VecDeque::new(),
+            asked: 0,
+            waiting: 0,
             barrier: None,
+            notifying: None,
+            complaints: JoinSet::new(),
             listening: None,
         }
     }
@@ -95,11 +145,11 @@ impl Talk {
     pub(in crate::relay) async fn run(&mut self, mut lines: mpsc::Receiver<Bytes>) {
         loop {
             tokio::select! {
-                line = lines.recv(), if self.bytes <= MOST_BYTES => match line {
-                    Some(line) => self.hear(line).await,
+                line = lines.recv(), if self.has_room() => match line {
+                    Some(line) => self.hear(line),
                     None => return,
                 },
-                Some(done) = self.errands.join_next_with_id() => self.settle(done),
+                () = self.go_on() => {}
             }
         }
     }
@@ -108,8 +158,8 @@ impl Talk {
     /// at the second. The client is told nothing more then.
     pub(in crate::relay) async fn end(mut self, answers: Instant, leave: Instant) {
         let answered = async {
-            while let Some(done) = self.errands.join_next_with_id().await {
-                self.settle(done);
+            while !(self.errands.is_empty() && self.complaints.is_empty()) {
+                self.go_on().await;
             }
         };
         let _ = timeout_at(answers, answered).await;
@@ -120,14 +170,30 @@ impl Talk {
         }
     }
 
+    /// Whether the client is to be read. Answers and cancellations stand behind no request that
+    /// has room: only what waits counts, not what the server is working on.
+    fn has_room(&self) -> bool {
+        self.waiting <= MOST_BYTES && self.complaints.len() < MOST_COMPLAINTS
+    }
+
+    /// Waits for something to come of what is under way. Can be left at any time.
+    async fn go_on(&mut self) {
+        tokio::select! {
+            // Never closed: one of its senders is ours.
+            Some((number, step)) = self.reached.recv() => self.reach(number, step),
+            Some(done) = self.errands.join_next_with_id() => self.settle(done),
+            Some(_) = self.complaints.join_next() => {}
+        }
+    }
+
     /// The client has said something.
-    async fn hear(&mut self, mut line: Bytes) {
+    fn hear(&mut self, mut line: Bytes) {
         if line.ends_with(b"\n") {
             line.truncate(line.len() - 1);
         }
         match Said::read(line) {
             Ok(Some(said)) => {
-                self.bytes += cost(&said);
+                self.waiting += cost(&said);
                 // Answers and cancellations pass what waits: somebody waits for them.
                 if self.barrier.is_some() && self.waits(&said) {
                     self.held.push_back(said);
@@ -137,91 +203,222 @@ impl Talk {
             }
             Ok(None) => {}
             Err(fault) => {
-                let error = jsonrpc::error(None, fault.code(), &fault.to_string());
-                self.carrier.tell(error.into()).await;
+                let error = jsonrpc::error(fault.id(), fault.code(), &fault.to_string());
+                let carrier = Arc::clone(&self.carrier);
+                // Not awaited: a client that takes nothing must not keep the session from ending.
+                self.complaints.spawn(async move { carrier.tell(error.into()).await });
             }
         }
     }
 
     /// Whether a message has to wait until the session is ready.
     fn waits(&self, said: &Said) -> bool {
-        match said.what {
+        match &said.what {
             What::Request => true,
             What::Aside => said.method.is_some(),
             // Not before the request itself.
-            What::Cancellation(ref id) => !self.known.contains_key(id),
+            What::Cancellation(id) => !self.known.contains_key(id) && !self.has_unsent(id),
         }
     }
 
+    fn has_unsent(&self, id: &Id) -> bool {
+        self.held.iter().chain(&self.crowd).any(|said| asks_only(said, id))
+    }
+
+    /// Sends a message as soon as its turn has come, if that is to be.
     fn take(&mut self, said: Said) {
-        let What::Cancellation(id) = &said.what else {
-            self.send(said);
+        for id in &said.withdraws {
+            self.withdraw(id);
+        }
+        // Nothing else is under way that matters before these.
+        if said.is(method::INITIALIZE) || said.is(method::INITIALIZED) {
+            self.barrier = Some(self.send(said));
             return;
-        };
-        match self.known.get(id) {
-            // With the exchange the request ends.
-            Some(known) if known.leaves => {
-                known.errand.abort();
-                self.bytes -= cost(&said);
+        }
+        match &said.what {
+            What::Cancellation(id) => {
+                let id = id.clone();
+                self.cancel(said, &id);
             }
-            Some(known) => {
-                known.marks.withdrawn.cancel();
+            What::Request => self.crowd.push_back(said),
+            What::Aside if said.method.is_some() => self.lane.push_back(said),
+            What::Aside => {
                 self.send(said);
             }
-            None => self.send(said),
+        }
+        self.fill();
+    }
+
+    /// Sends what there is room for.
+    fn fill(&mut self) {
+        while self.asked <= MOST_BYTES
+            && let Some(said) = self.crowd.pop_front()
+        {
+            self.send(said);
+        }
+        if self.notifying.is_none()
+            && let Some(said) = self.lane.pop_front()
+        {
+            self.notifying = Some(self.send(said));
         }
     }
 
-    fn send(&mut self, said: Said) {
-        let said = Arc::new(said);
-        let marks = Marks::default();
-        let before = match &said.what {
-            What::Cancellation(id) => self.known.get(id).map(|known| known.marks.clone()),
-            _ => None,
+    /// Cancels a request, wherever it is.
+    fn cancel(&mut self, said: Said, id: &Id) {
+        for queue in [&mut self.held, &mut self.crowd] {
+            if let Some(at) = queue.iter().position(|said| asks_only(said, id)) {
+                // Not even on its way: the server hears of neither.
+                let request = queue.remove(at);
+                self.waiting -= cost(&said) + request.as_ref().map_or(0, cost);
+                return;
+            }
+        }
+        let Some(Known { alone, marks, errand, .. }) = self.known.get(id) else {
+            // Nobody waits for it.
+            self.lane.push_back(said);
+            return;
         };
-        let errand = self.errands.spawn({
-            let carrier = Arc::clone(&self.carrier);
-            let (said, marks) = (Arc::clone(&said), marks.clone());
-            async move {
-                let _over = marks.over.clone().drop_guard();
-                if let Some(Marks { sent, over, .. }) = before {
-                    tokio::select! {
-                        biased;
-                        () = sent.cancelled() => {}
-                        // A cancellation of what never left is about nothing.
-                        () = over.cancelled() => return false,
-                    }
+        let (marks, errand) = (marks.clone(), alone.then(|| errand.clone()));
+        if self.withdraw(id) {
+            self.waiting -= cost(&said);
+            return;
+        }
+        self.spawn(said, Marks::default(), move |carrier, said, own| async move {
+            let leave = || {
+                if let Some(errand) = &errand {
+                    errand.abort();
                 }
-                carrier.carry(&said, &marks).await
+            };
+            tokio::select! {
+                biased;
+                () = marks.sent.cancelled() => {}
+                // A cancellation of what never left is about nothing.
+                () = marks.over.cancelled() => return false,
+                // What the server does not take whole it will not work on.
+                () = sleep(HEARD_WITHIN) => {
+                    leave();
+                    return false;
+                }
+            }
+            let ignored = async {
+                own.sent.cancelled().await;
+                sleep(HEARD_WITHIN).await;
+            };
+            let taken = tokio::select! {
+                taken = carrier.carry(&said, &own) => taken,
+                () = ignored => false,
+            };
+            let _ = timeout(LAST_WORDS, marks.over.cancelled()).await;
+            leave();
+            taken
+        });
+    }
+
+    /// Nobody waits for this answer any more. Returns whether that is all there is to it: the
+    /// exchange has been left.
+    fn withdraw(&mut self, id: &Id) -> bool {
+        let Some(Known { leaves, alone: true, marks, errand }) = self.known.get(id) else {
+            return false;
+        };
+        marks.withdrawn.cancel();
+        if *leaves {
+            errand.abort();
+        }
+        *leaves
+    }
+
+    /// Sends a message, and sees to it that it can be cancelled.
+    fn send(&mut self, said: Said) -> task::Id {
+        let leaves = self.carrier.is_left_by_leaving(&said);
+        // In a batch there is more.
+        let (alone, asked) = (said.method.is_some(), said.asked.clone());
+        let marks = Marks::default();
+        let errand = self.spawn(said, marks.clone(), async |carrier, said, marks| {
+            carrier.carry(&said, &marks).await
+        });
+        for asked in asked {
+            let (marks, errand) = (marks.clone(), errand.clone());
+            self.known.insert(asked.id, Known { leaves, alone, marks, errand });
+        }
+        errand.id()
+    }
+
+    fn spawn<F>(
+        &mut self,
+        said: Said,
+        marks: Marks,
+        errand: impl FnOnce(Arc<Carrier>, Arc<Said>, Marks) -> F,
+    ) -> AbortHandle
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let (bytes, asks) = (cost(&said), !said.asked.is_empty());
+        if asks {
+            self.waiting -= bytes;
+            self.asked += bytes;
+        }
+        let said = Arc::new(said);
+        let errand = errand(Arc::clone(&self.carrier), Arc::clone(&said), marks.clone());
+        let steps = self.steps.clone();
+        let handle = self.errands.spawn(async move {
+            let _over = marks.over.clone().drop_guard();
+            tokio::select! {
+                taken = errand => taken,
+                never = report(&marks, asks, &steps) => match never {},
             }
         });
-        if said.is(method::INITIALIZE) || said.is(method::INITIALIZED) {
-            self.barrier = Some(errand.id());
+        self.under_way.insert(handle.id(), UnderWay { said, bytes });
+        handle
+    }
+
+    /// An errand that is not over has come so far.
+    fn reach(&mut self, number: task::Id, step: Step) {
+        let Some(UnderWay { said, bytes }) = self.under_way.get_mut(&number) else { return };
+        match step {
+            // What begins the session is kept by it.
+            Step::Taken if said.asked.is_empty() || said.is(method::INITIALIZE) => {}
+            Step::Taken => {
+                said.forget();
+                self.asked -= *bytes - ENTRY;
+                *bytes = ENTRY;
+            }
+            Step::Answered => {
+                let said = Arc::clone(said);
+                self.lift(number, &said, true);
+            }
         }
-        for asked in &said.asked {
-            let leaves = self.carrier.is_left_by_leaving(&said);
-            let (marks, errand) = (marks.clone(), errand.clone());
-            self.known.insert(asked.id.clone(), Known { leaves, marks, errand });
-        }
-        self.under_way.insert(errand.id(), said);
+        self.fill();
     }
 
     /// An errand is over, or was given up.
     fn settle(&mut self, done: Result<(task::Id, bool), JoinError>) {
         let (number, taken) = done.unwrap_or_else(|error| (error.id(), false));
-        let Some(said) = self.under_way.remove(&number) else { return };
-        self.bytes -= cost(&said);
+        let Some(UnderWay { said, bytes }) = self.under_way.remove(&number) else { return };
+        if said.asked.is_empty() {
+            self.waiting -= bytes;
+        } else {
+            self.asked -= bytes;
+        }
         for asked in &said.asked {
             if self.known.get(&asked.id).is_some_and(|known| known.errand.id() == number) {
                 self.known.remove(&asked.id);
             }
+        }
+        self.lift(number, &said, taken);
+        self.fill();
+    }
+
+    /// Nothing waits for this errand any longer.
+    fn lift(&mut self, number: task::Id, said: &Said, taken: bool) {
+        if self.notifying == Some(number) {
+            self.notifying = None;
         }
         if self.barrier != Some(number) {
             return;
         }
         self.barrier = None;
         if taken && said.is(method::INITIALIZED) {
-            self.carrier.ready(&said.text);
+            self.carrier.ready(&said.text());
             let carrier = Arc::clone(&self.carrier);
             let listening = tokio::spawn(async move { carrier.listen().await });
             if let Some(before) = self.listening.replace(listening.abort_handle()) {
@@ -236,7 +433,25 @@ impl Talk {
     }
 }
 
-/// What a message takes while it is held or on its way.
+/// Tells what an errand comes to.
+async fn report(marks: &Marks, asks: bool, steps: &mpsc::Sender<(task::Id, Step)>) -> Infallible {
+    let number = task::id();
+    // Nobody listens once the session is over.
+    marks.taken.cancelled().await;
+    let _ = steps.send((number, Step::Taken)).await;
+    if asks {
+        marks.answered.cancelled().await;
+    }
+    let _ = steps.send((number, Step::Answered)).await;
+    std::future::pending().await
+}
+
+/// Whether a message asks this and nothing else.
+fn asks_only(said: &Said, id: &Id) -> bool {
+    said.method.is_some() && matches!(&said.asked[..], [asked] if asked.id == *id)
+}
+
+/// What a message takes while it waits or is on its way.
 fn cost(said: &Said) -> usize {
-    said.text.len() + ENTRY
+    said.text().len() + ENTRY
 }

@@ -62,10 +62,10 @@ impl Conversation {
         let Some(said) = said else { return Ok(()) };
         let headers = self.headers(&said, &state);
         let (question, answer) = self.server.observe_again(&headers);
-        let unseen = Errand::unseen(&said);
-        let mut errand = Errand { question, answer: Some(answer), ..unseen }.own();
         let marks = Marks::default();
-        self.exchange(&mut errand, state, &marks).await?;
+        let unseen = Errand::unseen(&said, &marks);
+        let mut errand = Errand { question, answer: Some(answer), ..unseen }.own();
+        self.exchange(&mut errand, state).await?;
         match errand.asked[..] {
             [] => Ok(()),
             _ => Err(Problem::strange("the server did not answer initialize")),

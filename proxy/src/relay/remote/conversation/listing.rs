@@ -17,9 +17,9 @@ impl Conversation {
         let mut cursor = None;
         for _ in 0..PAGES {
             let Some(question) = list_like(call, cursor.as_deref()) else { return news };
-            let mut errand = Errand::unseen(&question).own();
-            let (state, marks) = (State::default(), Marks::default());
-            if self.exchange(&mut errand, state, &marks).await.is_err() {
+            let marks = Marks::default();
+            let mut errand = Errand::unseen(&question, &marks).own();
+            if self.exchange(&mut errand, State::default()).await.is_err() {
                 return news;
             }
             let answers = errand.kept.unwrap_or_default();
@@ -45,7 +45,8 @@ fn list_like(call: &Said, cursor: Option<&str>) -> Option<Said> {
         #[serde(borrow, rename = "_meta")]
         meta: &'a RawValue,
     }
-    let Call { params } = serde_json::from_slice(&call.text).ok()?;
+    let text = call.text();
+    let Call { params } = serde_json::from_slice(&text).ok()?;
     let meta = params.meta.get();
     let cursor = cursor.map(|cursor| format!(r#","cursor":{}"#, json!(cursor)));
     let cursor = cursor.unwrap_or_default();

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Errand, Marks, PAUSE, listening::LONGEST_PAUSE};
+use super::{Conversation, Errand, PAUSE, listening::LONGEST_PAUSE};
 use crate::{
     relay::{
         http::download::{Answer, Download},
@@ -32,11 +32,10 @@ impl Conversation {
         response: Response,
         answer: Answer,
         of: &State,
-        marks: &Marks,
     ) -> Result<(), Problem> {
         let mut download = response.held(answer);
-        let came = self.to_the_answer(errand, &mut download, of, marks).await;
-        let waits = !errand.asked.is_empty() && !marks.withdrawn.is_cancelled();
+        let came = self.to_the_answer(errand, &mut download, of).await;
+        let waits = !errand.asked.is_empty() && !errand.marks.withdrawn.is_cancelled();
         // Only now: for the tap the answer might else still come on a later stream.
         download.into_answer().end(match &came {
             Err(Problem { end: End::TimedOut, .. }) => End::TimedOut,
@@ -51,7 +50,6 @@ impl Conversation {
         errand: &mut Errand<'_>,
         first: &mut Download,
         of: &State,
-        marks: &Marks,
     ) -> Result<(), Problem> {
         let mut events = Messages::default();
         self.events(&mut events, first, Some(errand)).await?;
@@ -65,7 +63,7 @@ impl Conversation {
             let pause = retry.unwrap_or(PAUSE).max(PAUSE * vain).min(LONGEST_PAUSE);
             tokio::select! {
                 () = sleep(pause) => {}
-                () = marks.withdrawn.cancelled() => return Ok(()),
+                () = errand.marks.withdrawn.cancelled() => return Ok(()),
             }
             if self.current().generation != of.generation {
                 return Err(Problem::strange(

@@ -1,0 +1,34 @@
+//! What is known of a message on its way, for those who wait for more than its end.
+
+use std::pin::pin;
+
+use tokio_util::sync::CancellationToken;
+
+/// What others know of a message on its way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks {
+    /// Its last byte has left.
+    pub(super) sent: CancellationToken,
+    /// The server has taken it: its response, which is no refusal, has begun.
+    pub(super) taken: CancellationToken,
+    /// The last of its answers has come; the response may go on.
+    pub(super) answered: CancellationToken,
+    /// Nobody waits for its answer any more.
+    pub(super) withdrawn: CancellationToken,
+    /// Whatever came of it.
+    pub(super) over: CancellationToken,
+}
+
+impl Marks {
+    /// Lets an exchange come to its end, but drops `slot` as soon as nobody waits for an answer.
+    pub(super) async fn hold<T>(&self, slot: impl Sized, exchange: impl Future<Output = T>) -> T {
+        let mut exchange = pin!(exchange);
+        tokio::select! {
+            done = &mut exchange => return done,
+            () = self.answered.cancelled() => {}
+            () = self.withdrawn.cancelled() => {}
+        }
+        drop(slot);
+        exchange.await
+    }
+}
