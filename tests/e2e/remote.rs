@@ -6,6 +6,7 @@ mod fallback;
 mod faults;
 mod http2;
 pub(crate) mod legacy;
+mod order;
 mod proxies;
 mod rules;
 pub(crate) mod script;

@@ -108,8 +108,13 @@ impl Reply {
 
     /// These events, and what is sent later.
     pub(crate) fn stream(text: impl Into<Bytes>) -> (Self, mpsc::Sender<Bytes>) {
+        Self::events(text).open()
+    }
+
+    /// The same, and what is sent later.
+    pub(crate) fn open(self) -> (Self, mpsc::Sender<Bytes>) {
         let (sender, more) = mpsc::channel(16);
-        (Self { more: Some(more), ..Self::events(text) }, sender)
+        (Self { more: Some(more), ..self }, sender)
     }
 
     /// The same, but the body never comes to its end.
