@@ -76,7 +76,7 @@ impl Cluster {
                 match self.get(path).await {
                     Ok(there) => match gives(&there) {
                         Some(found) => return found,
-                        None => last = format!("{there:#}"),
+                        None => last = format!("{:#}", there.get("status").unwrap_or(&there)),
                     },
                     Err(why) => last = why,
                 }

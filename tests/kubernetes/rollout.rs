@@ -1,19 +1,28 @@
 //! What the operator does about pods that run, and what it says of them.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, carries_sidecar},
-    kubelet::Kubelet,
+    kubelet::{BROKEN, Kubelet},
     operator::{IMAGE, Operator, condition, deployment, manifest, server, workload},
 };
 
 const SELECTS: &str = "{selector: {matchLabels: {app: weather}}}";
 
+fn server_path(namespace: &str) -> String {
+    server(namespace, "weather")
+}
+
+fn pods_path(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dweather")
+}
+
 /// The pods of a Deployment that are not on their way out.
 async fn pods(cluster: &Cluster, namespace: &str) -> Vec<Value> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dweather");
-    let pods = cluster.get(&path).await.expect("pods");
+    let pods = cluster.get(&pods_path(namespace)).await.expect("pods");
     let pods = pods["items"].as_array().expect("a list").iter();
     pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
 }
@@ -22,73 +31,350 @@ fn is(server: &Value, type_: &str, status: &str) -> bool {
     condition(server, type_)["status"] == status
 }
 
-#[tokio::test]
-async fn new_pods_are_injected_and_counted() {
-    let cluster = Cluster::with_workloads().await;
-    let mut operator = Operator::start(&cluster, "one");
-    let namespace = cluster.plane.namespace("new", &[]).await;
-    let _kubelet = Kubelet::of(cluster.client(), &namespace);
-    cluster.apply(&manifest(&namespace, "weather", SELECTS)).await;
-    let path = server(&namespace, "weather");
-    let published =
-        |server: &Value| Some(server["status"]["injection"]["revision"].as_str()?.to_owned());
-    let revision = cluster.until("an injection is published", &path, published).await;
-    let ready = |server: &Value| is(server, "Ready", "True").then(|| server.clone());
-    let server = cluster.until("all is well", &path, ready).await;
-    assert_eq!(server["status"]["injected"], "0/0");
-    assert_eq!(condition(&server, "Injected")["reason"], "NoPods");
+/// A namespace with a McpServer `weather`, in which pods run.
+struct Scene<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    _kubelet: Kubelet,
+}
 
-    cluster.apply(&workload(&namespace, "weather", 2).to_string()).await;
-    let counted = |server: &Value| {
-        (server["status"]["pods"]["ready"] == 2 && is(server, "Ready", "True"))
-            .then(|| server.clone())
-    };
-    let server = cluster.until("two pods carry a ready sidecar", &path, counted).await;
-    let status = &server["status"];
-    assert_eq!(status["injected"], "2/2", "{status:#}");
+impl<'a> Scene<'a> {
+    async fn new(cluster: &'a Cluster, name: &str) -> Self {
+        let namespace = cluster.plane.namespace(name, &[]).await;
+        let kubelet = Kubelet::of(cluster.client(), &namespace);
+        Self { cluster, namespace, _kubelet: kubelet }
+    }
+
+    async fn apply(&self, spec: &str) {
+        self.cluster.apply(&manifest(&self.namespace, "weather", spec)).await;
+    }
+
+    async fn deploy(&self, replicas: u32) {
+        self.cluster.apply(&workload(&self.namespace, "weather", replicas).to_string()).await;
+    }
+
+    /// Deploys pods and waits until they run without the sidecar.
+    async fn deployed(&self, replicas: u32) {
+        self.deploy(replicas).await;
+        let path = deployment(&self.namespace, "weather");
+        let all = |it: &Value| (it["status"]["availableReplicas"] == replicas).then_some(());
+        self.cluster.until("the pods run", &path, all).await;
+    }
+
+    /// Edits the McpServer.
+    async fn edit(&self, spec: &Value) {
+        let path = server(&self.namespace, "weather");
+        self.cluster.merge(&path, &json!({"spec": spec})).await.expect("an edit");
+    }
+
+    /// Waits until the McpServer is so; what it is then.
+    async fn until(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let path = server(&self.namespace, "weather");
+        let what = format!("{}: {what}", self.namespace);
+        self.cluster.until(&what, &path, |server| so(server).then(|| server.clone())).await
+    }
+
+    /// Waits until an injection is published; its revision.
+    async fn published(&self) -> String {
+        let published = |server: &Value| server["status"]["injection"]["revision"].is_string();
+        let server = self.until("an injection is published", published).await;
+        server["status"]["injection"]["revision"].as_str().expect("a revision").to_owned()
+    }
+
+    /// Waits until so many pods carry a ready sidecar, and all is well.
+    async fn well(&self, pods: u32) -> Value {
+        let injected = format!("{pods}/{pods}");
+        self.until(&format!("{pods} pods carry a ready sidecar"), |server| {
+            let status = &server["status"];
+            status["injected"] == injected.as_str()
+                && status["pods"]["ready"] == pods
+                && is(server, "Ready", "True")
+        })
+        .await
+    }
+
+    async fn pods(&self) -> Vec<Value> {
+        pods(self.cluster, &self.namespace).await
+    }
+
+    /// The unique ids of the pods.
+    async fn uids(&self) -> BTreeSet<String> {
+        let pods = self.pods().await;
+        let uids = pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str());
+        uids.map(str::to_owned).collect()
+    }
+
+    /// How many templates the Deployment has had.
+    async fn templates(&self) -> usize {
+        let path = format!("/apis/apps/v1/namespaces/{}/replicasets", self.namespace);
+        let sets = self.cluster.get(&path).await.expect("ReplicaSets");
+        sets["items"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Waits for an event about something of this kind.
+    async fn told(&self, kind: &str, reason: &str) {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
+        let told = |events: &Value| {
+            let mut events = events["items"].as_array()?.iter();
+            events.find(|one| one["regarding"]["kind"] == kind && one["reason"] == reason)?;
+            Some(())
+        };
+        self.cluster.until(&format!("an event {reason} about a {kind}"), &path, told).await;
+    }
+}
+
+async fn new_pods_are_injected_and_counted(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "new").await;
+    scene.apply(SELECTS).await;
+    let revision = scene.published().await;
+    let server = scene.well(0).await;
+    assert_eq!(condition(&server, "Injected")["reason"], "NoPods");
+    scene.deploy(2).await;
+    let status = scene.well(2).await["status"].clone();
     assert_eq!(status["pods"]["upToDate"], 2, "{status:#}");
     assert_eq!(status["workloads"][0]["name"], "weather", "{status:#}");
     assert_eq!(status["observedGeneration"], 1);
     assert_eq!(status["target"], "app=weather");
-    for pod in pods(&cluster, &namespace).await {
+    for pod in scene.pods().await {
         assert!(carries_sidecar(&pod), "{pod:#}");
         assert_eq!(pod["metadata"]["annotations"]["mcpulse.io/revision"], revision.as_str());
         assert_eq!(pod["spec"]["initContainers"][0]["image"], IMAGE);
     }
+    assert_eq!(scene.templates().await, 1);
+
+    // Deleted, it leaves what runs alone, and new pods as they are.
+    let path = server_path(&scene.namespace);
+    let (before, none) = (scene.uids().await, Value::Null);
+    cluster.request("DELETE", &path, &none).await.expect("it is gone at once");
+    assert!(cluster.get(&path).await.is_err(), "no finalizer holds it");
+    let scale = json!({"spec": {"replicas": 3}});
+    cluster.merge(&deployment(&scene.namespace, "weather"), &scale).await.expect("more pods");
+    let all = pods_path(&scene.namespace);
+    let third = |pods: &Value| (pods["items"].as_array()?.len() == 3).then_some(());
+    cluster.until("a third pod", &all, third).await;
+    let plain = scene.pods().await.into_iter().filter(|pod| !carries_sidecar(pod)).count();
+    assert_eq!(plain, 1);
+    assert!(before.is_subset(&scene.uids().await));
+}
+
+async fn a_workload_that_runs_is_restarted_once(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "old").await;
+    scene.deployed(3).await;
+    scene.apply(SELECTS).await;
+    scene.well(3).await;
+    let over = |server: &Value| server["status"]["workloads"][0]["rollout"] == "Idle";
+    let status = scene.until("the rollout is over", over).await["status"].clone();
+    assert_eq!(scene.templates().await, 2, "one restart");
+    let path = deployment(&scene.namespace, "weather");
+    let deployment = cluster.get(&path).await.expect("the Deployment");
+    let said = deployment["metadata"]["annotations"]["mcpulse.io/restarted-for"].as_str();
+    let revision = status["injection"]["revision"].as_str().expect("a revision");
+    assert!(said.is_some_and(|said| said.starts_with(revision)), "{said:?}");
+    scene.told("McpServer", "Restarted").await;
+    scene.told("Deployment", "Restarted").await;
+
+    // Another spec makes them anew once more.
+    scene.edit(&json!({"transport": {"http": {"path": "/other"}}})).await;
+    scene
+        .until("they are up to date", |server| {
+            server["status"]["pods"]["upToDate"] == 3
+                && server["status"]["observedGeneration"] == 2
+                && is(server, "Ready", "True")
+        })
+        .await;
+    assert_eq!(scene.templates().await, 3);
+}
+
+async fn pods_are_evicted_where_that_is_asked_for(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "evict").await;
+    scene.deployed(3).await;
+    scene.apply("{selector: {matchLabels: {app: weather}}, rollout: {strategy: EvictPods}}").await;
+    scene.well(3).await;
+    assert_eq!(scene.templates().await, 1, "the workload stays as it is");
+    scene.told("Deployment", "Evicted").await;
+}
+
+async fn nothing_is_restarted_against_anybodys_will(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "kept").await;
+    scene.deployed(1).await;
+    let before = scene.uids().await;
+    scene
+        .apply("{selector: {matchLabels: {app: weather}}, rollout: {strategy: OnNextRestart}}")
+        .await;
+    let untouched = |server: &Value| {
+        server["status"]["skipped"][0]["reason"] == "NotRestarted" && is(server, "Ready", "True")
+    };
+    scene.until("the pod stays", untouched).await;
+    let never = json!({"metadata": {"annotations": {"mcpulse.io/restart": "never"}}});
+    cluster.merge(&deployment(&scene.namespace, "weather"), &never).await.expect("an annotation");
+    scene.edit(&json!({"rollout": {"strategy": "RollingRestart"}})).await;
+    scene.until("that is known", |server| server["status"]["observedGeneration"] == 2).await;
+    // Something that takes as long as a restart would.
+    let other = json!({"metadata": {"annotations": {"mcpulse.io/restart": null}}});
+    assert_eq!((scene.uids().await, scene.templates().await), (before, 1));
+    cluster.merge(&deployment(&scene.namespace, "weather"), &other).await.expect("an annotation");
+    scene.well(1).await;
+}
+
+async fn live_configuration_and_images_reach_pods_as_they_run(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "live").await;
+    scene.apply(SELECTS).await;
+    let revision = scene.published().await;
+    scene.deploy(3).await;
+    scene.well(3).await;
+    let uids = scene.uids().await;
+    scene.edit(&json!({"proxy": {"logLevel": "debug"}})).await;
+    let current = |generation: i64| {
+        move |server: &Value| {
+            server["status"]["pods"]["upToDate"] == 3
+                && server["status"]["observedGeneration"] == generation
+                && is(server, "Ready", "True")
+        }
+    };
+    scene.until("they have the configuration", current(2)).await;
+    for pod in scene.pods().await {
+        let config = pod["metadata"]["annotations"]["mcpulse.io/config"].as_str();
+        assert!(config.is_some_and(|config| config.contains("debug")), "{config:?}");
+    }
+    scene.edit(&json!({"proxy": {"image": "example.com/mcpulse-proxy:2"}})).await;
+    let server = scene.until("they have the image", current(3)).await;
+    assert_eq!(server["status"]["injection"]["revision"], revision.as_str());
+    for pod in scene.pods().await {
+        assert_eq!(pod["spec"]["initContainers"][0]["image"], "example.com/mcpulse-proxy:2");
+        let statuses = &pod["status"];
+        assert_eq!(statuses["initContainerStatuses"][0]["restartCount"], 1);
+        assert_eq!(statuses["containerStatuses"][0]["restartCount"], 0);
+    }
+    // One that cannot be pulled costs one sidecar, until it is another.
+    scene.edit(&json!({"proxy": {"image": format!("example.com/{BROKEN}:3")}})).await;
+    let stopped = |server: &Value| condition(server, "Degraded")["reason"] == "SidecarFails";
+    let server = scene.until("the upgrade stops", stopped).await;
+    assert_eq!(server["status"]["workloads"][0]["rollout"], "Waiting", "{server:#}");
+    assert_eq!(server["status"]["pods"]["failing"], 1, "{server:#}");
+    scene.edit(&json!({"proxy": {"image": "example.com/mcpulse-proxy:4"}})).await;
+    scene.until("they have another image", current(5)).await;
+    assert_eq!((scene.uids().await, scene.templates().await), (uids, 1), "no pod was made anew");
+}
+
+async fn sidecars_that_fail_are_withdrawn(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "withdrawn").await;
+    let image = format!("example.com/{BROKEN}:1");
+    let spec =
+        format!("{{selector: {{matchLabels: {{app: weather}}}}, proxy: {{image: '{image}'}}}}");
+    scene.apply(&spec).await;
+    scene.published().await;
+    scene.deploy(3).await;
+    let withdrawn = |server: &Value| {
+        condition(server, "Degraded")["reason"] == "Withdrawn"
+            && server["status"]["pods"]["matched"] == 3
+            && server["status"]["pods"]["injected"] == 0
+    };
+    let server = scene.until("the pods run without", withdrawn).await;
+    assert_eq!(server["status"]["withdrawn"]["image"], image.as_str());
+    assert_eq!(server["status"]["injection"], Value::Null);
+    assert!(is(&server, "Stalled", "True"), "{server:#}");
+    scene.told("McpServer", "Withdrawn").await;
+    scene.edit(&json!({"proxy": {"image": "example.com/mcpulse-proxy:2"}})).await;
+    let server = scene.well(3).await;
+    assert_eq!(condition(&server, "Degraded"), &Value::Null);
+    assert_eq!(server["status"]["withdrawn"], Value::Null);
+}
+
+async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: &Operator) {
+    let scene = Scene::new(cluster, "missed").await;
+    let path = format!("/api/v1/namespaces/{}", scene.namespace);
+    let label = |value: Value| json!({"metadata": {"labels": {"mcpulse.io/injection": value}}});
+    cluster.merge(&path, &label("disabled".into())).await.expect("a label");
+    scene.apply(SELECTS).await;
+    scene.published().await;
+    scene.deployed(2).await;
+    let missed = |server: &Value| condition(server, "Injected")["reason"] == "NotInjecting";
+    let server = scene.until("a pod was tried", missed).await;
+    assert_eq!(server["status"]["skipped"][0]["reason"], "Missed", "{server:#}");
+    assert_eq!(scene.templates().await, 1, "nothing is restarted before a pod is injected");
+    scene.told("Deployment", "Missed").await;
+    let labels = [("namespace", scene.namespace.as_str())];
+    let counted = operator.scrape().await.sum("mcpulse_pods_missed_total", &labels);
+    assert!((counted - 2.0).abs() < 0.5, "{counted}");
+    cluster.merge(&path, &label(Value::Null)).await.expect("no label");
+    scene.well(2).await;
+    assert_eq!(scene.templates().await, 2);
+}
+
+async fn an_owner_that_takes_restarts_back_is_noticed(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "reverted").await;
+    scene.deployed(2).await;
+    let path = deployment(&scene.namespace, "weather");
+    scene.apply(SELECTS).await;
+    let restarted = |deployment: &Value| {
+        let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+        annotations["kubectl.kubernetes.io/restartedAt"].is_string().then_some(())
+    };
+    cluster.until("it is restarted", &path, restarted).await;
+    let none = json!({"kubectl.kubernetes.io/restartedAt": null});
+    let template = json!({"spec": {"template": {"metadata": {"annotations": none}}}});
+    cluster.merge(&path, &template).await.expect("it takes it back");
+    scene
+        .until("they carry it all the same", |server| {
+            server["status"]["injected"] == "2/2" && server["status"]["pods"]["ready"] == 2
+        })
+        .await;
+    let deployment = cluster.get(&path).await.expect("the Deployment");
+    assert_eq!(restarted(&deployment), None, "it is not restarted again");
+}
+
+async fn a_target_may_come_and_go(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "target").await;
+    scene.apply("{targetRef: {kind: Deployment, name: weather}}").await;
+    let gone = |server: &Value| {
+        condition(server, "TargetsResolved")["reason"] == "TargetNotFound"
+            && server["status"]["injection"].is_null()
+    };
+    let server = scene.until("it is not there", gone).await;
+    assert!(is(&server, "Stalled", "True") && is(&server, "Ready", "False"), "{server:#}");
+    scene.deploy(1).await;
+    let server = scene.well(1).await;
+    assert_eq!(server["status"]["target"], "Deployment/weather");
+    let path = deployment(&scene.namespace, "weather");
+    cluster.request("DELETE", &path, &Value::Null).await.expect("it goes");
+    scene.until("it is not there any more", gone).await;
+}
+
+async fn a_numeric_service_holds_injection_back(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "numeric").await;
+    let ports = json!([{"port": 80, "targetPort": 8000}]);
+    let spec = json!({"selector": {"app": "weather"}, "ports": ports});
+    let service = json!({"metadata": {"name": "weather"}, "spec": spec});
+    let services = format!("/api/v1/namespaces/{}/services", scene.namespace);
+    cluster.post(&services, &service).await.expect("a Service");
+    scene.apply(SELECTS).await;
+    let numeric = |server: &Value| condition(server, "Ready")["reason"] == "NumericTargetPort";
+    scene.until("it says so", numeric).await;
+    scene.deployed(1).await;
+    let named = json!({"spec": {"ports": [{"port": 80, "targetPort": "mcp"}]}});
+    cluster.merge(&format!("{services}/weather"), &named).await.expect("a name");
+    scene.well(1).await;
+}
+
+#[tokio::test]
+async fn the_operator_does_what_is_asked_for() {
+    let cluster = Cluster::with_workloads().await;
+    let kubeconfig = cluster.plane.kubeconfig();
+    let mut operator = Operator::with(&kubeconfig, "one", &["--max-rollouts", "20"]);
+    tokio::join!(
+        new_pods_are_injected_and_counted(&cluster),
+        a_workload_that_runs_is_restarted_once(&cluster),
+        pods_are_evicted_where_that_is_asked_for(&cluster),
+        nothing_is_restarted_against_anybodys_will(&cluster),
+        live_configuration_and_images_reach_pods_as_they_run(&cluster),
+        sidecars_that_fail_are_withdrawn(&cluster),
+        pods_that_were_missed_are_told_and_healed(&cluster, &operator),
+        an_owner_that_takes_restarts_back_is_noticed(&cluster),
+        a_target_may_come_and_go(&cluster),
+        a_numeric_service_holds_injection_back(&cluster),
+    );
     operator.stop().await;
     let lease = "/apis/coordination.k8s.io/v1/namespaces/mcpulse-system/leases/mcpulse-operator";
     let lease = cluster.get(lease).await.expect("the lease");
     assert_eq!(lease["spec"]["holderIdentity"], Value::Null, "it was given back");
-}
-
-#[tokio::test]
-async fn a_workload_that_runs_is_restarted_once() {
-    let cluster = Cluster::with_workloads().await;
-    let operator = Operator::start(&cluster, "one");
-    let namespace = cluster.plane.namespace("old", &[]).await;
-    let _kubelet = Kubelet::of(cluster.client(), &namespace);
-    cluster.apply(&workload(&namespace, "weather", 3).to_string()).await;
-    let available = |deployment: &Value| {
-        (deployment["status"]["availableReplicas"] == 3)
-            .then(|| deployment["metadata"]["generation"].clone())
-    };
-    let path = deployment(&namespace, "weather");
-    assert_eq!(cluster.until("three pods run", &path, available).await, 1);
-
-    cluster.apply(&manifest(&namespace, "weather", SELECTS)).await;
-    let ready = |server: &Value| {
-        (server["status"]["injected"] == "3/3" && is(server, "Ready", "True"))
-            .then(|| server.clone())
-    };
-    let server = cluster.until("three pods carry it", &server(&namespace, "weather"), ready).await;
-    let status = &server["status"];
-    assert_eq!(status["workloads"][0]["rollout"], "Idle", "{status:#}");
-    let deployment = cluster.get(&path).await.expect("the Deployment");
-    assert_eq!(deployment["metadata"]["generation"], 2, "one restart: {}", operator.said());
-    let said = deployment["metadata"]["annotations"]["mcpulse.io/restarted-for"].as_str();
-    let revision = status["injection"]["revision"].as_str().expect("a revision");
-    assert!(said.is_some_and(|said| said.starts_with(revision)), "{said:?}");
-    let scrape = operator.scrape().await;
-    let restarts = [("action", "restart"), ("result", "ok")];
-    assert!((scrape.sum("mcpulse_rollout_actions_total", &restarts) - 1.0).abs() < 0.5);
 }

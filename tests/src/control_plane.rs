@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     net::TcpListener,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
@@ -18,7 +19,7 @@ use kube::{
     config::AuthInfo,
 };
 use serde_json::json;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{eventually, program};
 
@@ -154,8 +155,13 @@ impl ControlPlane {
             "users": [{ "name": "test", "user": { "token": token } }],
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
         });
-        let path = self.path(&format!("{}.kubeconfig", token.len()));
-        fs::write(&path, config.to_string()).expect("a kubeconfig");
+        let mut hasher = DefaultHasher::new();
+        token.hash(&mut hasher);
+        let path = self.path(&format!("{:x}.kubeconfig", hasher.finish()));
+        // Others may be reading it.
+        let file = NamedTempFile::new_in(self.path("")).expect("a file");
+        fs::write(file.path(), config.to_string()).expect("a kubeconfig");
+        file.persist(&path).expect("a kubeconfig");
         path
     }
 

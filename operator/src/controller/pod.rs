@@ -100,6 +100,8 @@ fn kept(metadata: ObjectMeta) -> ObjectMeta {
         labels: metadata.labels,
         annotations: (!annotations.is_empty()).then_some(annotations),
         owner_references: (!owners.is_empty()).then_some(owners),
+        // Until the watch has taken note of it.
+        resource_version: metadata.resource_version,
         creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
         ..ObjectMeta::default()
@@ -132,6 +134,11 @@ impl Pod {
         !self.ended && self.metadata.deletion_timestamp.is_none()
     }
 
+    /// Whether it does not run because of the sidecar.
+    pub(super) fn fails(&self) -> bool {
+        self.sidecar.as_ref().is_some_and(Sidecar::is_failing)
+    }
+
     /// What the splice reads of it, and a key that is equal where that is; nothing once the
     /// sidecar is there.
     pub(super) fn shape(&self) -> Option<Shape<'_>> {
@@ -145,8 +152,9 @@ impl Pod {
         })
     }
 
-    /// Has pods that are alike share their body.
-    pub(super) fn intern(&mut self, interner: &mut Interner) {
+    /// Takes out what only the watch needs, and has pods that are alike share their body.
+    pub(super) fn strip(&mut self, interner: &mut Interner) {
+        self.metadata.resource_version = None;
         if let Some(body) = &mut self.body {
             interner.intern(body);
         }
@@ -235,8 +243,8 @@ mod tests {
         assert_eq!(a.metadata.annotations, None);
         assert_eq!(a.metadata.managed_fields, None);
         let mut interner = Interner::default();
-        a.intern(&mut interner);
-        b.intern(&mut interner);
+        a.strip(&mut interner);
+        b.strip(&mut interner);
         assert!(Arc::ptr_eq(a.body.as_ref().unwrap(), b.body.as_ref().unwrap()));
         let shape = a.shape().unwrap().pod();
         assert_eq!(shape["spec"]["containers"][0]["env"], json!([{"name": "A"}]));

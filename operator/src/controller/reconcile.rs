@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(1);
 const REFUSED: Duration = Duration::from_mins(1);
 /// Tries of a pod that comes back without the sidecar before that is said: API servers take a
 /// moment to know a new `McpServer`.
-const TRIES: u32 = 5;
+const TRIES: u32 = 4;
 
 /// A look that failed.
 #[derive(Debug, thiserror::Error)]
@@ -360,8 +360,8 @@ impl Leader {
             }
             Ok(Err(finding)) => {
                 memory.unproven = Some((finding, tries.saturating_add(1)));
-                // The sixth says it; then once a minute.
-                Some(Duration::from_secs(1 << tries.min(6)).min(Duration::from_mins(1)))
+                let pause = Duration::from_millis(500 << tries.min(7));
+                Some(pause.min(Duration::from_mins(1)))
             }
             Err(error) => {
                 tracing::warn!(owner = owner.name, "try a pod: {error}");

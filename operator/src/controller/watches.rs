@@ -89,8 +89,8 @@ impl Cluster {
         let watch = Watch { client, namespace, queue, metrics, cluster: &cluster };
         tasks.spawn(watch.run(of_servers, strip_server, PartialEq::eq, of_server));
         let mut interner = Interner::default();
-        let intern = move |pod: &mut Pod| pod.intern(&mut interner);
-        tasks.spawn(watch.run(of_pods, intern, PartialEq::eq, of_pod));
+        let strip_pod = move |pod: &mut Pod| pod.strip(&mut interner);
+        tasks.spawn(watch.run(of_pods, strip_pod, PartialEq::eq, of_pod));
         tasks.spawn(watch.run(of_services, strip_service, PartialEq::eq, of_service));
         tasks.spawn(watch.workloads(of_deployments, TargetKind::Deployment));
         tasks.spawn(watch.workloads(of_stateful_sets, TargetKind::StatefulSet));

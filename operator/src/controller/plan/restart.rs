@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
 
 use super::{Cause, Course, Deed, Situation, Tally, Verdict};
 use crate::{
     controller::{
         gather::{Group, Owner},
-        pod::{Pod, RESTARTED_AT, Sidecar},
+        pod::{Pod, RESTARTED_AT},
         workload::{Progress, Workload},
     },
     crd::{
@@ -104,7 +105,10 @@ fn restart(
 ) -> Course {
     let ours = workload.restarted_for.as_ref();
     let ours = ours.filter(|ours| ours.revision == injection.revision);
+    // Pods that an earlier injection keeps from starting keep their workload from settling.
+    let stuck = wanting.iter().any(|(pod, _)| pod.fails());
     match workload.progress {
+        Progress::Rolling | Progress::Failed if stuck && ours.is_none() => {}
         Progress::Rolling if ours.is_some() => return Course::is(RolloutState::InProgress),
         Progress::Rolling | Progress::Held => return Course::is(RolloutState::Waiting),
         Progress::Failed => {
@@ -144,15 +148,24 @@ fn evict(
     group: &Group,
     wanting: &[(&Arc<Pod>, &Verdict)],
 ) -> Course {
-    let healed = rest(situation.healed.get(owner).copied(), situation.now);
-    let held = |verdict: &Verdict| healed.filter(|_| *verdict == Verdict::Missing { missed: true });
+    // Pods that came back without the sidecar wait; their time is in whole seconds.
+    let last = situation.healed.get(owner).copied();
+    let came_back = |pod: &Pod| {
+        let created = pod.meta().creation_timestamp.as_ref();
+        last.is_some_and(|last| created.is_some_and(|it| it.0.as_second() >= last.as_second()))
+    };
+    let held = |pod: &Pod, verdict: &Verdict| {
+        let missed = *verdict == Verdict::Missing { missed: true } && came_back(pod);
+        rest(last, situation.now).filter(|_| missed)
+    };
     let free = room(situation, group);
-    let may = wanting.iter().filter(|(_, verdict)| held(verdict).is_none());
-    let deeds: Vec<_> = may
-        .take(free)
-        .map(|(pod, _)| Deed::Evict(owner.clone(), Arc::clone(pod), Cause::Rollout))
-        .collect();
-    let again = wanting.iter().filter_map(|(_, verdict)| held(verdict)).min();
+    let may = wanting.iter().filter(|(pod, verdict)| held(pod, verdict).is_none());
+    // Those that do not serve as it is have nothing to lose.
+    let (failing, serving): (Vec<_>, Vec<_>) = may.partition(|(pod, _)| pod.fails());
+    let may = failing.into_iter().chain(serving.into_iter().take(free));
+    let deeds: Vec<_> =
+        may.map(|(pod, _)| Deed::Evict(owner.clone(), Arc::clone(pod), Cause::Rollout)).collect();
+    let again = wanting.iter().filter_map(|(pod, verdict)| held(pod, verdict)).min();
     let state =
         if deeds.is_empty() && free > 0 { RolloutState::Waiting } else { RolloutState::InProgress };
     Course { deeds, again, ..Course::is(state) }
@@ -173,8 +186,7 @@ fn withdraw(owner: &Owner, group: &Group) -> Course {
     {
         return Course::default();
     }
-    let fails = |pod: &&Arc<Pod>| pod.sidecar.as_ref().is_some_and(Sidecar::is_failing);
-    let failing = group.pods.iter().filter(fails);
+    let failing = group.pods.iter().filter(|pod| pod.fails());
     let evict = |pod: &Arc<Pod>| Deed::Evict(owner.clone(), Arc::clone(pod), Cause::Withdrawal);
     let deeds: Vec<_> = failing.map(evict).collect();
     let state = if deeds.is_empty() { RolloutState::Idle } else { RolloutState::InProgress };

@@ -298,10 +298,11 @@ fn evictions_keep_to_what_may_be_unavailable() {
     case.group().leaving = 1;
     assert_eq!(case.plan().deeds(), [""; 0]);
     // Pods that came back without the sidecar wait.
-    let mut case = Case::new("{strategy: EvictPods}").plain("a", NEW);
-    case.healed.insert(owner(), "2026-01-01T23:59:00Z".parse().unwrap());
+    let mut case = Case::new("{strategy: EvictPods}").plain("a", "2026-01-01T23:59:00Z");
+    case.healed.insert(owner(), "2026-01-01T23:59:00.5Z".parse().unwrap());
     let plan = case.plan();
-    assert_eq!((plan.deeds(), plan.again), (vec![], Some(Duration::from_mins(9))));
+    assert_eq!((plan.deeds(), plan.again), (vec![], Some(Duration::from_millis(540_500))));
+    assert_eq!(case.plain("b", NEW).plan().deeds(), ["evict b"], "b was missed before");
 }
 
 #[test]

@@ -36,14 +36,19 @@ pub(super) fn course(
     if old.is_empty() {
         return Course::is(if changing { RolloutState::InProgress } else { RolloutState::Idle });
     }
-    let rolling = group.workload.as_ref().is_some_and(|it| it.progress == Progress::Rolling);
-    if rollout.paused || tally.fails_at(1).is_some() || rolling && !changing {
+    // A rollout of its own makes the pods anew; one that sidecars are in the way of is none.
+    let rolling = group.workload.as_ref().is_some_and(|it| it.progress == Progress::Rolling)
+        && !changing
+        && !group.pods.iter().any(|pod| pod.fails());
+    if rollout.paused || tally.fails_at(1).is_some() || rolling {
         return Course::is(RolloutState::Waiting);
     }
     // A pod whose sidecar changes may still be said to be ready.
     let hidden = group.pods.iter().filter(|pod| pod.ready && is_changing(pod)).count();
     let free = room(situation, group).saturating_sub(hidden);
-    let deeds = old.into_iter().take(free);
+    // Those that do not serve as it is have nothing to lose.
+    let (failing, serving): (Vec<_>, Vec<_>) = old.into_iter().partition(|pod| pod.fails());
+    let deeds = failing.into_iter().chain(serving.into_iter().take(free));
     let deeds = deeds.map(|pod| Deed::Upgrade(owner.clone(), Arc::clone(pod))).collect();
     Course { deeds, ..Course::is(RolloutState::InProgress) }
 }
