@@ -68,8 +68,8 @@ pub(in crate::relay) struct Talk {
     barrier: Option<task::Id>,
     /// The notification that is on its way.
     notifying: Option<task::Id>,
-    /// Errors for lines that are no messages, on their way to the client.
-    complaints: JoinSet<()>,
+    /// Errors for lines that are no messages, which the client has not taken yet.
+    complaints: VecDeque<Bytes>,
     listening: Option<AbortHandle>,
 }
 
@@ -135,7 +135,7 @@ impl Talk {
             waiting: 0,
             barrier: None,
             notifying: None,
-            complaints: JoinSet::new(),
+            complaints: VecDeque::new(),
             listening: None,
         }
     }
@@ -182,7 +182,7 @@ impl Talk {
             // Never closed: one of its senders is ours.
             Some((number, step)) = self.reached.recv() => self.reach(number, step),
             Some(done) = self.errands.join_next_with_id() => self.settle(done),
-            Some(_) = self.complaints.join_next() => {}
+            () = complain(&self.carrier, &mut self.complaints) => {}
         }
     }
 
@@ -204,9 +204,8 @@ impl Talk {
             Ok(None) => {}
             Err(fault) => {
                 let error = jsonrpc::error(fault.id(), fault.code(), &fault.to_string());
-                let carrier = Arc::clone(&self.carrier);
-                // Not awaited: a client that takes nothing must not keep the session from ending.
-                self.complaints.spawn(async move { carrier.tell(error.into()).await });
+                // Not awaited: a client that takes nothing holds up nothing else.
+                self.complaints.push_back(error);
             }
         }
     }
@@ -431,6 +430,13 @@ impl Talk {
             self.take(said);
         }
     }
+}
+
+/// Tells the client the first of these, and never ends without one. Can be left at any time.
+async fn complain(carrier: &Carrier, complaints: &mut VecDeque<Bytes>) {
+    let Some(first) = complaints.front() else { return std::future::pending().await };
+    carrier.tell(first.clone().into()).await;
+    complaints.pop_front();
 }
 
 /// Tells what an errand comes to.
