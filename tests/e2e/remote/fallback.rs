@@ -101,6 +101,7 @@ async fn without_an_endpoint_the_first_answer_is_the_clients() {
         let message = answer["error"]["message"].as_str().expect("a message");
         assert!(message.contains("404") && message.contains("no such page"), "{message}");
         assert_eq!(operations(&talk, "initialize").await, [("http_404".to_owned(), 1.0)]);
+        talk.proxy.wait_for_stderr("HTTP+SSE").await;
         let said = talk.proxy.stderr();
         assert_eq!(said.lines().filter(|line| line.contains("HTTP+SSE")).count(), 1, "{said}");
         // The stream that was of no use is left.

@@ -163,6 +163,9 @@ async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
         .await;
     };
     begun(1).await;
+    // It has also heard that the server took it.
+    talk.call(1).await;
+    talk.hear().await;
     streams.end();
     begun(2).await;
     streams.say(&json!({ "jsonrpc": "2.0", "method": "n" }));
