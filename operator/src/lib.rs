@@ -6,6 +6,7 @@
 //! - [`run`] composes the operator: what every replica does, and what only the one that leads.
 //! - [`controller`] brings clusters to what their `McpServer`s ask for, and says how far it is.
 //! - [`lease`] decides which replica leads.
+//! - [`certificate`] is what it shows.
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
@@ -19,6 +20,8 @@ pub mod run;
 pub mod controller;
 
 pub mod lease;
+
+pub mod certificate;
 
 pub mod policy;
 
