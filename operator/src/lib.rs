@@ -6,7 +6,9 @@
 //! - [`run`] composes the operator: what every replica does, and what only the one that leads.
 //! - [`controller`] brings clusters to what their `McpServer`s ask for, and says how far it is.
 //! - [`lease`] decides which replica leads.
+//! - [`webhook`] answers them, where they cannot inject by themselves.
 //! - [`certificate`] is what it shows.
+//! - [`servers`] is what was last seen of the `McpServer`s.
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
@@ -21,7 +23,11 @@ pub mod controller;
 
 pub mod lease;
 
+pub mod webhook;
+
 pub mod certificate;
+
+pub mod servers;
 
 pub mod policy;
 

@@ -28,6 +28,8 @@ pub const SERVER: &str = "mcpulse.io/server";
 pub const OPT_OUT: &str = "mcpulse.io/inject";
 /// The label by which a namespace does.
 pub const NAMESPACE_OPT_OUT: &str = "mcpulse.io/injection";
+/// The label of pods that are only tried, which the webhook leaves to the policy.
+pub const PROBE: &str = "mcpulse.io/probe";
 
 /// All that is put into a pod, but for what only the pod knows.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
