@@ -8,6 +8,7 @@
 //! - [`lease`] decides which replica leads.
 //! - [`webhook`] answers them, where they cannot inject by themselves.
 //! - [`certificate`] is what it shows.
+//! - [`engine`] chooses between it and the policy, by trying a [`witness`].
 //! - [`servers`] is what was last seen of the `McpServer`s.
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
@@ -26,6 +27,10 @@ pub mod lease;
 pub mod webhook;
 
 pub mod certificate;
+
+pub mod engine;
+
+pub mod witness;
 
 pub mod servers;
 

@@ -10,13 +10,23 @@ use crate::{
 
 const TEXT: &str = include_str!("policy/injection.yaml");
 
+/// Namespaces whose pods are left alone, besides that of the operator itself.
+pub(crate) const EXCLUDED: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// The name of the policy for injections of this format, and of its binding.
+pub fn name(format: u32) -> String {
+    format!("injection-{format}.mcpulse.io")
+}
+
 /// The policy and its binding as YAML, to be applied to a cluster. Pods of `namespace`, where the
 /// operator itself runs, are left alone.
 pub fn yaml(namespace: &str) -> String {
+    let excluded = EXCLUDED.join(", ");
     let mesh = MESH.map(|name| format!("'{name}'")).join(", ");
     let format = FORMAT.to_string();
     let values = [
         ("container", CONTAINER),
+        ("excluded", &excluded),
         ("format", &format),
         ("mesh", &mesh),
         ("namespace", namespace),
