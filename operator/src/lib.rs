@@ -6,6 +6,7 @@
 //! - [`run`] composes the operator: what every replica does, and what only the one that leads.
 //! - [`controller`] brings clusters to what their `McpServer`s ask for, and says how far it is.
 //! - [`lease`] decides which replica leads.
+//! - [`registration`] has API servers ask the webhook about the pods that are meant.
 //! - [`webhook`] answers them, where they cannot inject by themselves.
 //! - [`certificate`] is what it shows.
 //! - [`engine`] chooses between it and the policy, by trying a [`witness`].
@@ -23,6 +24,8 @@ pub mod run;
 pub mod controller;
 
 pub mod lease;
+
+pub mod registration;
 
 pub mod webhook;
 

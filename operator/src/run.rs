@@ -3,7 +3,7 @@
 use std::{env, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use mcpulse_proxy::{
     admin,
     config::{Log, LogFormat},
@@ -13,13 +13,18 @@ use mcpulse_proxy::{
     telemetry,
 };
 use prometheus::{Registry, TextEncoder};
-use tokio::{runtime, task::JoinSet};
+use tokio::{runtime, sync::watch, task::JoinSet};
 
 use crate::{
     controller::{self, Controller},
+    engine::{self, Engine},
     lease::Lease,
+    registration::Registration,
     render::Defaults,
+    servers::Servers,
 };
+
+mod webhook;
 
 /// How long the end of the process may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -54,6 +59,8 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u32).range(5..=600))]
     pub lease_duration: u32,
+    #[command(flatten)]
+    webhook: webhook::Options,
     /// What the log says: error, warn, info, debug or trace, or directives
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info")]
     pub log_level: String,
@@ -123,7 +130,36 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         let render = Arc::new(move || TextEncoder::new().encode_to_string(&registry.gather()));
         replica.spawn(admin::serve(listener, render, ready.clone(), shutdown.clone()));
     }
-    // What every replica does, the webhook for one, is spawned here on `replica`.
+
+    let servers = match &options.watch_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let (servers, watching) = Servers::new(servers);
+    replica.spawn(watching.run());
+    let ((bundle, trusted), (chosen, engine)) =
+        (watch::channel(None), watch::channel(Engine::Undecided));
+    let figures = webhook::Figures::new(&registry).context("make the metrics of the webhook")?;
+    let hook = webhook::Replica {
+        client: client.clone(),
+        options: options.webhook.clone(),
+        namespace: options.namespace.clone(),
+        identity: options.identity(),
+        servers: servers.clone(),
+        bundle,
+        figures,
+        ready: ready.clone(),
+        shutdown: shutdown.clone(),
+    };
+    replica.spawn(hook.follow(engine.clone()));
+    let choosing = (client.clone(), options.webhook.choice(), servers.clone());
+    replica.spawn(async move {
+        engine::choose(choosing.0, choosing.1, choosing.2, &chosen).await;
+        chosen.closed().await;
+    });
+    let reach = options.webhook.reach(&options.namespace);
+    let registration =
+        Registration::new(client.clone(), webhook::CONFIGURATION, reach, &options.namespace);
 
     let lease = Lease::new(
         client.clone(),
@@ -150,7 +186,11 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         Err(why) => gate.close(why),
     };
     // What only the leader does goes beside the controller, and ends with it.
-    let leading = lease.lead(async || controller.run().await, reached);
+    let work = async || {
+        let registering = registration.follow(servers.clone(), trusted.clone(), engine.clone());
+        tokio::join!(controller.run(), registering);
+    };
+    let leading = lease.lead(work, reached);
     tokio::select! {
         () = leading => {}
         () = stop.next() => {}

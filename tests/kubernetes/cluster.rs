@@ -1,7 +1,12 @@
 //! A control plane that knows McpServers, and requests to it as JSON, as its clients send them.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{Output, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use kube::Client;
 use mcpulse_operator::{
     crd::{self, Injection, McpServer},
@@ -87,15 +92,22 @@ impl Cluster {
         found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; last: {last}"))
     }
 
+    /// Makes a namespace of this name in which pods may be made, unless it is there.
+    pub(crate) async fn make_namespace(&self, name: &str) {
+        // Either may be there, of the API server's own or of another part of the test.
+        let namespace = json!({"metadata": {"name": name}});
+        let _ = self.post("/api/v1/namespaces", &namespace).await;
+        let account = json!({"metadata": {"name": "default"}});
+        let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
+        let _ = self.post(&accounts, &account).await;
+    }
+
     /// `kubectl apply -f -`.
     pub(crate) async fn apply(&self, manifests: &str) {
         let mut kubectl = self.kubectl();
-        kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut kubectl = kubectl.spawn().expect("kubectl runs");
-        let mut input = kubectl.stdin.take().expect("its input");
-        input.write_all(manifests.as_bytes()).await.expect("kubectl reads");
-        drop(input);
-        assert!(kubectl.wait().await.expect("kubectl ends").success());
+        kubectl.args(["apply", "-f", "-"]);
+        let told = feed(kubectl, manifests).await;
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     }
 
     /// `kubectl`, for the one who may do everything.
@@ -151,7 +163,7 @@ impl Cluster {
 
     /// Waits until pods of this shape come out with the injection.
     pub(crate) async fn injects(&self, namespace: &str, pod: &Value, injection: &Injection) {
-        let what = format!("the policy injects pods of {namespace}");
+        let what = format!("pods are injected in {namespace}");
         eventually(&what, PATIENCE, async || {
             let pod = self.dry_run(namespace, pod).await.ok()?;
             let revision = &pod["metadata"]["annotations"]["mcpulse.io/revision"];
@@ -161,8 +173,48 @@ impl Cluster {
     }
 }
 
+/// Runs a command that reads `input`.
+pub(crate) async fn feed(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().expect("the command runs");
+    let mut stdin = running.stdin.take().expect("its input");
+    let feeding = async move { stdin.write_all(input.as_bytes()).await };
+    let (fed, ended) = tokio::join!(feeding, running.wait_with_output());
+    fed.expect("it reads");
+    ended.expect("it ends")
+}
+
 /// Whether a pod carries the sidecar, by its init containers.
 pub(crate) fn carries_sidecar(pod: &Value) -> bool {
     let init = pod["spec"]["initContainers"].as_array();
     init.is_some_and(|init| init.iter().any(|one| one["name"] == "mcpulse-proxy"))
+}
+
+/// Makes pods while something happens, and some more: how many came without the sidecar.
+pub(crate) async fn plain_while(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &Value,
+    meanwhile: impl Future<Output = ()>,
+) -> usize {
+    const AT_ONCE: usize = 4;
+    const MORE: usize = 50;
+    let (over, made) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let making = async || {
+        let (mut plain, mut more) = (0, 0);
+        while more < MORE {
+            let told = cluster.dry_run(namespace, pod).await.expect("a pod");
+            made.fetch_add(1, Ordering::Relaxed);
+            plain += usize::from(!carries_sidecar(&told));
+            more += usize::from(over.load(Ordering::Relaxed));
+        }
+        plain
+    };
+    let ending = async {
+        meanwhile.await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (plain, ()) = tokio::join!(join_all((0..AT_ONCE).map(|_| making())), ending);
+    eprintln!("{} pods", made.into_inner());
+    plain.into_iter().sum()
 }

@@ -1,50 +1,22 @@
 //! What the policy leaves alone: namespaces, pods of others, and everything when something is
 //! wrong.
 
-use mcpulse_operator::crd::{Injection, McpServer, Selector};
+use mcpulse_operator::crd::Selector;
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar},
-    shape,
+    weather::{injection, known, pod, server},
 };
-
-fn server(name: &str) -> McpServer {
-    let spec = "{selector: {matchLabels: {app: weather}}}";
-    McpServer::new(name, serde_yaml::from_str(spec).expect("a spec"))
-}
-
-fn injection(name: &str) -> Injection {
-    shape::injection(&server(name))
-}
-
-fn pod() -> Value {
-    let ports = json!([{"name": "mcp", "containerPort": 8000}]);
-    let container = json!({"name": "server", "image": "a", "ports": ports});
-    let metadata = json!({"name": "weather", "labels": {"app": "weather"}});
-    json!({"metadata": metadata, "spec": {"containers": [container]}})
-}
-
-/// Waits until the policy has seen every McpServer that was published before.
-async fn known(cluster: &Cluster) {
-    let namespace = cluster.plane.namespace("witness", &[]).await;
-    let injection = injection("last");
-    cluster.publish(&namespace, &server("last"), &json!(injection)).await;
-    cluster.injects(&namespace, &pod(), &injection).await;
-}
 
 #[tokio::test]
 async fn the_policy_leaves_alone_what_it_must() {
     let cluster = Cluster::with_policy().await;
     let opted_out = cluster.plane.namespace("out", &[("mcpulse.io/injection", "disabled")]).await;
-    let release = json!({"metadata": {"name": "mcpulse-system"}});
-    cluster.post("/api/v1/namespaces", &release).await.expect("a namespace");
     let namespaces = ["kube-system", "kube-node-lease", "mcpulse-system", opted_out.as_str()];
     for namespace in namespaces {
-        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
-        // Some have theirs.
-        let _ = cluster.post(&accounts, &json!({"metadata": {"name": "default"}})).await;
+        cluster.make_namespace(namespace).await;
         cluster.publish(namespace, &server("weather"), &json!(injection("weather"))).await;
     }
 

@@ -11,9 +11,12 @@ use std::process::ExitStatus;
 use mcpulse_tests::ControlPlane;
 use tokio::process::Command;
 
+mod certificate;
 mod cluster;
 mod definition;
+mod engine;
 mod faults;
+mod hook;
 mod kubelet;
 mod operator;
 mod parity;
@@ -22,6 +25,8 @@ mod random;
 mod rollout;
 #[path = "../../operator/tests/pods/shape.rs"]
 mod shape;
+mod weather;
+mod webhook;
 
 /// The harness itself: what a control plane is there for.
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The policy in CEL and the splice in Rust make the same of the same pod, and no pod is refused
-//! that would have been accepted without them.
+//! The policy in CEL, the webhook and the splice in Rust make the same of the same pod, and no pod
+//! is refused that would have been accepted without them.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Cluster,
+    hook::Hook,
     random::{SPECS, any_pod},
     shape::{self, Shape},
 };
@@ -22,7 +23,7 @@ use crate::{
 /// What became of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// Nothing: it is refused with and without the policy.
+    /// Nothing: it is refused inside and outside.
     Refused,
     Skipped,
     Injected,
@@ -40,16 +41,16 @@ impl Pair {
         Self { inside, outside: cluster.plane.namespace("outside", labels).await }
     }
 
-    /// Sends a pod to both, and compares what the policy makes of it with what Rust does. What
+    /// Sends a pod to both, and compares what comes out inside with what Rust makes of it. What
     /// Rust changed is sent once more, which gives it the defaults that what is new lacks.
     async fn compare(&self, cluster: &Cluster, pod: &Value, injection: &Injection) -> Outcome {
         let plain = cluster.dry_run(&self.outside, pod).await;
         let told = cluster.dry_run(&self.inside, pod).await;
         let Ok(plain) = plain else {
-            assert!(told.is_err(), "accepted only with the policy: {pod:#}");
+            assert!(told.is_err(), "accepted only inside: {pod:#}");
             return Outcome::Refused;
         };
-        let told = told.unwrap_or_else(|why| panic!("refused with the policy: {why}\n{pod:#}"));
+        let told = told.unwrap_or_else(|why| panic!("refused inside: {why}\n{pod:#}"));
         let (wanted, outcome) = match splice(&plain, injection) {
             Ok(patch) => {
                 let mut spliced = plain;
@@ -60,7 +61,7 @@ impl Pair {
             Err(_) => (plain, Outcome::Skipped),
         };
         let (told, wanted) = (settled(&told), settled(&wanted));
-        assert!(told == wanted, "of {pod:#}\nCEL makes {told:#}\nand Rust {wanted:#}");
+        assert!(told == wanted, "of {pod:#}\nthe API server makes {told:#}\nand Rust {wanted:#}");
         outcome
     }
 }
@@ -97,7 +98,31 @@ fn restricted(mut pod: Value) -> Value {
 
 #[tokio::test]
 async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
-    let cluster = Cluster::with_policy().await;
+    compare_shapes(&Cluster::with_policy().await).await;
+}
+
+#[tokio::test]
+async fn every_shape_comes_out_of_the_webhook_as_it_comes_out_of_rust() {
+    let cluster = Cluster::start().await;
+    let hook = Hook::start(&cluster).await;
+    compare_shapes(&cluster).await;
+    assert_eq!(hook.counted("failed"), 0);
+}
+
+#[tokio::test]
+async fn random_pods_come_out_of_the_policy_as_they_come_out_of_rust() {
+    compare_random_pods(&Cluster::with_policy().await).await;
+}
+
+#[tokio::test]
+async fn random_pods_come_out_of_the_webhook_as_they_come_out_of_rust() {
+    let cluster = Cluster::start().await;
+    let hook = Hook::start(&cluster).await;
+    compare_random_pods(&cluster).await;
+    assert_eq!(hook.counted("failed"), 0);
+}
+
+async fn compare_shapes(cluster: &Cluster) {
     let strict = [("pod-security.kubernetes.io/enforce", "restricted")];
     let mut pairs = BTreeMap::new();
     let mut seen: Vec<(String, Outcome, Outcome)> = Vec::new();
@@ -107,7 +132,7 @@ async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
         let golden = std::fs::read_to_string(shape::golden(&name)).expect("how it comes out");
         let is_injected = !golden.starts_with('#');
         if !pairs.contains_key(&injection.revision) {
-            let both = [Pair::new(&cluster, &[]).await, Pair::new(&cluster, &strict).await];
+            let both = [Pair::new(cluster, &[]).await, Pair::new(cluster, &strict).await];
             for pair in &both {
                 cluster.publish(&pair.inside, &server, &json!(injection)).await;
             }
@@ -128,11 +153,11 @@ async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
         assert!(*known, "no pod of {name}'s McpServer is injected");
         let golden = std::fs::read_to_string(shape::golden(name)).expect("how it comes out");
         eprintln!("{name}");
-        *in_lax = lax.compare(&cluster, &pod, &injection).await;
+        *in_lax = lax.compare(cluster, &pod, &injection).await;
         if *in_lax != Outcome::Refused {
             assert_eq!(*in_lax == Outcome::Skipped, golden.starts_with('#'), "{name}");
         }
-        *in_strict = strict.compare(&cluster, &restricted(pod), &injection).await;
+        *in_strict = strict.compare(cluster, &restricted(pod), &injection).await;
     }
     let count = |outcome| seen.iter().filter(|one| one.1 == outcome).count();
     let refused: Vec<_> = seen.iter().filter(|one| one.1 == Outcome::Refused).collect();
@@ -146,20 +171,18 @@ async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
     );
 }
 
-#[tokio::test]
-async fn random_pods_come_out_of_the_policy_as_they_come_out_of_rust() {
+async fn compare_random_pods(cluster: &Cluster) {
     const PODS: usize = 200;
-    let cluster = Cluster::with_policy().await;
     let mut served = Vec::new();
     for spec in SPECS {
         let spec = format!("{{selector: {{matchLabels: {{app: a}}}}, {spec}}}");
         let server = McpServer::new("a", serde_yaml::from_str(&spec).expect("a spec"));
         let injection = shape::injection(&server);
-        let pair = Pair::new(&cluster, &[]).await;
+        let pair = Pair::new(cluster, &[]).await;
         cluster.publish(&pair.inside, &server, &json!(injection)).await;
         served.push((pair, injection));
     }
-    // What each of them injects, so that the policy is known to know them.
+    // What each of them injects, so that the API server is known to know them.
     for (pair, injection) in &served {
         let ports = json!([{"name": "mcp", "containerPort": 8000}]);
         let ports = injection.port.as_ref().map(|_| ports);
@@ -175,7 +198,7 @@ async fn random_pods_come_out_of_the_policy_as_they_come_out_of_rust() {
         let mut pod = any_pod().new_tree(&mut runner).expect("a pod").current();
         acceptable(&mut pod);
         let (pair, injection) = &served[number % served.len()];
-        outcomes.push(pair.compare(&cluster, &pod, injection).await);
+        outcomes.push(pair.compare(cluster, &pod, injection).await);
         if outcomes.iter().filter(|outcome| **outcome != Outcome::Refused).count() == PODS {
             break;
         }
