@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     crd, policy,
@@ -27,7 +27,7 @@ enum Command {
     Run(Box<Options>),
     /// Print the definition of McpServer, for kubectl apply -f -
     Crd,
-    /// Print the policy by which API servers inject pods (Kubernetes 1.36), likewise
+    /// Print the policies that API servers apply themselves, likewise
     Policy(Policy),
     /// Print pods as they would come out, or why they would not change
     Inject(inject::Arguments),
@@ -35,9 +35,38 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Policy {
+    /// Which of them; all unless given
+    #[arg(value_enum)]
+    parts: Vec<Part>,
     /// Where the operator itself runs, whose pods are left alone
     #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
     namespace: String,
+    /// The operator's service account
+    #[arg(long, value_name = "NAME", default_value = "mcpulse-operator")]
+    service_account: String,
+}
+
+/// A part of the policies.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Part {
+    /// Injects pods (Kubernetes 1.36)
+    Injection,
+    /// Refuses pods without the sidecar where a McpServer asks for that
+    Refusal,
+    /// Holds the operator to what it needs
+    Guard,
+}
+
+impl Policy {
+    fn yaml(&self) -> String {
+        let parts = if self.parts.is_empty() { Part::value_variants() } else { &self.parts };
+        let texts = parts.iter().map(|part| match part {
+            Part::Injection => policy::injection(&self.namespace),
+            Part::Refusal => policy::refusal(&self.namespace),
+            Part::Guard => policy::guard(&self.namespace, &self.service_account),
+        });
+        texts.collect::<Vec<_>>().join("---\n")
+    }
 }
 
 /// Does what the command line asks for, and says how it ended.
@@ -70,9 +99,8 @@ pub fn run(
             out.write_all(text.as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Policy(Policy { namespace }) => {
-            let text = policy::yaml(&namespace);
-            out.write_all(text.as_bytes()).context("write to standard output")?;
+        Command::Policy(policy) => {
+            out.write_all(policy.yaml().as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inject(arguments) => {

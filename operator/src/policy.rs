@@ -1,14 +1,14 @@
-//! The policy by which API servers inject pods themselves (Kubernetes 1.36): the splice in CEL.
+//! The policies that API servers apply themselves, as YAML for a cluster: the splice in CEL
+//! (Kubernetes 1.36), the refusal of pods without the sidecar where that was asked for, and the
+//! guard of the operator's own rights.
 //!
-//! `policy/injection.yaml` is its text, in which `${…}` stands for what the splice in Rust uses
-//! as well. ARCHITECTURE.md specifies what both do.
+//! The files below `policy/` are their texts, in which `${…}` stands for what Rust uses as well.
+//! ARCHITECTURE.md specifies what the splice does.
 
 use crate::{
     crd::injection::{CONTAINER, FORMAT, NAMESPACE_OPT_OUT, OPT_OUT},
     splice::MESH,
 };
-
-const TEXT: &str = include_str!("policy/injection.yaml");
 
 /// Namespaces whose pods are left alone, besides that of the operator itself.
 pub(crate) const EXCLUDED: [&str; 2] = ["kube-system", "kube-node-lease"];
@@ -18,24 +18,41 @@ pub fn name(format: u32) -> String {
     format!("injection-{format}.mcpulse.io")
 }
 
-/// The policy and its binding as YAML, to be applied to a cluster. Pods of `namespace`, where the
-/// operator itself runs, are left alone.
-pub fn yaml(namespace: &str) -> String {
-    let excluded = EXCLUDED.join(", ");
+/// The policy that injects, and its binding. Pods of `namespace`, where the operator itself runs,
+/// are left alone.
+pub fn injection(namespace: &str) -> String {
     let mesh = MESH.map(|name| format!("'{name}'")).join(", ");
     let format = FORMAT.to_string();
-    let values = [
+    fill(
+        include_str!("policy/injection.yaml"),
+        &[("format", &format), ("mesh", &mesh), ("namespace", namespace)],
+    )
+}
+
+/// The policy that refuses pods without the sidecar where a `McpServer` asks for that. Pods of
+/// `namespace` are left alone.
+pub fn refusal(namespace: &str) -> String {
+    fill(include_str!("policy/refusal.yaml"), &[("namespace", namespace)])
+}
+
+/// The policies that hold the operator, the service account `account` of `namespace`, to what it
+/// needs, and that keep the status of `McpServer`s for it.
+pub fn guard(namespace: &str, account: &str) -> String {
+    let user = format!("system:serviceaccount:{namespace}:{account}");
+    fill(include_str!("policy/guard.yaml"), &[("user", &user)])
+}
+
+fn fill(text: &str, values: &[(&str, &str)]) -> String {
+    let excluded = EXCLUDED.join(", ");
+    let known = [
         ("container", CONTAINER),
         ("excluded", &excluded),
-        ("format", &format),
-        ("mesh", &mesh),
-        ("namespace", namespace),
         ("optOut.namespace", NAMESPACE_OPT_OUT),
         ("optOut.pod", OPT_OUT),
     ];
     let fill =
-        |text: String, (name, value): (&str, &str)| text.replace(&format!("${{{name}}}"), value);
-    values.into_iter().fold(TEXT.to_owned(), fill)
+        |text: String, (name, value): &(&str, &str)| text.replace(&format!("${{{name}}}"), value);
+    known.iter().chain(values).fold(text.to_owned(), fill)
 }
 
 #[cfg(test)]
@@ -48,22 +65,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_policy_is_the_one_of_the_code() {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/injection.mcpulse.io.yaml");
-        let told = yaml("mcpulse-system");
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &told).unwrap();
+    fn the_committed_policies_are_those_of_the_code() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        for (name, told) in [
+            ("injection", injection("mcpulse-system")),
+            ("refusal", refusal("mcpulse-system")),
+            ("guard", guard("mcpulse-system", "mcpulse-operator")),
+        ] {
+            assert!(!told.contains("${"), "{told}");
+            let path = directory.join(format!("{name}.mcpulse.io.yaml"));
+            if env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::create_dir_all(&directory).unwrap();
+                fs::write(&path, &told).unwrap();
+            }
+            let committed = fs::read_to_string(&path).unwrap_or_default();
+            assert!(committed == told, "run UPDATE_GOLDEN=1 cargo test -p mcpulse-operator policy");
         }
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == told, "run UPDATE_GOLDEN=1 cargo test -p mcpulse-operator policy");
     }
 
     #[test]
-    fn nothing_is_left_to_fill_in_and_the_namespace_of_the_release_is_left_alone() {
-        let told = yaml("elsewhere");
-        assert!(!told.contains("${"), "{told}");
+    fn pods_are_injected_whole_and_those_of_the_release_are_left_alone() {
+        let told = injection("elsewhere");
         let documents = serde_yaml::Deserializer::from_str(&told).map(Value::deserialize);
         let [policy, binding] =
             documents.collect::<Result<Vec<_>, _>>().unwrap().try_into().unwrap();

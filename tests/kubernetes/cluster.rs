@@ -51,7 +51,7 @@ impl Cluster {
     /// Starts one that injects pods by the policy.
     pub(crate) async fn with_policy() -> Self {
         let cluster = Self::start().await;
-        cluster.apply(&policy::yaml("mcpulse-system")).await;
+        cluster.apply(&policy::injection("mcpulse-system")).await;
         cluster
     }
 
@@ -134,11 +134,7 @@ impl Cluster {
         path: &str,
         body: &Value,
     ) -> Result<Value, String> {
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = http::Request::builder().method(method).uri(path);
-        let request = request.header("content-type", "application/json").body(body);
-        let answer = self.client.request(request.expect("a request")).await;
-        answer.map_err(|error| error.to_string())
+        request(&self.client, method, path, body).await
     }
 
     /// The pod as the API server would create it, or why it would not.
@@ -171,6 +167,20 @@ impl Cluster {
         })
         .await;
     }
+}
+
+/// Sends a request; what comes back, or why not.
+pub(crate) async fn request(
+    client: &Client,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Result<Value, String> {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = http::Request::builder().method(method).uri(path);
+    let request = request.header("content-type", "application/json").body(body);
+    let answer = client.request(request.expect("a request")).await;
+    answer.map_err(|error| error.to_string())
 }
 
 /// Runs a command that reads `input`.

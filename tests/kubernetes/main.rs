@@ -16,12 +16,14 @@ mod cluster;
 mod definition;
 mod engine;
 mod faults;
+mod guard;
 mod hook;
 mod kubelet;
 mod operator;
 mod parity;
 #[path = "../../operator/src/splice/tests/random.rs"]
 mod random;
+mod refusal;
 mod rollout;
 #[path = "../../operator/tests/pods/shape.rs"]
 mod shape;
