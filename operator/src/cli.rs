@@ -61,7 +61,7 @@ impl Policy {
     fn yaml(&self) -> String {
         let parts = if self.parts.is_empty() { Part::value_variants() } else { &self.parts };
         let texts = parts.iter().map(|part| match part {
-            Part::Injection => policy::injection(&self.namespace),
+            Part::Injection => policy::injection(&policy::FORMATS, &self.namespace),
             Part::Refusal => policy::refusal(&self.namespace),
             Part::Guard => policy::guard(&self.namespace, &self.service_account),
         });

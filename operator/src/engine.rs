@@ -165,11 +165,11 @@ async fn is_there(client: &Client, resource: &str) -> kube::Result<bool> {
 async fn proven(client: &Client, servers: &[Arc<McpServer>]) -> Option<bool> {
     let mut tried = None;
     let rendered = servers.iter().filter_map(|server| {
-        let injection = server.status.as_ref()?.injection.as_ref()?;
+        let injection = server.status.as_ref()?.known_injection()?;
         Some((server.metadata.namespace.as_deref()?, injection))
     });
     for (namespace, injection) in rendered.take(TRIED) {
-        match dry_run(client, namespace, &witness::pod(injection)).await {
+        match dry_run(client, namespace, &witness::pod(&injection)).await {
             Ok(pod) if pod["metadata"]["annotations"][REVISION] == injection.revision.as_str() => {
                 return Some(true);
             }

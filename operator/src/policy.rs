@@ -5,6 +5,8 @@
 //! The files below `policy/` are their texts, in which `${…}` stands for what Rust uses as well.
 //! ARCHITECTURE.md specifies what the splice does.
 
+use std::borrow::Cow;
+
 use crate::{
     crd::injection::{CONTAINER, FORMAT, NAMESPACE_OPT_OUT, OPT_OUT},
     splice::MESH,
@@ -18,15 +20,40 @@ pub fn name(format: u32) -> String {
     format!("injection-{format}.mcpulse.io")
 }
 
-/// The policy that injects, and its binding. Pods of `namespace`, where the operator itself runs,
-/// are left alone.
-pub fn injection(namespace: &str) -> String {
+/// A format of what is put into pods, and the policy that reads it.
+#[derive(Clone, Debug)]
+pub struct Format {
+    /// Its number.
+    pub number: u32,
+    /// The policy, with `${…}` for what is filled in.
+    pub policy: Cow<'static, str>,
+}
+
+/// The formats that API servers are to know: the current one, then the one before.
+pub const FORMATS: [Format; 1] =
+    [Format { number: FORMAT, policy: Cow::Borrowed(include_str!("policy/injection.yaml")) }];
+
+/// The policies that inject, and their bindings: one for each format that API servers are to
+/// know, the current one first. Pods of `namespace`, where the operator itself runs, are left
+/// alone.
+///
+/// The current one also takes what a later version has left in the format before; those before
+/// take only what a version before has left. So no pod is injected by two, and none by nobody,
+/// in whatever order policies and status change when versions do.
+pub fn injection(formats: &[Format], namespace: &str) -> String {
     let mesh = MESH.map(|name| format!("'{name}'")).join(", ");
-    let format = FORMAT.to_string();
-    fill(
-        include_str!("policy/injection.yaml"),
-        &[("format", &format), ("mesh", &mesh), ("namespace", namespace)],
-    )
+    let policies = formats.iter().enumerate().map(|(age, Format { number, policy })| {
+        let places = if age == 0 {
+            "[?params.?status.?injection, ?params.?status.?previous]"
+        } else {
+            "[?params.?status.?injection]"
+        };
+        let format = number.to_string();
+        let values =
+            [("format", &*format), ("mesh", &mesh), ("namespace", namespace), ("places", places)];
+        fill(policy, &values)
+    });
+    policies.collect::<Vec<_>>().join("---\n")
 }
 
 /// The policy that refuses pods without the sidecar where a `McpServer` asks for that. Pods of
@@ -68,7 +95,7 @@ mod tests {
     fn the_committed_policies_are_those_of_the_code() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
         for (name, told) in [
-            ("injection", injection("mcpulse-system")),
+            ("injection", injection(&FORMATS, "mcpulse-system")),
             ("refusal", refusal("mcpulse-system")),
             ("guard", guard("mcpulse-system", "mcpulse-operator")),
         ] {
@@ -85,7 +112,7 @@ mod tests {
 
     #[test]
     fn pods_are_injected_whole_and_those_of_the_release_are_left_alone() {
-        let told = injection("elsewhere");
+        let told = injection(&FORMATS, "elsewhere");
         let documents = serde_yaml::Deserializer::from_str(&told).map(Value::deserialize);
         let [policy, binding] =
             documents.collect::<Result<Vec<_>, _>>().unwrap().try_into().unwrap();

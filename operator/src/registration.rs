@@ -1,7 +1,7 @@
 //! Which pods API servers ask the webhook about: those that a `McpServer` means, and no others.
 //! Without a `McpServer` there is no webhook, and nothing that could be in anybody's way.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use kube::{
@@ -11,7 +11,7 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::watch, time};
 
-use crate::{crd::McpServer, engine::Engine, servers::Servers};
+use crate::{engine::Engine, servers::Servers};
 
 mod entries;
 
@@ -102,9 +102,4 @@ impl Registration {
         tracing::info!(webhooks = webhooks.len(), "wrote {}", self.name);
         Ok(())
     }
-}
-
-/// Whether a `McpServer` has something for new pods.
-fn injects(server: &Arc<McpServer>) -> bool {
-    server.status.as_ref().is_some_and(|status| status.injection.is_some())
 }

@@ -51,7 +51,7 @@ impl Cluster {
     /// Starts one that injects pods by the policy.
     pub(crate) async fn with_policy() -> Self {
         let cluster = Self::start().await;
-        cluster.apply(&policy::injection("mcpulse-system")).await;
+        cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
         cluster
     }
 

@@ -47,7 +47,7 @@ async fn the_webhook_stays_until_the_policy_injects_and_no_pod_misses_the_change
     assert!(hook.counted("injected") > 0);
 
     let changing = async {
-        cluster.apply(&policy::injection(RELEASE)).await;
+        cluster.apply(&policy::injection(&policy::FORMATS, RELEASE)).await;
         // What an operator sees all the time.
         let another = cluster.plane.namespace("b", &[]).await;
         cluster.publish(&another, &server("weather"), &json!(injection)).await;

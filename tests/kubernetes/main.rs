@@ -16,6 +16,7 @@ mod cluster;
 mod definition;
 mod engine;
 mod faults;
+mod formats;
 mod guard;
 mod hook;
 mod kubelet;

@@ -149,6 +149,8 @@ pub(super) fn plan(situation: Situation<'_>) -> Plan {
     let generation = gathered.server.metadata.generation;
     let mut status = before.clone();
     status.injection = situation.injection.ok().cloned();
+    // There is no format before this one.
+    status.previous = None;
     status.revisions = revisions(before, situation.injection.ok(), generation);
     if situation.injection.is_ok() {
         status.withdrawn = None;

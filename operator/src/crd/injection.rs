@@ -31,7 +31,8 @@ pub const NAMESPACE_OPT_OUT: &str = "mcpulse.io/injection";
 /// The label of pods that are only tried, which the webhook leaves to the policy.
 pub const PROBE: &str = "mcpulse.io/probe";
 
-/// All that is put into a pod, but for what only the pod knows.
+/// All that is put into a pod, but for what only the pod knows. Every format has `format`,
+/// `selector` and `except`.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Injection {
@@ -94,6 +95,12 @@ pub struct Injection {
 }
 
 impl Injection {
+    /// One that was written in the format of this version, and nothing of any other.
+    pub(super) fn known(written: Value) -> Option<Self> {
+        let ours = written["format"] == FORMAT;
+        ours.then(|| serde_json::from_value(written).ok()).flatten()
+    }
+
     /// Whether a pod with these labels is meant, and no older `McpServer` means it.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.selector.matches(labels) && !self.except.iter().any(|older| older.matches(labels))
@@ -173,7 +180,7 @@ pub struct Quantities {
     pub limits: BTreeMap<String, String>,
 }
 
-fn object(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 

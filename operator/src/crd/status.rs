@@ -1,10 +1,13 @@
 //! What the operator tells about a `McpServer`.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
-use super::Injection;
+use super::injection::{self, Injection};
 
 /// What the operator tells.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,8 +41,12 @@ pub struct McpServerStatus {
     )]
     pub workloads: Vec<Workload>,
     /// What is put into pods; nothing while it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub injection: Option<Injection>,
+    /// The same in the format before, for API servers and operators that know no later one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "injection::object")]
+    pub previous: Option<Value>,
     /// Revisions whose pods need no restart: that of injection, and those of the same spec by
     /// other versions of the operator.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -55,6 +62,20 @@ pub struct McpServerStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+}
+
+impl McpServerStatus {
+    /// What is put into pods, as this version knows it: what a later one has written may hold it
+    /// as the format before.
+    pub fn known_injection(&self) -> Option<Cow<'_, Injection>> {
+        let previous = || Injection::known(self.previous.clone()?).map(Cow::Owned);
+        self.injection.as_ref().map(Cow::Borrowed).or_else(previous)
+    }
+}
+
+/// Only what this version knows: another's must not keep it from reading the rest.
+fn known<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Injection>, D::Error> {
+    Ok(Injection::known(Value::deserialize(input)?))
 }
 
 /// A sidecar that made pods fail. Another spec or another image is tried anew.
@@ -138,4 +159,28 @@ pub enum RolloutState {
     InProgress,
     /// The owner of the workload took the restart back.
     Reverted,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_left_and_the_format_before_is_taken() {
+        let quantities = json!({"bestEffort": {}, "burstable": {}, "guaranteed": {}});
+        let ours = json!({
+            "format": injection::FORMAT, "revision": "1", "selector": {"matchLabels": {"a": "b"}},
+            "sidecar": {}, "user": 1, "resources": quantities, "labels": {}, "annotations": {},
+        });
+        let read = |status: Value| serde_json::from_value::<McpServerStatus>(status).unwrap();
+        let known = |status: Value| read(status).known_injection().map(|it| it.revision.clone());
+        assert_eq!(known(json!({"injection": ours})).as_deref(), Some("1"));
+        let later = json!({"format": 99, "something": "else"});
+        assert_eq!(known(json!({"injection": later})), None);
+        assert_eq!(known(json!({"injection": later, "previous": ours})).as_deref(), Some("1"));
+        assert_eq!(read(json!({"injection": later, "target": "all"})).target, "all");
+        assert_eq!(known(json!({"injection": ours, "previous": later})).as_deref(), Some("1"));
+    }
 }

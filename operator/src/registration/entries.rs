@@ -10,10 +10,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
 };
 
-use super::injects;
 use crate::{
     crd::{
-        McpServer, Selector,
+        McpServer, McpServerStatus, Selector,
         injection::{CONTAINER, NAMESPACE_OPT_OUT, OPT_OUT, PROBE, REVISION},
         selector::Operator,
     },
@@ -69,14 +68,15 @@ pub fn entries(
     release: &str,
     bundle: &str,
 ) -> Vec<MutatingWebhook> {
-    let mut namespaces: BTreeMap<&str, BTreeMap<&str, &Selector>> = BTreeMap::new();
-    for server in servers.iter().filter(|server| injects(server)) {
+    let mut namespaces: BTreeMap<&str, BTreeMap<&str, Selector>> = BTreeMap::new();
+    for server in servers {
         let metadata = &server.metadata;
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { continue };
-        let injection = server.status.as_ref().and_then(|status| status.injection.as_ref());
+        let injection = server.status.as_ref().and_then(McpServerStatus::known_injection);
         let left_alone = namespace == release || EXCLUDED.contains(&namespace.as_str());
         if let Some(injection) = injection.filter(|_| !left_alone) {
-            namespaces.entry(namespace).or_default().insert(name, &injection.selector);
+            let selector = injection.selector.clone();
+            namespaces.entry(namespace).or_default().insert(name, selector);
         }
     }
     let webhook = |name: String, namespaces: &[&str], selector: Option<&Selector>| {
@@ -94,7 +94,7 @@ pub fn entries(
         servers.into_iter().map(move |(name, selector)| (namespace, name, selector))
     });
     each.map(|(namespace, name, selector)| {
-        webhook(format!("{name}.{namespace}.mcpulse.io"), &[namespace], Some(selector))
+        webhook(format!("{name}.{namespace}.mcpulse.io"), &[namespace], Some(&selector))
     })
     .collect()
 }
@@ -180,7 +180,6 @@ fn label_selector(selector: &Selector) -> LabelSelector {
 mod tests {
     use super::*;
     use crate::{
-        crd::McpServerStatus,
         render::{Defaults, Order, render},
         target,
     };

@@ -65,7 +65,7 @@ pub(super) fn of<'a>(
     let labels: Labels =
         labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
     let selecting = servers.iter().filter_map(|server| {
-        let injection = server.status.as_ref()?.injection.as_ref()?;
+        let injection = server.status.as_ref()?.known_injection()?;
         injection.selects(&labels).then_some((server.as_ref(), injection))
     });
     let oldest = selecting.min_by_key(|(server, _)| {
@@ -73,7 +73,7 @@ pub(super) fn of<'a>(
         (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.as_deref())
     });
     let Some((server, injection)) = oldest else { return (None, Verdict::NotSelected) };
-    let verdict = match splice(pod, injection) {
+    let verdict = match splice(pod, &injection) {
         Ok(patch) => Verdict::Injected(patch),
         Err(skip) => Verdict::Skipped(skip),
     };
