@@ -114,15 +114,18 @@ impl Limits {
         seat.map(|room| Seat { _room: room }).map_err(|_| Full::Sessions)
     }
 
-    /// Room for another program, which may start now. Whether it may is asked first, so that
-    /// nobody gives way to one that may not.
+    /// Room for another program, which may start now.
     pub(super) fn place(&self, is: Use) -> Result<Arc<Place>, Full> {
-        self.starts().allow()?;
         let room = Arc::clone(&self.programs).try_acquire_owned().map_err(|_| Full::Programs)?;
         self.start(is, room)
     }
 
-    /// The same when there is room again: who waits longest gets it.
+    /// Whether another program may start now, if there is room for it.
+    pub(super) fn allow_start(&self) -> Result<(), Full> {
+        self.starts().allow()
+    }
+
+    /// As [`place`](Self::place), when there is room again: who waits longest gets it.
     pub(super) async fn place_in_turn(&self, is: Use) -> Result<Arc<Place>, Full> {
         let room = Arc::clone(&self.programs).acquire_owned().await;
         self.start(is, room.map_err(|_| Full::Programs)?)

@@ -92,7 +92,12 @@ impl Launcher {
     /// this waits until it has ended.
     pub(super) async fn place_of_shared(&self) -> Result<Arc<Place>, Full> {
         let placed = self.limits.place(Use::Shared);
-        if !matches!(placed, Err(Full::Programs)) || self.warm.take_any().await.is_none() {
+        if !matches!(placed, Err(Full::Programs)) {
+            return placed;
+        }
+        // Nobody gives way to one that may not start.
+        self.limits.allow_start()?;
+        if self.warm.take_any().await.is_none() {
             return placed;
         }
         let placed = timeout(STOPPING, self.limits.place_in_turn(Use::Shared)).await;
