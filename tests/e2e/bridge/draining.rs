@@ -6,10 +6,28 @@ use mcpulse_tests::eventually;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{ENDED, Stage, Stream, running};
-use crate::faults::{call, result};
+use super::{Bridge, ENDED, INITIALIZE, Stage, Stream, programs::ANSWER, running};
+use crate::faults::{PATIENCE, by, call, result};
 
 const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
+
+impl Bridge {
+    async fn wait_for_in_flight(&self, calls: u64) {
+        eventually(&format!("{calls} calls are in flight"), PATIENCE, async || {
+            (self.figure("mcpulse_calls_in_flight").await as u64 == calls).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many were refused for this reason.
+    pub(super) async fn wait_for_refused(&self, reason: &str, count: u64) {
+        eventually(&format!("{count} were refused: {reason}"), PATIENCE, async || {
+            let refused = by(&self.proxy.scrape().await, "mcpulse_http_refused_total", "reason");
+            (refused.get(reason) == Some(&count)).then_some(())
+        })
+        .await;
+    }
+}
 
 #[tokio::test]
 async fn calls_finish_before_their_programs_end() {
@@ -50,6 +68,38 @@ async fn who_still_waits_when_the_drain_is_over_is_told_when_to_come_again() {
     let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
     assert_eq!((&body["id"], &body["error"]["code"]), (&json!(1), &json!(-32603)));
     assert!(stage.bridge.proxy.wait(ENDED).await.success());
+}
+
+#[tokio::test]
+async fn who_was_not_answered_is_counted_and_recorded_alike() {
+    // Asks something first if it is called `stream`, and ends when it is made to: until then
+    // there is somebody to be scraped.
+    let asks = format!("case \"$call\" in *stream*) echo '{QUESTION}' ;; esac");
+    let script =
+        format!("{ANSWER} trap '' TERM; read -r call; {asks}; while :; do sleep 0.1; done");
+    let flags = ["--drain-timeout", "300ms"];
+    let mut bridge = Bridge::before(&["bash", "-c", &script], &flags).await;
+    bridge.wait_until_ready(true).await;
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        sessions.push(bridge.post(None, INITIALIZE).await.session.expect("a session"));
+    }
+    let streams = bridge.request(http::Method::POST, Some(&sessions[0]));
+    let said = call("1").replace("probe", "stream");
+    let mut stream = Stream::of(bridge.send(streams, said).await);
+    assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+    let silent = bridge.post(Some(&sessions[1]), call("2"));
+    let (silent, told, ()) = tokio::join!(silent, stream.next(), async {
+        bridge.wait_for_in_flight(2).await;
+        bridge.proxy.signal(Signal::TERM);
+        bridge.wait_for_refused("shutdown", 2).await;
+    });
+    assert_eq!(silent.error(), (503, json!(2), -32603));
+    assert!(told.expect("an error").contains("shutting down"));
+    assert!(bridge.proxy.wait(ENDED).await.success());
+    let records = std::fs::read_to_string(bridge.ends.log()).expect("the call log");
+    assert_eq!(records.matches(r#""outcome":"transport""#).count(), 2, "{records}");
+    assert_eq!(records.lines().count(), 2, "{records}");
 }
 
 #[tokio::test]

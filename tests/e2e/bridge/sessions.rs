@@ -1,10 +1,12 @@
 //! What each request of a client means.
 
 use http::Method;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinSet,
 };
 
 use super::{Bridge, INITIALIZED, STRANGER, Stage, Stream};
@@ -263,4 +265,34 @@ async fn a_batch_is_answered_together_where_the_revision_has_batches() {
         let answer = bridge.post(Some(session), body).await;
         assert_eq!(answer.error(), (400, json!(null), -32600));
     }
+}
+
+#[tokio::test]
+async fn who_asks_more_than_may_wait_is_told_when_to_come_again() {
+    const MOST: usize = 1024;
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open_as("2025-03-26").await;
+    let calls: Vec<_> = (0..MOST).map(|id| call(&id.to_string())).collect();
+    let mut batches = JoinSet::new();
+    for calls in calls.chunks(100) {
+        let batch = bridge.request(Method::POST, Some(&session));
+        let batch = batch.body(Full::from(format!("[{}]", calls.join(","))));
+        batches.spawn(bridge.client.request(batch.expect("a request")));
+    }
+    for _ in &calls {
+        program.hear().await.expect("a call");
+    }
+    let request = bridge.request(Method::POST, Some(&session));
+    let refused = bridge.send(request, call("1024")).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "2");
+    bridge.wait_for_refused("waiting", 1).await;
+    for id in 0..MOST {
+        program.say(&result(&id.to_string())).await;
+    }
+    while let Some(answered) = batches.join_next().await {
+        assert_eq!(answered.expect("no panic").expect("HTTP").status(), 200);
+    }
+    bridge.assert_settled(&[("ok", 1024), ("rpc_error", 1)], &[]).await;
 }

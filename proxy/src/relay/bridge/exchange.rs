@@ -351,8 +351,11 @@ impl Exchanges {
         id: Id,
         answer: Answer,
     ) -> Events {
-        let abandoned = self.abandoned.clone();
-        Events::of_request(first, inbox, id, answer).or_give_up(abandoned.cancelled_owned())
+        let (abandoned, counters) = (self.abandoned.clone(), Arc::clone(&self.counters));
+        Events::of_request(first, inbox, id, answer).or_give_up(async move {
+            abandoned.cancelled().await;
+            counters.count_refused("shutdown");
+        })
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Reply> {

@@ -3,7 +3,7 @@
 
 use std::{
     iter,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -40,8 +40,6 @@ pub(super) struct Pool {
     slots: Mutex<Slots>,
     /// A program was started, or could not be.
     settled: Notify,
-    /// How many programs go on.
-    living: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -103,8 +101,7 @@ impl Pool {
     ) -> Self {
         let all = iter::repeat_with(Slot::default).take(most).collect();
         let slots = Mutex::new(Slots { all, has_answered: false, over: false });
-        let (settled, living) = (Notify::new(), Arc::default());
-        Self { launcher, health, mirrors, rights, slots, settled, living }
+        Self { launcher, health, mirrors, rights, slots, settled: Notify::new() }
     }
 
     /// Asks the program that has the least to do; see [`Shared::ask`].
@@ -178,8 +175,7 @@ impl Pool {
     fn begin(&self, slot: usize, lines: mpsc::Sender<Bytes>) -> Shared {
         let tag = format!("shared-{}", slot + 1).into();
         let (counters, health) = (Arc::clone(&self.launcher.counters), Arc::clone(&self.health));
-        let (mirrors, living) = (Arc::clone(&self.mirrors), Arc::clone(&self.living));
-        Shared::new(tag, lines, counters, health, mirrors, living)
+        Shared::new(tag, lines, counters, health, Arc::clone(&self.mirrors))
     }
 
     /// Whether there is a program, or one is being started.

@@ -231,6 +231,17 @@ impl Events {
         Some(event(&error(Some(&id.to_string()), INTERNAL, message), None))
     }
 
+    /// Whether nobody waits for the answer any longer. Not to be asked again then.
+    fn gives_up(&mut self, cx: &mut Context<'_>) -> bool {
+        self.given_up.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready())
+    }
+
+    /// Ends as a refusal does that comes before anything was said.
+    fn give_up(&mut self) -> Poll<Option<io::Result<Bytes>>> {
+        self.finish(End::Refused);
+        Poll::Ready(self.failure(GIVEN_UP).map(Ok))
+    }
+
     fn finish(&mut self, end: End) {
         self.done = true;
         self.answer.end(end);
@@ -267,6 +278,8 @@ impl Events {
                 self.finish(End::Clean);
                 return Poll::Ready(None);
             }
+            // It is because the drain is over that its program ended.
+            Poll::Ready(Err(Cut::Lost)) if self.gives_up(cx) => return self.give_up(),
             Poll::Ready(Err(Cut::Lost)) => {
                 // Nobody can go on with it, though its events may have ids.
                 self.finish(End::Unreachable);
@@ -283,9 +296,8 @@ impl Events {
             self.finish(End::Clean);
             return Poll::Ready(None);
         }
-        if self.given_up.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
-            self.finish(End::Refused);
-            return Poll::Ready(self.failure(GIVEN_UP).map(Ok));
+        if self.gives_up(cx) {
+            return self.give_up();
         }
         if self.silence.as_mut().poll(cx).is_ready() {
             self.silence.as_mut().reset(Instant::now() + SIGN_OF_LIFE);

@@ -9,10 +9,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
     mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -54,8 +51,6 @@ pub(super) struct Shared {
     counters: Arc<Counters>,
     health: Arc<Health>,
     mirrors: Arc<Tools>,
-    /// How many of its kind go on.
-    living: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -137,17 +132,14 @@ impl Drop for Withdrawal {
 }
 
 impl Shared {
-    /// What talks with a program that gets what is sent to `input`, one of as many as are
-    /// `living`.
+    /// What talks with a program that gets what is sent to `input`.
     pub(super) fn new(
         tag: Arc<str>,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
         health: Arc<Health>,
         mirrors: Arc<Tools>,
-        living: Arc<AtomicUsize>,
     ) -> Self {
-        living.fetch_add(1, Ordering::Relaxed);
         let state = State {
             asked: HashMap::new(),
             at_work: 0,
@@ -160,7 +152,7 @@ impl Shared {
         };
         let (numbers, over) = (RandomState::new(), CancellationToken::new());
         let (asides, state) = (Asides::default(), Mutex::new(state));
-        Self { tag, numbers, asides, state, over, counters, health, mirrors, living }
+        Self { tag, numbers, asides, state, over, counters, health, mirrors }
     }
 
     /// Passes on what wants no answer.
@@ -337,9 +329,10 @@ impl Audience for Shared {
             asked.outbox.cut(Cut::Lost);
         }
         drop(state);
-        let was_the_last = self.living.fetch_sub(1, Ordering::Relaxed) == 1;
-        if why == Ended::Exited && is_of_use && was_the_last {
-            self.health.fall(&"the server that clients share has ended; it is started again");
+        if why == Ended::Exited && is_of_use {
+            tracing::warn!(program = %self.tag, "a program that clients share has ended");
+            // What one of them asked may be why: only another start tells of the next client.
+            self.health.doubt();
         }
         self.over.cancel();
     }

@@ -1,10 +1,16 @@
 //! Several programs that clients without sessions share: who is asked what, and what the end of
 //! one of them means.
 
-use mcpulse_tests::scrape;
-use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use super::{Actor, Answer, Stage, Stream, call, number, request, result};
+use http::Method;
+use mcpulse_tests::{eventually, scrape};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    Actor, Answer, Bridge, PATIENCE, Stage, Stream, VERSION, call, number, request, result,
+};
 
 impl Actor {
     /// The number of the next request.
@@ -29,9 +35,15 @@ impl Stage {
         let (actor, number) = tokio::select! {
             answer = &mut asking => panic!("nobody has answered: {answer:?}"),
             heard = async {
-                let mut actor = self.enter().await;
-                let number = actor.asked().await;
-                (actor, number)
+                loop {
+                    let mut actor = self.enter().await;
+                    let heard = actor.hear().await.expect("a request");
+                    if !heard.contains("initialize") {
+                        break (actor, number(&heard));
+                    }
+                    // The proxy looks for itself, since one has ended.
+                    actor.say(&result("\"mcpulse-proxy\"")).await;
+                }
             } => heard,
         };
         (asking, actor, number)
@@ -97,9 +109,11 @@ async fn one_that_dies_fails_its_own_calls_and_comes_again_by_itself() {
     let mut again = again;
     again.say(&result(&its_number)).await;
     assert_eq!(told.await.body, result("3"));
-    // Without any it cannot be used.
+    // Without any as well, for another can be started.
     drop((second, again));
-    bridge.wait_until_ready(false).await;
+    Actor::probed(&stage.programs).await;
+    let (status, said) = scrape::get(bridge.proxy.metrics_address().await, "/readyz").await;
+    assert!(status.is_success(), "{said}");
     bridge.assert_settled(&[("ok", 3), ("transport", 1)], &[]).await;
 }
 
@@ -151,4 +165,50 @@ async fn what_belongs_to_a_program_stays_with_it() {
     assert_eq!(word["params"]["requestId"].to_string(), left_number);
     first.say(&told(&subscription)).await;
     assert_eq!(subscribed.next().await, Some(told("9")));
+}
+
+#[tokio::test]
+async fn a_call_that_ends_a_shared_program_says_nothing_of_the_next_client() {
+    let directory = TempDir::new().expect("a directory");
+    let server = directory.path().join("server");
+    let id = r#"id=$(printf %s "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/')"#;
+    let answer = r#"echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}""#;
+    let ends = format!(
+        "case \"$line\" in *poison*) exit 1 ;; *last*) rm {} ; exit 1 ;; esac",
+        server.display()
+    );
+    let script = format!("#!/bin/sh\nwhile read -r line; do {ends}; {id}; {answer}; done\n");
+    let install = || {
+        // Moved into its place, for one that is being written cannot be started.
+        let new = directory.path().join("new");
+        fs::write(&new, &script).expect("a file");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("its mode");
+        fs::rename(&new, &server).expect("a file system");
+    };
+    install();
+    let bridge = Bridge::before(&[&server.display().to_string()], &[]).await;
+    bridge.wait_until_ready(true).await;
+    let metrics = bridge.proxy.metrics_address().await;
+    let ask = |name: &str| {
+        let request = bridge.request(Method::POST, None);
+        let request = request.header("mcp-protocol-version", VERSION);
+        let request = request.header("mcp-method", "tools/call").header("mcp-name", name);
+        bridge.exchange(request, call("1", "").replace("probe", name))
+    };
+    for _ in 0..3 {
+        let status = eventually("it is started again", PATIENCE, async || {
+            let status = ask("poison").await.status;
+            assert_eq!(scrape::get(metrics, "/readyz").await.0, 200);
+            (status != 503).then_some(status)
+        });
+        assert_eq!(status.await, 502);
+    }
+    // One that cannot be started again is another matter, until it can.
+    eventually("it ends for good", PATIENCE, async || {
+        (ask("last").await.status == 502).then_some(())
+    })
+    .await;
+    bridge.wait_until_ready(false).await;
+    install();
+    bridge.wait_until_ready(true).await;
 }

@@ -23,8 +23,7 @@ impl Talk {
         let counters = Arc::new(Counters::default());
         let health = Arc::new(Health::new(Ready::default().gate("server")));
         let own = Arc::clone(&counters);
-        let (mirrors, living) = (Arc::default(), Arc::default());
-        let shared = Shared::new("tag".into(), input, own, health, mirrors, living);
+        let shared = Shared::new("tag".into(), input, own, health, Arc::default());
         Self { shared: Arc::new(shared), counters, lines }
     }
 
