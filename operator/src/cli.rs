@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
-    crd, policy,
+    crd, policy, rbac,
     run::{self, Options, namespace},
 };
 
@@ -29,6 +29,8 @@ enum Command {
     Crd,
     /// Print the policies that API servers apply themselves, likewise
     Policy(Policy),
+    /// Print the roles that the operator needs, likewise
+    Rbac(Rbac),
     /// Print pods as they would come out, or why they would not change
     Inject(inject::Arguments),
 }
@@ -69,6 +71,16 @@ impl Policy {
     }
 }
 
+#[derive(Debug, clap::Args)]
+struct Rbac {
+    /// Where the operator itself runs
+    #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
+    namespace: String,
+    /// The only namespace that it watches
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    watch_namespace: Option<String>,
+}
+
 /// Does what the command line asks for, and says how it ended.
 ///
 /// # Errors
@@ -101,6 +113,11 @@ pub fn run(
         }
         Command::Policy(policy) => {
             out.write_all(policy.yaml().as_bytes()).context("write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rbac(Rbac { namespace, watch_namespace }) => {
+            let text = rbac::yaml(&namespace, watch_namespace.as_deref());
+            out.write_all(text.as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inject(arguments) => {

@@ -16,6 +16,8 @@ use kube::{
 };
 use tokio::time;
 
+use crate::answer::{self, why};
+
 /// A Lease that replicas compete for.
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -70,7 +72,7 @@ impl Lease {
         spec.holder_identity = None;
         spec.renew_time = Some(MicroTime(Timestamp::now()));
         if let Err(error) = self.api.replace(&self.name, &PostParams::default(), &lease).await {
-            tracing::debug!("give back the lease {}: {error}", self.name);
+            tracing::debug!("give back the lease {}: {}", self.name, why(&error));
         }
     }
 
@@ -79,14 +81,15 @@ impl Lease {
         let mut seen: Option<Seen> = None;
         loop {
             let claimed = self.claim(&mut seen).await;
-            reached(claimed.as_ref().map(|_| ()).map_err(ToString::to_string));
+            reached(claimed.as_ref().map(|_| ()).map_err(why));
             match claimed {
                 Ok(Some(held)) => return held,
                 Ok(None) => {}
                 Err(error) => tracing::warn!(
-                    "read the lease {}: {error}; may the operator get, create and update leases \
-                     in its namespace?",
-                    self.name
+                    "read the lease {}: {}; may the operator get, create and update leases in its \
+                     namespace?",
+                    self.name,
+                    why(&error)
                 ),
             }
             time::sleep(self.pause()).await;
@@ -137,9 +140,9 @@ impl Lease {
                 Ok(Err(error)) if is_conflict(&error) => match self.api.get(&self.name).await {
                     Ok(lease) if self.holds(&lease) => held = lease,
                     Ok(_) => return,
-                    Err(error) => tracing::warn!("read the lease {}: {error}", self.name),
+                    Err(error) => tracing::warn!("read the lease {}: {}", self.name, why(&error)),
                 },
-                Ok(Err(error)) => tracing::warn!("renew the lease {}: {error}", self.name),
+                Ok(Err(error)) => tracing::warn!("renew the lease {}: {}", self.name, why(&error)),
                 Err(_) => tracing::warn!("renew the lease {}: no answer", self.name),
             }
         }
@@ -181,5 +184,5 @@ fn unless_taken(written: kube::Result<Resource>) -> kube::Result<Option<Resource
 }
 
 fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
+    answer::is(error, 409)
 }

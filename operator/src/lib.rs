@@ -11,6 +11,8 @@
 //! - [`certificate`] is what it shows.
 //! - [`engine`] chooses between it and the policy, by trying a [`witness`].
 //! - [`servers`] is what was last seen of the `McpServer`s.
+//! - [`rbac`] has what the operator may do.
+//! - `answer` says why the API server did not do what it was asked.
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
@@ -36,6 +38,10 @@ pub mod engine;
 pub mod witness;
 
 pub mod servers;
+
+pub mod rbac;
+
+mod answer;
 
 pub mod policy;
 

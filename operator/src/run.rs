@@ -116,9 +116,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 async fn operate(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::catch().context("catch the signals that end the operator")?;
-    let config = Config::infer().await.context(
+    let mut config = Config::infer().await.context(
         "find the cluster; run in a pod with a service account, or set KUBECONFIG to a file",
     )?;
+    // What is refused for now, such as an eviction, is tried again with the next look; a client
+    // that does so itself would hold that up for minutes.
+    config.default_retry = false;
     let client = Client::try_from(config).context("make a client of the cluster")?;
     let (registry, ready, shutdown) = (Registry::new(), Ready::default(), Shutdown::default());
     let mut replica = JoinSet::new();

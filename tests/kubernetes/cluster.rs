@@ -73,10 +73,21 @@ impl Cluster {
         &self,
         what: &str,
         path: &str,
+        gives: impl FnMut(&Value) -> Option<T>,
+    ) -> T {
+        self.within(PATIENCE, what, path, gives).await
+    }
+
+    /// The same, for as long as this.
+    pub(crate) async fn within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        path: &str,
         mut gives: impl FnMut(&Value) -> Option<T>,
     ) -> T {
         let mut last = String::new();
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(patience, async {
             loop {
                 match self.get(path).await {
                     Ok(there) => match gives(&there) {
@@ -85,11 +96,11 @@ impl Cluster {
                     },
                     Err(why) => last = why,
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
         let found = found.await;
-        found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; last: {last}"))
+        found.unwrap_or_else(|_| panic!("not within {patience:?}: {what}; last: {last}"))
     }
 
     /// Makes a namespace of this name in which pods may be made, unless it is there.

@@ -21,11 +21,13 @@ mod guard;
 mod hook;
 mod kubelet;
 mod operator;
+mod outage;
 mod parity;
 #[path = "../../operator/src/splice/tests/random.rs"]
 mod random;
 mod refusal;
 mod rollout;
+mod scene;
 #[path = "../../operator/tests/pods/shape.rs"]
 mod shape;
 mod weather;

@@ -1,7 +1,12 @@
 //! The operator itself, run as a process against a control plane.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use mcpulse_operator::{policy, rbac};
 use mcpulse_tests::{Proxy, Scrape, eventually, program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -13,9 +18,14 @@ use crate::cluster::{Cluster, PATIENCE};
 pub(crate) struct Operator(Proxy);
 
 impl Operator {
-    /// Starts one that may do everything.
-    pub(crate) fn start(cluster: &Cluster, identity: &str) -> Self {
-        Self::with(&cluster.plane.kubeconfig(), identity, &[])
+    /// A file with exactly the rights that the operator is to have.
+    pub(crate) async fn rights(cluster: &Cluster, watched: Option<&str>) -> PathBuf {
+        cluster.apply(&rbac::yaml("mcpulse-system", watched)).await;
+        cluster.apply(&policy::guard("mcpulse-system", "mcpulse-operator")).await;
+        let account = "/api/v1/namespaces/mcpulse-system/serviceaccounts/mcpulse-operator/token";
+        let made = cluster.post(account, &json!({"spec": {"expirationSeconds": 3600}})).await;
+        let token = made.expect("a token")["status"]["token"].as_str().map(str::to_owned);
+        cluster.plane.kubeconfig_with(&token.expect("a token"))
     }
 
     /// Starts one with the rights of a file, and further arguments.
@@ -24,7 +34,10 @@ impl Operator {
         command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(["run"]);
         command.args(["--identity", identity, "--metrics-listen", "127.0.0.1:0"]);
         command.args(["--log-format", "text", "--lease-duration", "5"]);
-        command.args(["--proxy-image", IMAGE]).args(arguments);
+        if !arguments.contains(&"--proxy-image") {
+            command.args(["--proxy-image", IMAGE]);
+        }
+        command.args(arguments);
         Self(Proxy::run(command))
     }
 
@@ -51,8 +64,18 @@ impl Operator {
         self.0.stderr()
     }
 
+    /// Checks that it was never refused anything.
+    pub(crate) async fn assert_allowed(&self) {
+        let scrape = self.scrape().await;
+        let refused = [("result", "forbidden")];
+        let refused = ["mcpulse_rollout_actions_total", "mcpulse_reconciles_total"]
+            .map(|name| scrape.sum(name, &refused));
+        assert!(refused.iter().all(|count| *count < 0.5), "{refused:?}: {}", self.said());
+        assert!(!self.said().to_lowercase().contains("forbidden"), "{}", self.said());
+    }
+
     /// Where it serves `/metrics`.
-    pub(crate) async fn address(&self) -> std::net::SocketAddr {
+    pub(crate) async fn address(&self) -> SocketAddr {
         self.0.metrics_address().await
     }
 

@@ -1,127 +1,14 @@
 //! What the operator does about pods that run, and what it says of them.
 
-use std::collections::BTreeSet;
-
+use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, carries_sidecar},
-    kubelet::{BROKEN, Kubelet},
-    operator::{IMAGE, Operator, condition, deployment, manifest, server, workload},
+    cluster::{Cluster, PATIENCE, carries_sidecar},
+    kubelet::BROKEN,
+    operator::{IMAGE, Operator, condition, deployment},
+    scene::{SELECTS, Scene, is, pods_path, server_path},
 };
-
-const SELECTS: &str = "{selector: {matchLabels: {app: weather}}}";
-
-fn server_path(namespace: &str) -> String {
-    server(namespace, "weather")
-}
-
-fn pods_path(namespace: &str) -> String {
-    format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Dweather")
-}
-
-/// The pods of a Deployment that are not on their way out.
-async fn pods(cluster: &Cluster, namespace: &str) -> Vec<Value> {
-    let pods = cluster.get(&pods_path(namespace)).await.expect("pods");
-    let pods = pods["items"].as_array().expect("a list").iter();
-    pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
-}
-
-fn is(server: &Value, type_: &str, status: &str) -> bool {
-    condition(server, type_)["status"] == status
-}
-
-/// A namespace with a McpServer `weather`, in which pods run.
-struct Scene<'a> {
-    cluster: &'a Cluster,
-    namespace: String,
-    _kubelet: Kubelet,
-}
-
-impl<'a> Scene<'a> {
-    async fn new(cluster: &'a Cluster, name: &str) -> Self {
-        let namespace = cluster.plane.namespace(name, &[]).await;
-        let kubelet = Kubelet::of(cluster.client(), &namespace);
-        Self { cluster, namespace, _kubelet: kubelet }
-    }
-
-    async fn apply(&self, spec: &str) {
-        self.cluster.apply(&manifest(&self.namespace, "weather", spec)).await;
-    }
-
-    async fn deploy(&self, replicas: u32) {
-        self.cluster.apply(&workload(&self.namespace, "weather", replicas).to_string()).await;
-    }
-
-    /// Deploys pods and waits until they run without the sidecar.
-    async fn deployed(&self, replicas: u32) {
-        self.deploy(replicas).await;
-        let path = deployment(&self.namespace, "weather");
-        let all = |it: &Value| (it["status"]["availableReplicas"] == replicas).then_some(());
-        self.cluster.until("the pods run", &path, all).await;
-    }
-
-    /// Edits the McpServer.
-    async fn edit(&self, spec: &Value) {
-        let path = server(&self.namespace, "weather");
-        self.cluster.merge(&path, &json!({"spec": spec})).await.expect("an edit");
-    }
-
-    /// Waits until the McpServer is so; what it is then.
-    async fn until(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let path = server(&self.namespace, "weather");
-        let what = format!("{}: {what}", self.namespace);
-        self.cluster.until(&what, &path, |server| so(server).then(|| server.clone())).await
-    }
-
-    /// Waits until an injection is published; its revision.
-    async fn published(&self) -> String {
-        let published = |server: &Value| server["status"]["injection"]["revision"].is_string();
-        let server = self.until("an injection is published", published).await;
-        server["status"]["injection"]["revision"].as_str().expect("a revision").to_owned()
-    }
-
-    /// Waits until so many pods carry a ready sidecar, and all is well.
-    async fn well(&self, pods: u32) -> Value {
-        let injected = format!("{pods}/{pods}");
-        self.until(&format!("{pods} pods carry a ready sidecar"), |server| {
-            let status = &server["status"];
-            status["injected"] == injected.as_str()
-                && status["pods"]["ready"] == pods
-                && is(server, "Ready", "True")
-        })
-        .await
-    }
-
-    async fn pods(&self) -> Vec<Value> {
-        pods(self.cluster, &self.namespace).await
-    }
-
-    /// The unique ids of the pods.
-    async fn uids(&self) -> BTreeSet<String> {
-        let pods = self.pods().await;
-        let uids = pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str());
-        uids.map(str::to_owned).collect()
-    }
-
-    /// How many templates the Deployment has had.
-    async fn templates(&self) -> usize {
-        let path = format!("/apis/apps/v1/namespaces/{}/replicasets", self.namespace);
-        let sets = self.cluster.get(&path).await.expect("ReplicaSets");
-        sets["items"].as_array().map_or(0, Vec::len)
-    }
-
-    /// Waits for an event about something of this kind.
-    async fn told(&self, kind: &str, reason: &str) {
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
-        let told = |events: &Value| {
-            let mut events = events["items"].as_array()?.iter();
-            events.find(|one| one["regarding"]["kind"] == kind && one["reason"] == reason)?;
-            Some(())
-        };
-        self.cluster.until(&format!("an event {reason} about a {kind}"), &path, told).await;
-    }
-}
 
 async fn new_pods_are_injected_and_counted(cluster: &Cluster) {
     let scene = Scene::new(cluster, "new").await;
@@ -185,10 +72,27 @@ async fn a_workload_that_runs_is_restarted_once(cluster: &Cluster) {
     assert_eq!(scene.templates().await, 3);
 }
 
-async fn pods_are_evicted_where_that_is_asked_for(cluster: &Cluster) {
+async fn pods_are_evicted_where_that_is_asked_for(cluster: &Cluster, operator: &Operator) {
     let scene = Scene::new(cluster, "evict").await;
     scene.deployed(3).await;
+    let budgets = format!("/apis/policy/v1/namespaces/{}/poddisruptionbudgets", scene.namespace);
+    let selector = json!({"matchLabels": {"app": "weather"}});
+    let spec = json!({"minAvailable": 3, "selector": selector});
+    let budget = json!({"metadata": {"name": "weather"}, "spec": spec});
+    cluster.post(&budgets, &budget).await.expect("a budget");
+    let budget = format!("{budgets}/weather");
+    let known = |it: &Value| (it["status"]["currentHealthy"] == 3).then_some(());
+    cluster.until("the budget is known", &budget, known).await;
+    let before = scene.uids().await;
     scene.apply("{selector: {matchLabels: {app: weather}}, rollout: {strategy: EvictPods}}").await;
+    eventually("the budget holds", PATIENCE, async || {
+        let held = [("action", "evict"), ("result", "busy")];
+        let held = operator.scrape().await.sum("mcpulse_rollout_actions_total", &held);
+        (held > 0.5).then_some(())
+    })
+    .await;
+    assert_eq!(scene.uids().await, before);
+    cluster.request("DELETE", &budget, &Value::Null).await.expect("no budget");
     scene.well(3).await;
     assert_eq!(scene.templates().await, 1, "the workload stays as it is");
     scene.told("Deployment", "Evicted").await;
@@ -357,14 +261,29 @@ async fn a_numeric_service_holds_injection_back(cluster: &Cluster) {
 }
 
 #[tokio::test]
+async fn an_operator_of_one_namespace_needs_no_rights_in_others() {
+    let cluster = Cluster::with_workloads().await;
+    let (own, other) = (Scene::new(&cluster, "own").await, Scene::new(&cluster, "other").await);
+    let rights = Operator::rights(&cluster, Some(&own.namespace)).await;
+    let operator = Operator::with(&rights, "one", &["--watch-namespace", &own.namespace]);
+    other.apply(SELECTS).await;
+    own.deployed(1).await;
+    own.apply(SELECTS).await;
+    own.well(1).await;
+    let there = cluster.get(&server_path(&other.namespace)).await.expect("the McpServer");
+    assert_eq!(there["status"], Value::Null);
+    operator.assert_allowed().await;
+}
+
+#[tokio::test]
 async fn the_operator_does_what_is_asked_for() {
     let cluster = Cluster::with_workloads().await;
-    let kubeconfig = cluster.plane.kubeconfig();
-    let mut operator = Operator::with(&kubeconfig, "one", &["--max-rollouts", "20"]);
+    let rights = Operator::rights(&cluster, None).await;
+    let mut operator = Operator::with(&rights, "one", &["--max-rollouts", "20"]);
     tokio::join!(
         new_pods_are_injected_and_counted(&cluster),
         a_workload_that_runs_is_restarted_once(&cluster),
-        pods_are_evicted_where_that_is_asked_for(&cluster),
+        pods_are_evicted_where_that_is_asked_for(&cluster, &operator),
         nothing_is_restarted_against_anybodys_will(&cluster),
         live_configuration_and_images_reach_pods_as_they_run(&cluster),
         sidecars_that_fail_are_withdrawn(&cluster),
@@ -373,6 +292,7 @@ async fn the_operator_does_what_is_asked_for() {
         a_target_may_come_and_go(&cluster),
         a_numeric_service_holds_injection_back(&cluster),
     );
+    operator.assert_allowed().await;
     operator.stop().await;
     let lease = "/apis/coordination.k8s.io/v1/namespaces/mcpulse-system/leases/mcpulse-operator";
     let lease = cluster.get(lease).await.expect("the lease");

@@ -12,13 +12,16 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
     Api, Client, Config,
     api::{ObjectMeta, PostParams},
     config::AuthInfo,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::{eventually, program};
@@ -209,6 +212,27 @@ impl ControlPlane {
         let before =
             std::mem::replace(&mut self.api, Daemon::start(Path::new("true"), Vec::new(), &log));
         drop(before);
+    }
+
+    /// Has etcd forget everything but what is there now, so that watches cannot go on from what
+    /// they saw before.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn compact(&self) {
+        let client = HttpClient::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let ask = async |path: &str, body: Value| -> Value {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{path}", self.ports.etcd);
+            let request = http::Request::post(url).body(Full::from(body.to_string()));
+            let answer = client.request(request.expect("a request")).await.expect("etcd answers");
+            assert!(answer.status().is_success(), "{path}: {}", answer.status());
+            let body = answer.into_body().collect().await.expect("the whole of it").to_bytes();
+            serde_json::from_slice(&body).expect("JSON")
+        };
+        // Base64 of a byte.
+        let there = ask("range", json!({"key": "AA=="})).await;
+        let revision = &there["header"]["revision"];
+        ask("compaction", json!({"revision": revision, "physical": true})).await;
     }
 
     /// Waits until the API server is ready. Returns whether it came so far: another process may

@@ -107,7 +107,9 @@ pub(super) async fn restart(
     injection: &Injection,
 ) -> kube::Result<()> {
     let at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let told = RestartedFor { revision: injection.revision.clone(), at: at.clone() };
+    let again = workload.restarted_for.as_ref();
+    let again = again.is_some_and(|earlier| earlier.revision == injection.revision);
+    let told = RestartedFor { revision: injection.revision.clone(), at: at.clone(), again };
     let metadata = json!({
         "uid": workload.uid,
         "resourceVersion": workload.resource_version,

@@ -19,6 +19,7 @@ use super::{
     gather::{Gathered, Owner},
 };
 use crate::{
+    answer,
     crd::{
         Finding, Injection,
         condition::{ConditionType, Reason},
@@ -208,7 +209,7 @@ async fn get(client: &Client, url: &str, name: &str) -> kube::Result<Option<Valu
     let request = request.map_err(kube::Error::BuildRequest)?;
     match client.request(request).await {
         Ok(found) => Ok(Some(found)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) if answer::is(&error, 404) => Ok(None),
         Err(error) => Err(error),
     }
 }

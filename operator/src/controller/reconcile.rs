@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,7 +23,10 @@ use super::{
     tell::Teller,
     watches::Cluster,
 };
-use crate::crd::{Finding, Injection, McpServer, McpServerStatus};
+use crate::{
+    answer::why,
+    crd::{Finding, Injection, McpServer, McpServerStatus},
+};
 
 /// Deeds of one look; the others come with the next.
 const DEEDS: usize = 100;
@@ -38,7 +42,7 @@ const TRIES: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// A request failed.
-    #[error("{attempted}: {source}; it is tried again")]
+    #[error("{attempted}: {}; it is tried again", why(source))]
     Request {
         /// What for.
         attempted: &'static str,
@@ -102,6 +106,20 @@ struct Shared {
     busy: HashMap<ObjectRef<McpServer>, Vec<Owner>>,
 }
 
+/// A memory in use, which is put back however the look ends.
+struct Held<'a> {
+    leader: &'a Leader,
+    key: ObjectRef<McpServer>,
+    memory: Memory,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let memory = mem::take(&mut self.memory);
+        self.leader.with(|shared| shared.memories.insert(self.key.clone(), memory));
+    }
+}
+
 impl Leader {
     pub(super) fn new(
         client: Client,
@@ -125,17 +143,16 @@ impl Leader {
     /// Looks at one.
     pub(super) async fn look(&self, server: Arc<McpServer>) -> Result<Action, Trouble> {
         let key = ObjectRef::from_obj(&*server);
-        let mut memory = self.with(|shared| {
+        let memory = self.with(|shared| {
             // Those that are gone.
             let there = |key: &ObjectRef<McpServer>| self.cluster.servers.get(key).is_some();
             shared.memories.retain(|key, _| there(key));
             shared.busy.retain(|key, _| there(key));
             shared.memories.remove(&key).unwrap_or_default().of(&server)
         });
+        let mut held = Held { leader: self, key: key.clone(), memory };
         let gathered = Gathered::of(server, &self.cluster);
-        let looked = self.pursue(&gathered, &mut memory, &key).await;
-        self.with(|shared| shared.memories.insert(key, memory));
-        looked
+        self.pursue(&gathered, &mut held.memory, &key).await
     }
 
     async fn pursue(
@@ -208,11 +225,11 @@ impl Leader {
             memory.refused = None;
             return Ok((Ok(new), None));
         }
-        let known = memory.refused.take_if(|(refused, _, since)| {
-            *refused != new
-                || Timestamp::now().duration_since(*since) > REFUSED.try_into().unwrap_or_default()
-        });
-        drop(known);
+        let now = Timestamp::now();
+        let is_old = |since: Timestamp| {
+            Duration::try_from(now.duration_since(since)).unwrap_or_default() >= REFUSED
+        };
+        memory.refused.take_if(|(refused, _, since)| *refused != new || is_old(*since));
         let finding = match &memory.refused {
             Some((_, finding, _)) => Err(finding.clone()),
             None => proof::accepted(&self.client, gathered, &new)
@@ -222,8 +239,7 @@ impl Leader {
         match finding {
             Ok(()) => Ok((Ok(new), None)),
             Err(finding) => {
-                let since = Timestamp::now();
-                memory.refused.get_or_insert((new, finding.clone(), since));
+                memory.refused.get_or_insert((new, finding.clone(), now));
                 match &before.injection {
                     Some(old) => Ok((Ok(old.clone()), Some(finding))),
                     None => Ok((Err(finding), None)),
@@ -364,7 +380,7 @@ impl Leader {
                 Some(pause.min(Duration::from_mins(1)))
             }
             Err(error) => {
-                tracing::warn!(owner = owner.name, "try a pod: {error}");
+                tracing::warn!(owner = owner.name, "try a pod: {}", why(&error));
                 Some(Trouble::at("try a pod")(error).pause())
             }
         }
@@ -397,7 +413,7 @@ impl Leader {
             Err(error) => {
                 let outcome = outcome(&error);
                 self.metrics.deed(action, outcome);
-                tracing::info!(name, outcome, "{action}: {error}; it is tried again");
+                tracing::info!(name, outcome, "{action}: {}; it is tried again", why(&error));
                 Some(if outcome == "busy" { 5 * SOON } else { SOON })
             }
         }

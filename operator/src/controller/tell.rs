@@ -7,7 +7,7 @@ use kube::{
 };
 
 use super::gather::{Gathered, Owner};
-use crate::crd::condition::ConditionType;
+use crate::{answer::why, crd::condition::ConditionType};
 
 /// Longest note that the API server takes, in bytes.
 const NOTE: usize = 1024;
@@ -112,7 +112,7 @@ impl Teller {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, about).await {
-            tracing::warn!(reason, "write an event: {error}");
+            tracing::warn!(reason, "write an event: {}", why(&error));
         }
     }
 }

@@ -18,6 +18,9 @@ pub(super) const RESTART: &str = "mcpulse.io/restart";
 /// The annotation of a workload that says what it was last restarted for, and when.
 pub(super) const RESTARTED_FOR: &str = "mcpulse.io/restarted-for";
 
+/// What is said of a restart that is not the first for its revision.
+const AGAIN: &str = " again";
+
 /// A workload that is restarted by a change of its template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Workload {
@@ -55,17 +58,21 @@ pub(super) struct RestartedFor {
     pub(super) revision: String,
     /// What was written into the template.
     pub(super) at: String,
+    /// Whether that was done once before, and pods were missed since.
+    pub(super) again: bool,
 }
 
 impl RestartedFor {
     /// It as an annotation.
     pub(super) fn text(&self) -> String {
-        format!("{} at {}", self.revision, self.at)
+        let again = if self.again { AGAIN } else { "" };
+        format!("{} at {}{again}", self.revision, self.at)
     }
 
     fn read(text: &str) -> Option<Self> {
         let (revision, at) = text.split_once(" at ")?;
-        Some(Self { revision: revision.to_owned(), at: at.to_owned() })
+        let (at, again) = at.strip_suffix(AGAIN).map_or((at, false), |at| (at, true));
+        Some(Self { revision: revision.to_owned(), at: at.to_owned(), again })
     }
 }
 
@@ -253,6 +260,15 @@ mod tests {
         assert_eq!(progress(old), Progress::Rolling);
         let stuck = "observedGeneration: 2, conditions: [{type: Progressing, status: 'False'}]";
         assert_eq!(progress(stuck), Progress::Failed);
+    }
+
+    #[test]
+    fn what_a_restart_was_for_is_read_back() {
+        for again in [false, true] {
+            let (revision, at) = ("r1".to_owned(), "2026-01-02T00:00:00Z".to_owned());
+            let told = RestartedFor { revision, at, again };
+            assert_eq!(RestartedFor::read(&told.text()), Some(told));
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn under_way(workload: &Workload, injection: &Injection) -> Course {
 }
 
 /// Restarts a workload, once for each revision, and again for pods of its current template that
-/// were missed.
+/// were missed: never the same pod twice.
 fn restart(
     situation: Situation<'_>,
     owner: &Owner,
@@ -124,7 +124,8 @@ fn restart(
         if !current.any(|(_, verdict)| matches!(verdict, Verdict::Missing { .. })) {
             return Course::is(RolloutState::InProgress);
         }
-        let at = ours.at.parse::<Timestamp>().ok();
+        // The first time at once.
+        let at = ours.at.parse::<Timestamp>().ok().filter(|_| ours.again);
         if let Some(rest) = rest(at, situation.now) {
             return Course { again: Some(rest), ..Course::is(RolloutState::Waiting) };
         }

@@ -197,9 +197,12 @@ fn nothing_is_restarted_that_is_not_to_be() {
 fn a_revision_is_restarted_once_and_pods_missed_after_that_after_a_while() {
     let revision = Case::new("{}").revision();
     let at = |minute: u32| format!("2026-01-02T00:{minute:02}:00Z");
-    let own = format!("mcpulse.io/restarted-for: '{revision} at {}'", at(0));
     let template = format!("kubectl.kubernetes.io/restartedAt: '{}'", at(0));
-    let case = |status: &str| Case::new("{}").deployment(&own, &template, status);
+    let restarted = |how: &str, status: &str| {
+        let own = format!("mcpulse.io/restarted-for: '{revision} at {}{how}'", at(0));
+        Case::new("{}").deployment(&own, &template, status)
+    };
+    let case = |status: &str| restarted("", status);
     let rolling = case("observedGeneration: 0").plain("a", OLD).plan();
     assert_eq!((rolling.deeds(), rolling.rollout()), (vec![], RolloutState::InProgress));
     assert_eq!(rolling.busy, [owner()]);
@@ -207,8 +210,8 @@ fn a_revision_is_restarted_once_and_pods_missed_after_that_after_a_while() {
     let lagging = case(SETTLED).plain("a", OLD).plan();
     assert_eq!((lagging.deeds(), lagging.rollout()), (vec![], RolloutState::InProgress));
 
-    let missed = |minute: u32| {
-        let mut case = case(SETTLED).plain("a", NEW);
+    let missed = |how: &str, minute: u32| {
+        let mut case = restarted(how, SETTLED).plain("a", NEW);
         let group = case.group();
         let mut pod = Pod::clone(&group.pods[0]);
         let meta = kube::Resource::meta_mut(&mut pod);
@@ -217,9 +220,10 @@ fn a_revision_is_restarted_once_and_pods_missed_after_that_after_a_while() {
         case.now = at(minute).parse().unwrap();
         case.plan()
     };
-    let soon = missed(4);
+    assert_eq!(missed("", 0).deeds(), ["restart weather"]);
+    let soon = missed(" again", 4);
     assert_eq!((soon.deeds(), soon.again), (vec![], Some(Duration::from_mins(6))));
-    assert_eq!(missed(10).deeds(), ["restart weather"]);
+    assert_eq!(missed(" again", 10).deeds(), ["restart weather"]);
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! What the operator may do in a cluster: as little as it needs, each verb with the code that
+//! uses it.
+
+use crate::{crd::injection::FORMAT, policy};
+
+const TEXT: &str = include_str!("rbac/roles.yaml");
+
+/// The roles of an operator that runs in `namespace`, as YAML to be applied to a cluster. One that
+/// watches a single namespace needs no rights in others, and of the cluster only those to objects
+/// that it knows by name.
+pub fn yaml(namespace: &str, watched: Option<&str>) -> String {
+    let scope = watched.map(|watched| format!("\n  namespace: {watched}")).unwrap_or_default();
+    let kind = if watched.is_some() { "Role" } else { "ClusterRole" };
+    let text = TEXT.replace("${namespace}", namespace).replace("${policy}", &policy::name(FORMAT));
+    text.replace("${kind}", kind).replace("${scope}", &scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn documents(text: &str) -> Vec<Value> {
+        let documents = serde_yaml::Deserializer::from_str(text).map(Value::deserialize);
+        documents.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn the_committed_roles_are_those_of_the_code() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/rbac.mcpulse.io.yaml");
+        let told = yaml("mcpulse-system", None);
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &told).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == told, "run UPDATE_GOLDEN=1 cargo test -p mcpulse-operator rbac");
+    }
+
+    #[test]
+    fn no_verb_is_there_without_the_code_that_uses_it() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut named = 0;
+        for line in TEXT.lines().filter(|line| line.starts_with("# ")) {
+            let mut words = line.split([' ', ',']).map(|word| word.trim_end_matches('.'));
+            for file in words.by_ref().filter(|word| word.ends_with(".rs")) {
+                named += 1;
+                assert!(sources.join(file).exists(), "{file}");
+            }
+        }
+        assert!(named >= 5, "{named}");
+        for document in documents(&yaml("a", None)) {
+            for rule in document["rules"].as_array().into_iter().flatten() {
+                for list in ["apiGroups", "resources", "verbs"] {
+                    assert!(!rule[list].as_array().unwrap().contains(&"*".into()), "{rule}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_namespace_needs_nothing_of_others() {
+        let told = yaml("release", Some("team"));
+        assert!(!told.contains("${"), "{told}");
+        let all = documents(&told);
+        let of_cluster = all.iter().filter(|one| one["kind"] == "ClusterRole");
+        for rule in of_cluster.flat_map(|one| one["rules"].as_array()).flatten() {
+            assert!(rule["resourceNames"].is_array(), "{rule}");
+        }
+        let role = all.iter().find(|one| one["kind"] == "Role").unwrap();
+        assert_eq!(role["metadata"]["namespace"], "team");
+        let binding = all.iter().find(|one| one["kind"] == "RoleBinding").unwrap();
+        assert_eq!(binding["metadata"]["namespace"], "team");
+        assert_eq!(binding["subjects"][0]["namespace"], "release");
+    }
+}
