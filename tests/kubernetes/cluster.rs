@@ -34,7 +34,7 @@ impl Cluster {
     /// Starts one that injects pods by the policy, and whose workloads make pods.
     pub(crate) async fn with_workloads() -> Self {
         let cluster = Self::on(ControlPlane::start().await.with_controllers()).await;
-        cluster.apply(&policy::yaml("mcpulse-system")).await;
+        cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
         let namespace = json!({"metadata": {"name": "mcpulse-system"}});
         cluster.post("/api/v1/namespaces", &namespace).await.expect("a namespace");
         cluster
