@@ -46,6 +46,13 @@ impl Gather {
         &mut self.buffer[self.read..]
     }
 
+    /// The memory itself, for who appends to it what is read.
+    pub fn spare(&mut self) -> &mut BytesMut {
+        self.buffer.truncate(self.read);
+        self.buffer.reserve(READ);
+        &mut self.buffer
+    }
+
     /// So many bytes were read.
     pub fn filled(&mut self, bytes: usize) {
         self.read += bytes;
@@ -66,11 +73,8 @@ impl Gather {
         };
         let mut line = self.buffer.split_to(self.looked + found + 1);
         line.truncate(line.len() - 1);
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
-        }
         (self.read, self.looked) = (self.buffer.len(), 0);
-        Some(line)
+        Some(without_return(line))
     }
 
     /// The last line, if it has no end.
@@ -78,8 +82,16 @@ impl Gather {
         self.buffer.truncate(self.read);
         (self.read, self.looked) = (0, 0);
         let rest = self.buffer.split();
-        (!rest.is_empty()).then_some(rest)
+        (!rest.is_empty()).then(|| without_return(rest))
     }
+}
+
+/// Without the carriage return before the end of a line.
+fn without_return(mut line: BytesMut) -> BytesMut {
+    if line.last() == Some(&b'\r') {
+        line.truncate(line.len() - 1);
+    }
+    line
 }
 
 #[cfg(test)]
@@ -106,7 +118,12 @@ mod tests {
             let mut gather = Gather::default();
             let mut found = Vec::new();
             for chunk in text.chunks(chunk) {
-                gather.room()[..chunk.len()].copy_from_slice(chunk);
+                // By turns in each of the two ways.
+                if found.len() % 2 == 0 {
+                    gather.room()[..chunk.len()].copy_from_slice(chunk);
+                } else {
+                    gather.spare().extend_from_slice(chunk);
+                }
                 gather.filled(chunk.len());
                 found.extend(std::iter::from_fn(|| gather.next()));
             }

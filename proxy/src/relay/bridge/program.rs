@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::Command,
+    lines::Gather,
     platform::{self, Mark, Orphans, Process},
     relay::{
         child::{self, Bond, StartError},
@@ -41,8 +42,6 @@ const LEADERLESS: Grace = Grace { terminate: Duration::ZERO, ..GRACE };
 pub const STOPPING: Duration = GRACE.leave;
 /// How long a program may take to end after its last word, or to say it after its end.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// Bytes of a read.
-const BUFFER: usize = 16 << 10;
 /// Longest line of a program; one that says more has to go.
 const LONGEST_LINE: usize = 256 << 20;
 /// Longest line of its standard error that the log takes as one.
@@ -205,66 +204,44 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) -> io::R
 }
 
 /// Reads lines until the program says its last word.
-async fn read<A: Audience>(output: ChildStdout, mut hearing: Hearing<A>) {
-    let mut lines = Lines { from: output, buffer: BytesMut::new(), looked: 0 };
-    while let Some(line) = lines.next().await {
+async fn read<A: Audience>(mut output: ChildStdout, mut hearing: Hearing<A>) {
+    let mut lines = Gather::default();
+    while let Some(line) = next(&mut lines, &mut output).await {
         hearing.take(line, None);
     }
 }
 
-/// Lines of a stream, in memory that is shared with the buffer.
-struct Lines<R> {
-    from: R,
-    buffer: BytesMut,
-    /// How much of the buffer has no line break.
-    looked: usize,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    /// The next line without its end, the last one even if it has none; nothing when the stream
-    /// has ended, broke or exceeds all bounds.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(found) = memchr(b'\n', &self.buffer[self.looked..]) {
-                let mut line = self.buffer.split_to(self.looked + found + 1);
-                self.looked = 0;
-                line.truncate(line.len() - 1);
-                return Some(Self::plain(line));
-            }
-            self.looked = self.buffer.len();
-            if self.looked > LONGEST_LINE {
-                tracing::error!("a program said more than {LONGEST_LINE} bytes in one line");
+/// The next line without its end, the last one even if it has none; nothing when the output has
+/// ended, broke or exceeds all bounds.
+async fn next(lines: &mut Gather, output: &mut (impl AsyncRead + Unpin)) -> Option<Bytes> {
+    loop {
+        if let Some(line) = lines.next() {
+            return Some(plain(line));
+        }
+        if lines.held() > LONGEST_LINE {
+            tracing::error!("a program said more than {LONGEST_LINE} bytes in one line");
+            return None;
+        }
+        match output.read_buf(lines.spare()).await {
+            Ok(0) => return lines.rest().map(plain),
+            Ok(read) => lines.filled(read),
+            Err(error) => {
+                tracing::debug!(%error, "a program can no longer be read");
                 return None;
             }
-            self.buffer.reserve(BUFFER);
-            match self.from.read_buf(&mut self.buffer).await {
-                Ok(1..) => {}
-                Ok(0) if !self.buffer.is_empty() => {
-                    self.looked = 0;
-                    return Some(Self::plain(self.buffer.split()));
-                }
-                Ok(0) => return None,
-                Err(error) => {
-                    tracing::debug!(%error, "a program can no longer be read");
-                    return None;
-                }
-            }
         }
     }
+}
 
-    /// Without carriage returns, which would end a line of an event stream. In JSON they can
-    /// only stand between tokens.
-    fn plain(mut line: BytesMut) -> Bytes {
-        if line.last() == Some(&b'\r') {
-            line.truncate(line.len() - 1);
-        }
-        let mut at = 0;
-        while let Some(found) = memchr(b'\r', &line[at..]) {
-            at += found;
-            line[at] = b' ';
-        }
-        line.freeze()
+/// Without carriage returns, which would end a line of an event stream. In JSON they can only
+/// stand between tokens.
+fn plain(mut line: BytesMut) -> Bytes {
+    let mut at = 0;
+    while let Some(found) = memchr(b'\r', &line[at..]) {
+        at += found;
+        line[at] = b' ';
     }
+    line.freeze()
 }
 
 /// Puts what a program says on standard error into the log, line by line.
@@ -291,14 +268,13 @@ mod tests {
     use super::*;
 
     async fn lines(chunks: Vec<Vec<u8>>) -> Vec<Bytes> {
-        let (mut to, from) = tokio::io::duplex(1 << 16);
+        let (mut to, mut from) = tokio::io::duplex(1 << 16);
         for chunk in chunks {
             to.write_all(&chunk).await.unwrap();
         }
         drop(to);
-        let mut lines = Lines { from, buffer: BytesMut::new(), looked: 0 };
-        let mut found = Vec::new();
-        while let Some(line) = lines.next().await {
+        let (mut lines, mut found) = (Gather::default(), Vec::new());
+        while let Some(line) = next(&mut lines, &mut from).await {
             found.push(line);
         }
         found
