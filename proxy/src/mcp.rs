@@ -28,6 +28,22 @@ pub mod method {
     pub const TASK_NOTIFICATIONS: &str = "notifications/tasks";
 }
 
+/// Headers, over HTTP.
+pub mod header {
+    use http::HeaderName;
+
+    /// The revision that both sides speak (2025-06-18).
+    pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+    /// The session: a secret.
+    pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+    /// The last event of a stream that is gone on with.
+    pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+    /// The method, as the body says (2026-07-28).
+    pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+    /// What the request is about, as the body says (2026-07-28).
+    pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+}
+
 /// Codes of errors.
 pub mod code {
     /// "Parse error" of JSON-RPC.

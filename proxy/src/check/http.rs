@@ -12,6 +12,7 @@ use super::hello;
 use crate::{
     bind::bind,
     config::{Listen, Remote, Secret},
+    mcp::header::SESSION_ID,
     ready::Ready,
     relay::{
         http::{HttpRelay, Listener},
@@ -87,14 +88,14 @@ async fn asked(
         .await;
     }
     let response = send(request(Method::POST, "/mcp", hello::question())?).await?;
-    let session = response.headers().get("mcp-session-id").cloned();
+    let session = response.headers().get(SESSION_ID).cloned();
     let answer = heard(response, |line| {
         hello::answer(line.strip_prefix(b"data:").unwrap_or(line).trim_ascii())
     })
     .await;
     if let Some(session) = session {
         let mut end = request(Method::DELETE, "/mcp", String::new())?;
-        end.headers_mut().insert("mcp-session-id", session);
+        end.headers_mut().insert(SESSION_ID, session);
         // Leaves no session behind; a server may refuse that.
         let _ = send(end).await;
     }

@@ -15,9 +15,6 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::mcp::method;
 
-pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-pub(super) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// What the headers of arguments begin with.
 const ARGUMENT: &str = "mcp-param-";
 /// What a value begins and ends with that no header could carry as it is.
@@ -43,7 +40,7 @@ pub(super) struct Params<'a> {
     pub(super) arguments: Option<&'a RawValue>,
 }
 
-/// The member that the header [`NAME`] repeats for this method, if there is one.
+/// The member that the header [`NAME`](crate::mcp::header::NAME) repeats for this method, if there is one.
 fn member(method: &str) -> Option<for<'p, 'a> fn(&'p Params<'a>) -> Option<&'a RawValue>> {
     match method {
         method::TOOLS_CALL | "prompts/get" => Some(|params| params.name),
@@ -70,7 +67,7 @@ impl<'a> Params<'a> {
         serde_json::from_slice(message).map(|it: Message<'a>| it.params)
     }
 
-    /// What the header [`NAME`] repeats for this method.
+    /// What the header [`NAME`](crate::mcp::header::NAME) repeats for this method.
     pub(super) fn named(&self, method: &str) -> Option<String> {
         serde_json::from_str(member(method)?(self)?.get()).ok()
     }

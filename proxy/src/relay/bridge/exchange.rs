@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{ALLOW, ORIGIN},
     request::Parts,
     uri::PathAndQuery,
@@ -34,7 +34,10 @@ use super::{
 use crate::{
     config::ErrorStatus,
     jsonrpc::{Id, Kind},
-    mcp::method,
+    mcp::{
+        header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
+        method,
+    },
     relay::http::{
         counters::Counters,
         download::Answer,
@@ -51,9 +54,6 @@ use crate::{
 
 /// Where clients find the server.
 pub(in crate::relay) const PATH: &str = "/mcp";
-pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// A request names a session that is not, or no more.
 pub(super) struct NoSuchSession;

@@ -8,8 +8,11 @@ use serde_json::{Value, value::RawValue};
 
 use super::splice::Said;
 use crate::{
-    mcp::method,
-    relay::mirrored::{METHOD, NAME, PROTOCOL_VERSION, Params, Tools, decoded},
+    mcp::{
+        header::{METHOD, NAME, PROTOCOL_VERSION},
+        method,
+    },
+    relay::mirrored::{Params, Tools, decoded},
 };
 
 /// The largest integer that every peer reads exactly.

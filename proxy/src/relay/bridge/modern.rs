@@ -6,7 +6,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::{
     accepts::Accepts,
-    exchange::{Exchanges, PROTOCOL_VERSION, given},
+    exchange::{Exchanges, given},
     mirrored,
     objection::{REVISIONS, error, not_of_this_era},
     pool::Unavailable,
@@ -20,6 +20,7 @@ use crate::{
             HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY,
             UNSUPPORTED_VERSION,
         },
+        header::PROTOCOL_VERSION,
         method,
     },
     relay::http::{counters::Failed, download::Answer},

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     jsonrpc::Id,
+    mcp::header::SESSION_ID,
     relay::{
         http::{download::Answer, refusal::retry_after},
         remote::problem::Problem,
@@ -41,7 +42,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How many milliseconds a client should wait until it goes on with a stream that it lost.
 const RETRY: u32 = 1000;
 
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The body of any answer of the bridge.

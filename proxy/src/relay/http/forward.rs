@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HOST, LOCATION, ORIGIN, TE,
         WWW_AUTHENTICATE,
@@ -44,14 +44,14 @@ use super::{
 };
 use crate::{
     config::{AcceptEncoding, ErrorStatus, HostHeader, Listen, Remote},
+    mcp::{
+        header::{METHOD, PROTOCOL_VERSION, SESSION_ID},
+        method,
+    },
     shutdown::Shutdown,
     tap::{Probe, Tap},
     traffic::{BodyKind, End, Exchange, HttpTransport, ResponseHead, StreamKind},
 };
-
-const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Everything that an exchange needs.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Forward {
         let idle_stream = match self.transport {
             HttpTransport::Streamable => {
                 parts.method == Method::GET
-                    || parts.headers.get(MCP_METHOD).is_some_and(|it| it == "subscriptions/listen")
+                    || parts.headers.get(METHOD).is_some_and(|it| it == method::LISTEN)
             }
             // All answers of a session come on its one stream, which ends when it owes none.
             HttpTransport::LegacySse => false,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     jsonrpc::{self, Kind},
-    mcp::{Field, code, method},
+    mcp::{Field, code, header::SESSION_ID, method},
     relay::{
         http::download::{Answer, Download},
         mirrored::Tools,
@@ -191,7 +191,7 @@ impl Conversation {
             return self.turned_down(errand, &refusal, answer).await;
         };
         errand.marks.taken.cancel();
-        errand.minted = response.headers.get(super::server::SESSION_ID).cloned();
+        errand.minted = response.headers.get(SESSION_ID).cloned();
         if said.is(method::INITIALIZE) {
             // Its stream is of the session that it begins.
             (state.id, state.generation) = (errand.minted.clone(), self.current().generation);

@@ -6,8 +6,11 @@ use serde_json::{Value, value::RawValue};
 
 use super::said::Said;
 use crate::{
-    mcp::method,
-    relay::mirrored::{METHOD, NAME, PROTOCOL_VERSION, Params, Tools, encoded},
+    mcp::{
+        header::{METHOD, NAME, PROTOCOL_VERSION},
+        method,
+    },
+    relay::mirrored::{Params, Tools, encoded},
 };
 
 /// Puts in the headers of a message that states its `version`.

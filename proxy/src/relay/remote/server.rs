@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT},
     response,
     uri::PathAndQuery,
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{problem::Problem, rights::Rights};
 use crate::{
     config::{Remote, shown},
+    mcp::header::{PROTOCOL_VERSION, SESSION_ID},
     ready::Gate,
     relay::http::{
         Counters, SetupError,
@@ -39,8 +40,6 @@ use crate::{
     traffic::{BodyKind, End, Exchange, HttpTransport, ResponseHead, StreamKind},
 };
 
-pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const AGENT: &str = concat!("mcpulse-proxy/", env!("CARGO_PKG_VERSION"));
 /// Most redirects of one request.
 const REDIRECTS: usize = 5;

@@ -11,10 +11,8 @@ use http::{HeaderMap, HeaderValue};
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{
-    problem::Problem,
-    server::{PROTOCOL_VERSION, SESSION_ID},
-};
+use super::problem::Problem;
+use crate::mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
 /// How long a server may take to begin a session that is begun anew.
 pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(30);

@@ -7,11 +7,11 @@ use tokio::time::{Instant, timeout};
 use super::{Conversation, Errand, Marks};
 use crate::{
     jsonrpc::Kind,
-    mcp::code,
+    mcp::{code, header::SESSION_ID},
     relay::remote::{
         problem::Problem,
         said::{Said, messages},
-        server::{Refusal, SESSION_ID},
+        server::Refusal,
         session::{BEGUN_WITHIN, State},
         words,
     },

@@ -1,12 +1,13 @@
 //! The stream of events that answers a message, resumed where it breaks off.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Conversation, Errand, PAUSE, listening::LONGEST_PAUSE};
 use crate::{
+    mcp::header::LAST_EVENT_ID,
     relay::{
         http::download::{Answer, Download},
         remote::{
@@ -19,7 +20,6 @@ use crate::{
     traffic::{BodyKind, End},
 };
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often in vain a stream is resumed on which an answer is awaited.
 const RESUMED_IN_VAIN: u32 = 5;
 
