@@ -300,21 +300,18 @@ impl Upstream {
 
     async fn watch(&self) {
         loop {
-            match self.lease(true).await {
-                Ok(lease) => {
-                    lease.give_back();
-                    if self.is_doubtful() {
-                        self.ask().await;
-                    } else {
-                        self.health.rise();
-                    }
-                    if self.health.is_up() {
-                        // Fallen or not, it is time to look again.
-                        let _ = timeout(RECHECK, self.health.fallen()).await;
-                        continue;
-                    }
+            if let Ok(lease) = self.lease(true).await {
+                lease.give_back();
+                if self.is_doubtful() {
+                    self.ask().await;
+                } else {
+                    self.health.rise();
                 }
-                Err(_) => {}
+                if self.health.is_up() {
+                    // Fallen or not, it is time to look again.
+                    let _ = timeout(RECHECK, self.health.fallen()).await;
+                    continue;
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
