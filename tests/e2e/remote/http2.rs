@@ -112,6 +112,30 @@ async fn a_connection_that_retires_ends_with_what_it_has() {
 }
 
 #[tokio::test]
+async fn what_the_server_has_not_looked_at_goes_again() {
+    let identity = Identity::default();
+    let script = Script::start_secure(&identity, |asked, before| async move {
+        match (&*asked.name(), asked.body["id"].as_u64(), count(&before, "tools/call")) {
+            ("tools/call", Some(1), 0 | 1) | ("tools/call", Some(2), _) => Reply::refused(),
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = talk(&script, &identity).await;
+    talk.begin().await;
+    talk.call(1).await;
+    assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+    assert_eq!(reported(&talk).await, ok());
+    assert_eq!(count(&script.asked(), "tools/call"), 3);
+    // But not for ever.
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["error"]["code"], -32603);
+    assert_eq!(count(&script.asked(), "tools/call"), 7);
+    let scrape = talk.proxy.scrape().await;
+    scrape.assert_balanced();
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_fails_what_may_have_been_worked_on() {
     let identity = Identity::default();
     let (open, is_open) = watch::channel(false);

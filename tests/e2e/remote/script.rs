@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use h2::Reason;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -89,11 +90,19 @@ pub(crate) struct Reply {
     more: Option<mpsc::Receiver<Bytes>>,
     /// It breaks off where it should end.
     breaks: bool,
+    /// There is none, for nobody looks at the request (HTTP/2).
+    refuses: bool,
 }
 
 impl Reply {
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), more: None, breaks: false }
+        let (headers, body) = (Vec::new(), Bytes::new());
+        Self { status, headers, body, more: None, breaks: false, refuses: false }
+    }
+
+    /// None: nobody looks at the request (HTTP/2).
+    pub(crate) fn refused() -> Self {
+        Self { refuses: true, ..Self::empty(200) }
     }
 
     pub(crate) fn json(status: u16, body: &Value) -> Self {
@@ -234,7 +243,7 @@ impl Script {
                         (Arc::clone(&all), Arc::clone(&counts), Arc::clone(&answer));
                     async move {
                         let (parts, body) = request.into_parts();
-                        let body = body.collect().await?.to_bytes();
+                        let body = body.collect().await.map_err(|_| Reason::CANCEL)?.to_bytes();
                         let asked = Asked {
                             method: parts.method,
                             path: parts.uri.path().to_owned(),
@@ -250,7 +259,11 @@ impl Script {
                         let now = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
                         counts.1.fetch_max(now, Ordering::SeqCst);
                         let _open = Open(&counts.0);
-                        Ok::<_, hyper::Error>(answer(asked, before).await.response())
+                        let reply = answer(asked, before).await;
+                        if reply.refuses {
+                            return Err(Reason::REFUSED_STREAM.into());
+                        }
+                        Ok::<_, h2::Error>(reply.response())
                     }
                 });
                 opened.fetch_add(1, Ordering::SeqCst);
@@ -321,7 +334,7 @@ where
     S: Service<
             Request<Incoming>,
             Response = Response<BoxBody<Bytes, io::Error>>,
-            Error = hyper::Error,
+            Error = h2::Error,
             Future: Send,
         > + Send
         + 'static,

@@ -150,7 +150,7 @@ impl Counters {
         self.dialled.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_resent(&self) {
+    pub(in crate::relay) fn count_resent(&self) {
         self.resent.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -2,6 +2,7 @@
 //! A request is sent again only when its connection closed before any byte of it was written.
 
 use std::{
+    error::Error as _,
     sync::{
         Arc, Mutex as Lock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -93,6 +94,20 @@ pub(in crate::relay) enum SendError {
     /// The connection broke when bytes of the request were written, or may have been.
     #[error("the connection to the upstream broke: {0}")]
     Broken(hyper::Error),
+}
+
+impl SendError {
+    /// Whether the upstream says itself that it has not looked at the request: it refused the
+    /// stream, or retired the connection before it (RFC 9113, 8.7). A request that it may have
+    /// looked at fails with the connection, and not with its GOAWAY.
+    pub(in crate::relay) fn is_unprocessed(&self) -> bool {
+        let Self::Broken(error) = self else { return false };
+        let cause = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        cause.is_some_and(|error| {
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            error.is_remote() && (error.is_go_away() || refused)
+        })
+    }
 }
 
 /// A request that got no response.

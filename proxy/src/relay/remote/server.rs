@@ -43,6 +43,8 @@ use crate::{
 const AGENT: &str = concat!("mcpulse-proxy/", env!("CARGO_PKG_VERSION"));
 /// Most redirects of one request.
 const REDIRECTS: usize = 5;
+/// How often a request is sent again that the server says it has not looked at.
+const SENT_AGAIN: usize = 3;
 /// Most bytes of a response that is no answer of a server.
 const LARGEST_REFUSAL: usize = 1 << 20;
 
@@ -228,10 +230,14 @@ impl Server {
             .map_err(|error| Problem::new(error.to_string(), End::Refused))?;
         let (mut path, mut for_good) = (self.path(), true);
         for hop in 0..=REDIRECTS {
-            let mut request = Request::new(Upload::own(body.clone(), probe.take(), sent.clone()));
-            *request.method_mut() = method.clone();
-            *request.uri_mut() = Uri::from(path.clone());
-            *request.headers_mut() = headers.clone();
+            let request = || {
+                let body = Upload::own(body.clone(), probe.take(), sent.clone());
+                let mut request = Request::new(body);
+                *request.method_mut() = method.clone();
+                *request.uri_mut() = Uri::from(path.clone());
+                *request.headers_mut() = headers.clone();
+                request
+            };
             let response = self.once(request, &path).await?;
             let moved = matches!(
                 response.status,
@@ -251,26 +257,36 @@ impl Server {
         Err(Problem::strange(message))
     }
 
+    /// Sends a request until the server looks at it, and waits for the head of the response.
     async fn once(
         &self,
-        request: Request<Upload>,
+        mut request: impl FnMut() -> Request<Upload>,
         path: &PathAndQuery,
     ) -> Result<Response, Problem> {
-        let progress = request.body().progress();
-        let limit = self.way.reach.response_timeout.filter(|_| *request.method() == Method::POST);
-        let sent = tokio::select! {
-            biased;
-            sent = self.way.reach.upstream.send(request) => sent,
-            () = progress.expire(limit) => return Err(self.failed(&Failure::timed_out())),
-        };
-        let (response, lease) = match sent {
-            Ok(sent) => sent,
-            Err(Unsent { error, body }) => {
-                // The tap sees what was asked all the same.
-                if let Some(upload) = body {
-                    upload.drain().await;
+        let mut again = 0;
+        let (response, lease) = loop {
+            let request = request();
+            let progress = request.body().progress();
+            let limit = self.way.reach.response_timeout;
+            let limit = limit.filter(|_| *request.method() == Method::POST);
+            let sent = tokio::select! {
+                biased;
+                sent = self.way.reach.upstream.send(request) => sent,
+                () = progress.expire(limit) => return Err(self.failed(&Failure::timed_out())),
+            };
+            match sent {
+                Ok(sent) => break sent,
+                Err(Unsent { error, .. }) if error.is_unprocessed() && again < SENT_AGAIN => {
+                    again += 1;
+                    self.way.reach.counters.count_resent();
                 }
-                return Err(self.failed(&Failure::of(&error)));
+                Err(Unsent { error, body }) => {
+                    // The tap sees what was asked all the same.
+                    if let Some(upload) = body {
+                        upload.drain().await;
+                    }
+                    return Err(self.failed(&Failure::of(&error)));
+                }
             }
         };
         let (response::Parts { status, headers, .. }, body) = response.into_parts();
