@@ -43,6 +43,7 @@ mod modern;
 mod objection;
 mod opening;
 mod outbox;
+mod owed;
 mod pool;
 mod pools;
 mod program;
@@ -290,7 +291,7 @@ async fn probe(launcher: &Arc<Launcher>) -> Result<(), String> {
         let (mut inbox, _) = opening.session().ask(question, false).await.ok()?;
         match first(&mut inbox, None).await {
             First::Answer(..) => Some(()),
-            First::Failed(..) | First::Other(_) | First::Nothing => None,
+            First::Failed(..) | First::Other(_) | First::Nothing | First::Withdrawn => None,
         }
     };
     match time::timeout(PROBE_PATIENCE, answered).await {

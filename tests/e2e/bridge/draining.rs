@@ -129,3 +129,41 @@ async fn who_waits_on_a_stream_when_the_drain_is_over_is_told_there() {
         assert!(stage.bridge.proxy.wait(ENDED).await.success());
     }
 }
+
+fn cancel(id: &str) -> String {
+    let params = format!(r#"{{"requestId":{id}}}"#);
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_was_cancelled() {
+    let mut stage = Stage::set(&["--drain-timeout", "10m"]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let request = || bridge.request(http::Method::POST, Some(&session));
+    let (streamed, ()) = tokio::join!(bridge.send(request(), call("1")), async {
+        program.hear().await.expect("the call");
+        program.say(QUESTION).await;
+    });
+    let mut streamed = Stream::of(streamed);
+    assert_eq!(streamed.next().await.as_deref(), Some(QUESTION));
+    let (target, mut line, mut other) = stage.open_line().await;
+    assert_eq!(stage.post_at(&target, call("3")).await.status, 202);
+    assert_eq!(stage.post_at(&target, cancel("3")).await.status, 202);
+    for said in [call("3"), cancel("3")] {
+        assert_eq!(other.hear().await, Some(said));
+    }
+    let (answer, ()) = tokio::join!(bridge.post(Some(&session), call("2")), async {
+        assert_eq!(program.hear().await, Some(call("2")));
+        for id in ["1", "2"] {
+            assert_eq!(bridge.post(Some(&session), cancel(id)).await.status, 202);
+            assert_eq!(program.hear().await, Some(cancel(id)));
+        }
+        bridge.assert_settled(&[("cancelled", 3)], &[]).await;
+        bridge.proxy.signal(Signal::TERM);
+    });
+    assert_eq!((answer.status, answer.json()["id"].clone()), (200, json!(2)));
+    assert_eq!(streamed.next().await, None);
+    assert_eq!(line.next().await, None);
+    assert!(stage.bridge.proxy.wait(ENDED).await.success());
+}

@@ -9,7 +9,7 @@ use crate::faults::{PATIENCE, call, result};
 
 impl Stage {
     /// A client that has opened its stream: where it POSTs, the stream, and the program.
-    async fn open_line(&self) -> (String, Stream, Actor) {
+    pub(super) async fn open_line(&self) -> (String, Stream, Actor) {
         let opening = self.bridge.send(self.bridge.at(Method::GET, "/sse"), "");
         let (response, actor) = tokio::join!(opening, self.enter());
         let mut stream = Stream::of(response);
@@ -18,7 +18,7 @@ impl Stage {
         (target, stream, actor)
     }
 
-    async fn post_at(&self, target: &str, body: impl Into<bytes::Bytes>) -> Answer {
+    pub(super) async fn post_at(&self, target: &str, body: impl Into<bytes::Bytes>) -> Answer {
         self.bridge.exchange(self.bridge.at(Method::POST, target), body).await
     }
 }

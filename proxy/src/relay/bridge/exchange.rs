@@ -266,6 +266,7 @@ impl Exchanges {
                 events.begin_with(begin).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
+            Some(First::Withdrawn) => self.withdrawn(&id, answer),
             None => self.shutting_down(&id, answer),
         }
     }
@@ -304,7 +305,7 @@ impl Exchanges {
             }
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(_)) => self.silent(&id, answer),
-            Some(First::Nothing) => self.died(&id, answer),
+            Some(First::Nothing | First::Withdrawn) => self.died(&id, answer),
             None => self.shutting_down(&id, answer),
         }
     }
@@ -330,16 +331,34 @@ impl Exchanges {
         events.begin_with(begin).response(None)
     }
 
-    /// See [`first`]; none when the drain was over before.
+    /// See [`first`]; none when the drain was over before. A drain does not wait for what the
+    /// client has cancelled.
     pub(super) async fn first(
         &self,
         inbox: &mut Inbox,
         patience: Option<Duration>,
     ) -> Option<First> {
+        let withdrawn = inbox.withdrawn();
         tokio::select! {
             biased;
-            first = first(inbox, patience) => Some(first),
+            first = first(inbox, patience) => match first {
+                First::Nothing if withdrawn.is_cancelled() => Some(First::Withdrawn),
+                first => Some(first),
+            },
+            () = self.let_go(withdrawn.clone()) => Some(First::Withdrawn),
             () = self.abandoned.cancelled() => None,
+        }
+    }
+
+    /// Completes when a drain has begun and the request was withdrawn.
+    pub(super) fn let_go(
+        &self,
+        withdrawn: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let shutdown = self.shutdown.clone();
+        async move {
+            withdrawn.cancelled().await;
+            shutdown.begun().await;
         }
     }
 
@@ -351,8 +370,10 @@ impl Exchanges {
         id: Id,
         answer: Answer,
     ) -> Events {
+        let let_go = self.let_go(inbox.withdrawn());
         let (abandoned, counters) = (self.abandoned.clone(), Arc::clone(&self.counters));
-        Events::of_request(first, inbox, id, answer).or_give_up(async move {
+        let events = Events::of_request(first, inbox, id, answer).until(let_go);
+        events.or_give_up(async move {
             abandoned.cancelled().await;
             counters.count_refused("shutdown");
         })

@@ -66,7 +66,7 @@ impl Exchanges {
         let shutdown = self.shutdown.clone();
         let quiet = async move {
             shutdown.begun().await;
-            session.owes_nothing().await;
+            session.owed.nothing().await;
         };
         Events::of_client(inbox, answer).until(quiet).begin_with(Some(begin)).response(None)
     }

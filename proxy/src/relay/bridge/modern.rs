@@ -116,7 +116,7 @@ impl Exchanges {
             Some(First::Nothing) if said.gist.is(method::DISCOVER) && !program.has_answered() => {
                 not_of_this_era(&id, answer)
             }
-            Some(First::Nothing) => self.lost(&id, answer),
+            Some(First::Nothing | First::Withdrawn) => self.lost(&id, answer),
             None => self.shutting_down(&id, answer),
         }
     }

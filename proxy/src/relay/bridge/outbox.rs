@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use super::{replay::EventId, splice::Gist};
 use crate::{jsonrpc::Kind, relay::remote::problem::Problem};
@@ -165,6 +166,8 @@ struct Shared {
     left: bool,
     /// The client gets a stream of events, and not just the answer.
     streams: bool,
+    /// The client has cancelled what it asked for.
+    withdrawn: CancellationToken,
     waker: Option<Waker>,
 }
 
@@ -224,6 +227,17 @@ impl Outbox {
         lock(&self.0).streams
     }
 
+    /// The client has cancelled what it asked for: nothing need be said any more.
+    pub(super) fn withdraw(&self) {
+        let withdrawn = lock(&self.0).withdrawn.clone();
+        withdrawn.cancel();
+    }
+
+    /// Whether it has.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        lock(&self.0).withdrawn.is_cancelled()
+    }
+
     /// Nothing more comes.
     pub(super) fn cut(&self, why: Cut) {
         let mut shared = lock(&self.0);
@@ -257,6 +271,11 @@ impl Inbox {
     pub(super) fn tied(mut self, tie: impl Tie + 'static) -> Self {
         self.tied = Some(Box::new(tie));
         self
+    }
+
+    /// What tells that the client has cancelled what it asked for.
+    pub(super) fn withdrawn(&self) -> CancellationToken {
+        lock(&self.shared).withdrawn.clone()
     }
 
     /// From now on a stream of events takes what comes.

@@ -124,6 +124,8 @@ pub(super) enum First {
     Other(Option<Piece>),
     /// It will not answer.
     Nothing,
+    /// It need not answer any more: the client has cancelled the request.
+    Withdrawn,
 }
 
 /// Waits until it is clear how to answer a request.

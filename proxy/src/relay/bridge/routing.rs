@@ -31,6 +31,8 @@ pub(super) enum Place {
 pub(super) struct Routing {
     /// In the order in which they came; numbers are not used again.
     asked: BTreeMap<u64, Asked>,
+    /// Those that the client has cancelled: most are never answered.
+    withdrawn: BTreeMap<u64, Asked>,
     ids: HashMap<Id, u64>,
     tokens: HashMap<Id, u64>,
     next: u64,
@@ -56,6 +58,23 @@ impl Routing {
             self.tokens.insert(token.clone(), number);
         }
         self.asked.insert(number, Asked { id, token });
+        Some(number)
+    }
+
+    /// The client has cancelled a request. Returns its number; none where it does not wait.
+    pub(super) fn withdraw(&mut self, id: &Id) -> Option<u64> {
+        let number = *self.ids.get(id)?;
+        self.withdrawn.insert(number, self.asked.remove(&number)?);
+        Some(number)
+    }
+
+    /// Forgets one of those that were cancelled, the oldest of which `first` holds, else the
+    /// oldest of all. Returns its number.
+    pub(super) fn forget_withdrawn(&mut self, first: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut numbers = self.withdrawn.keys().copied();
+        let number = numbers.find(|number| first(*number));
+        let number = number.or_else(|| self.withdrawn.keys().copied().next())?;
+        self.forget(number);
         Some(number)
     }
 
@@ -99,14 +118,15 @@ impl Routing {
         }
     }
 
-    /// The id of a request that waits.
+    /// The id of a request that waits, cancelled or not.
     pub(super) fn id(&self, number: u64) -> Option<&Id> {
-        self.asked.get(&number).map(|asked| &asked.id)
+        let asked = self.asked.get(&number).or_else(|| self.withdrawn.get(&number));
+        asked.map(|asked| &asked.id)
     }
 
-    /// How many requests wait.
+    /// How many requests wait, those included that were cancelled.
     pub(super) fn waiting(&self) -> usize {
-        self.asked.len()
+        self.asked.len() + self.withdrawn.len()
     }
 
     /// The only request of this kind.
@@ -117,7 +137,8 @@ impl Routing {
     }
 
     fn forget(&mut self, number: u64) {
-        let Some(asked) = self.asked.remove(&number) else { return };
+        let asked = self.asked.remove(&number).or_else(|| self.withdrawn.remove(&number));
+        let Some(asked) = asked else { return };
         self.ids.remove(&asked.id);
         if let Some(token) = asked.token
             && self.tokens.get(&token) == Some(&number)
@@ -181,6 +202,27 @@ mod tests {
         place(&mut routing, r#"{"id":1,"result":{}}"#);
         let second = routing.ask(number(1), None).unwrap();
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn what_was_cancelled_is_in_nobody_s_way() {
+        let mut routing = Routing::default();
+        let numbers: Vec<_> = (1..=3).map(|id| routing.ask(number(id), None).unwrap()).collect();
+        assert_eq!(routing.withdraw(&number(4)), None);
+        for id in 1..=2 {
+            assert_eq!(routing.withdraw(&number(id)), Some(numbers[id as usize - 1]));
+        }
+        assert_eq!(routing.withdraw(&number(1)), None);
+        // What says of nobody whom it concerns concerns the one who waits.
+        assert_eq!(place(&mut routing, QUESTION), Place::Beside(numbers[2]));
+        // It may be answered all the same, and until then its id tells nobody else's answer.
+        assert_eq!(routing.ask(number(2), None), None);
+        assert_eq!(place(&mut routing, r#"{"id":2,"result":{}}"#), Place::Answer(numbers[1]));
+        assert_eq!(routing.waiting(), 2);
+        assert_eq!(routing.forget_withdrawn(|_| false), Some(numbers[0]));
+        assert_eq!(routing.forget_withdrawn(|_| true), None);
+        assert_eq!(place(&mut routing, r#"{"id":1,"result":{}}"#), Place::Nowhere);
+        assert_eq!((routing.waiting(), routing.ids.len()), (1, 1));
     }
 
     #[test]

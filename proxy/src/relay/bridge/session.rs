@@ -9,10 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,6 +17,7 @@ use super::{
     counters::{Counters, Ended},
     launcher::Audience,
     outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Weight, stream},
+    owed::Owed,
     replay::{EventId, Replay},
     reply::{self, INTERNAL},
     routing::{Place, Routing},
@@ -27,7 +25,7 @@ use super::{
 };
 use crate::{
     jsonrpc::{Id, Kind},
-    mcp::Field,
+    mcp::{Field, method},
     relay::remote::{problem::Problem, rights::Rights},
     scan::Scanner,
 };
@@ -46,8 +44,8 @@ pub(super) struct Session {
     pub(super) tag: Arc<str>,
     /// By which its program asks, if that is a remote server.
     pub(super) rights: Rights,
-    /// Requests on such a stream that the program has not answered.
-    owed: watch::Sender<usize>,
+    /// What comes on the one stream of a client, if that is what it has.
+    pub(super) owed: Owed,
     asides: Asides,
     state: Mutex<State>,
     over: CancellationToken,
@@ -136,7 +134,7 @@ impl Session {
             input: Some(input),
             used: Instant::now(),
         };
-        let (owed, over) = (watch::Sender::new(0), CancellationToken::new());
+        let (owed, over) = (Owed::default(), CancellationToken::new());
         let (asides, state) = (Asides::default(), Mutex::new(state));
         Self { id, tag, rights, owed, asides, state, over, counters }
     }
@@ -161,10 +159,19 @@ impl Session {
     /// Passes on what wants no answer, or one that comes on the stream of the client.
     pub(super) async fn tell(&self, said: Said) -> Result<(), Unheard> {
         let input = self.input()?;
-        if matches!(said.gist.kind, Kind::Request(_)) {
-            self.owed.send_modify(|owed| *owed += 1);
+        let Said { line, gist, .. } = said;
+        let owing = matches!(gist.kind, Kind::Request(_)).then(|| self.owed.one_more());
+        let room = input.reserve().await.map_err(|_| Unheard::Over)?;
+        if let (Kind::Request(id), Some(owing)) = (gist.kind.clone(), owing) {
+            self.owed.remember(id, owing);
+        } else if gist.is(method::CANCELLED)
+            && let Some(id) = &gist.cancelled
+        {
+            self.owed.forget(id);
+            self.lock().withdraw(id);
         }
-        input.send(said.line).await.map_err(|_| Unheard::Over)
+        room.send(line);
+        Ok(())
     }
 
     /// Passes on a request. Its answer comes to the inbox, as the last message there; before it,
@@ -182,7 +189,7 @@ impl Session {
         if state.input.is_none() {
             return Err(Unheard::Over);
         }
-        if state.routing.waiting() >= MOST_WAITING {
+        if state.routing.waiting() >= MOST_WAITING && !state.forget_withdrawn() {
             return Err(Unheard::TooMany);
         }
         let number = state.routing.ask(id, said.gist.token).ok_or(Unheard::IdInUse)?;
@@ -215,6 +222,9 @@ impl Session {
         if let Some((number, Waiting { to, .. })) = asked {
             let (outbox, inbox) = stream(Queue::of(missed));
             let inbox = inbox.streams();
+            if to.outbox.is_withdrawn() {
+                outbox.withdraw();
+            }
             // Whoever had it before, if anybody, has it no more.
             to.outbox = outbox;
             return Ok((inbox, last, routing.id(*number).cloned()));
@@ -246,12 +256,6 @@ impl Session {
     /// Whether its revision has batches.
     pub(super) fn has_batches(&self) -> bool {
         self.lock().batches
-    }
-
-    /// Completes when the program owes no answer that would come on the stream of the client.
-    pub(super) async fn owes_nothing(&self) {
-        // It cannot fail: this sender is alive while it is borrowed.
-        let _ = self.owed.subscribe().wait_for(|owed| *owed == 0).await;
     }
 
     /// Whether it has ended.
@@ -314,7 +318,6 @@ impl Audience for Session {
         let is_line = state.client == Some(Client::OfLine);
         if is_line && matches!(weight, Weight::Answer(_)) {
             weight = Weight::AnswerAmong;
-            self.owed.send_modify(|owed| *owed = owed.saturating_sub(1));
         }
         if state.input.is_none() {
             // Whoever waited has been told that nothing comes.
@@ -351,6 +354,8 @@ impl Audience for Session {
             Place::Nowhere => Lost::notifications(1),
         };
         drop(state);
+        // Not before it is there: a stream on which nothing is owed may end at any time.
+        self.owed.settle(&gist.kind);
         self.settle(lost);
         true
     }
@@ -423,6 +428,26 @@ impl State {
         }
         self.own.push(to);
         (inbox.streams(), first)
+    }
+
+    /// The client has cancelled this request, which may never be answered. Until its number is
+    /// needed, an answer still goes where it was asked for.
+    fn withdraw(&mut self, id: &Id) {
+        if let Some(it) = self.routing.withdraw(id).and_then(|number| self.waiting.get(&number)) {
+            it.to.outbox.withdraw();
+        }
+    }
+
+    /// Forgets a request that its client has cancelled, if there is one, first of all one whose
+    /// stream it has left. What is answered late goes nowhere from then on.
+    fn forget_withdrawn(&mut self) -> bool {
+        let Self { routing, waiting, .. } = self;
+        let left = |number| waiting.get(&number).is_none_or(|it| !it.to.outbox.is_open());
+        let forgotten = routing.forget_withdrawn(left);
+        forgotten.is_some_and(|number| {
+            waiting.remove(&number);
+            true
+        })
     }
 
     /// Forgets streams that their clients have left, and keeps what they left behind. Returns

@@ -105,6 +105,14 @@ impl Exchanges {
         reply::later(None, body)
     }
 
+    /// The client has cancelled the request, and the program has rightly not answered it.
+    pub(super) fn withdrawn(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+        answer.end(End::Refused);
+        let message = "the client has cancelled this request";
+        let body = reply::error(Some(&id.to_string()), INTERNAL, message);
+        reply::unseen(StatusCode::OK, body)
+    }
+
     /// The program ended before it answered.
     pub(super) fn lost(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
         // It is because the drain is over that its program ended.

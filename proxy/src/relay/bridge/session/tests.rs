@@ -273,3 +273,67 @@ async fn only_what_nobody_holds_open_is_idle() {
     tokio::time::advance(minute).await;
     assert_eq!(talk.session.idle(), minute);
 }
+
+fn cancel(id: usize) -> Said {
+    let params = format!(r#"{{"requestId":{id}}}"#);
+    said(&format!(r#"{{"method":"notifications/cancelled","params":{params}}}"#))
+}
+
+#[tokio::test]
+async fn what_was_cancelled_takes_up_no_room() {
+    let mut talk = Talk::begin();
+    let mut held = Vec::new();
+    for id in 0..MOST_WAITING {
+        let inbox = talk.ask(&CALL.replace('1', &id.to_string())).await.unwrap();
+        held.extend((id < 2).then_some(inbox));
+        talk.lines.recv().await.unwrap();
+    }
+    let other = CALL.replace('1', "-1");
+    assert_eq!(talk.ask(&other).await.unwrap_err(), Unheard::TooMany);
+    for id in [0, 1, 5] {
+        talk.session.tell(cancel(id)).await.unwrap();
+        talk.lines.recv().await.unwrap();
+    }
+    // One that its client has left, then the oldest.
+    let late = |id| format!(r#"{{"id":{id},"result":{{}}}}"#);
+    let mut asked = talk.ask(&other).await.unwrap();
+    talk.says(&late(5));
+    assert_eq!(talk.counters.dropped(), 1);
+    let _another = talk.ask(&CALL.replace('1', "-2")).await.unwrap();
+    assert_eq!(next(&mut held[0]).await, Err(Cut::Over));
+    // An answer that comes all the same is given to who asked.
+    talk.says(&late(1));
+    assert_eq!(next(&mut held[1]).await, Ok(late(1)));
+    talk.says(&late(-1));
+    assert_eq!(next(&mut asked).await, Ok(late(-1)));
+}
+
+#[tokio::test]
+async fn a_line_is_owed_what_was_asked_and_neither_cancelled_nor_left() {
+    let mut talk = Talk::begin();
+    talk.session.begin(true);
+    let mut line = talk.listen().unwrap();
+    let session = &talk.session;
+    let owes = async || {
+        let nothing = tokio::time::timeout(Duration::ZERO, session.owed.nothing());
+        nothing.await.is_err()
+    };
+    session.tell(said(CALL)).await.unwrap();
+    session.tell(said(&CALL.replace('1', "2"))).await.unwrap();
+    session.tell(cancel(1)).await.unwrap();
+    assert!(owes().await);
+    talk.says(&ANSWER.replace('1', "2"));
+    assert!(!owes().await);
+    assert_eq!(next(&mut line).await, Ok(ANSWER.replace('1', "2")));
+    // The program reads nothing more, and the client does not wait until it does.
+    while talk.lines.len() < talk.lines.max_capacity() {
+        session.tell(said(CHANGED)).await.unwrap();
+    }
+    {
+        let mut telling = Box::pin(session.tell(said(CALL)));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut telling).await.is_err());
+        assert!(owes().await);
+    }
+    assert!(!owes().await);
+    talk.lines.recv().await.unwrap();
+}
