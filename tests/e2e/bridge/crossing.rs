@@ -1,10 +1,11 @@
 //! Clients of one HTTP transport before servers of the other.
 
-use std::future::ready;
+use std::{future::ready, sync::Arc};
 
 use http::{Method, request::Builder};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{Bridge, INITIALIZE, INITIALIZED, Stream};
 use crate::{
@@ -234,6 +235,41 @@ async fn a_stream_of_a_client_is_a_session_over_http() {
     let sessions = asked.iter().filter(|asked| asked.header("mcp-session-id") == "minted");
     assert_eq!(sessions.count(), asked.len() - 1, "{asked:?}");
     bridge.assert_settled(&[("ok", 1)], &[]).await;
+}
+
+#[tokio::test]
+async fn a_session_that_begins_when_its_client_has_left_is_ended_as_well() {
+    let gate = Arc::new(Semaphore::new(0));
+    let script = Script::start({
+        let gate = Arc::clone(&gate);
+        move |asked: Asked, _| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if asked.name() == "initialize" {
+                    gate.acquire().await.expect("it is not closed").forget();
+                }
+                asked.usual("minted")
+            }
+        }
+    })
+    .await;
+    let bridge = Bridge::before_remote("http", &script.url(), &[]).await;
+    bridge.wait_until_ready(true).await;
+    let mut stream = Stream::of(bridge.send(bridge.at(Method::GET, "/sse"), "").await);
+    let target = stream.endpoint().await;
+    let begun = bridge.exchange(bridge.at(Method::POST, &target), INITIALIZE).await;
+    assert_eq!(begun.status, 202);
+    let asked = async |name: &str| {
+        eventually(&format!("{name} is asked"), PATIENCE, async || {
+            script.asked().into_iter().find(|asked| asked.name() == name)
+        })
+        .await
+    };
+    asked("initialize").await;
+    drop(stream);
+    bridge.wait_for_ended("deleted", 1).await;
+    gate.add_permits(1);
+    assert_eq!(asked("DELETE").await.header("mcp-session-id"), "minted");
 }
 
 #[tokio::test]

@@ -155,7 +155,8 @@ impl Talk {
     }
 
     /// Gives up what has no answer at the first of these times, and to end the session in order
-    /// at the second. The client is told nothing more then.
+    /// at the second. The client is told nothing more then. What is to end is known only once a
+    /// session that is being begun has been, so that is waited for as well.
     pub(in crate::relay) async fn end(mut self, answers: Instant, leave: Instant) {
         let answered = async {
             while !(self.errands.is_empty() && self.complaints.is_empty()) {
@@ -163,11 +164,24 @@ impl Talk {
             }
         };
         let _ = timeout_at(answers, answered).await;
-        let _ = timeout_at(leave, self.carrier.leave()).await;
+        self.held.clear();
+        let left = async {
+            while self.begins() {
+                self.go_on().await;
+            }
+            self.carrier.leave().await;
+        };
+        let _ = timeout_at(leave, left).await;
         self.errands.abort_all();
         if let Some(listening) = &self.listening {
             listening.abort();
         }
+    }
+
+    /// Whether the server has been asked for a session and has not answered.
+    fn begins(&self) -> bool {
+        let barrier = self.barrier.and_then(|number| self.under_way.get(&number));
+        barrier.is_some_and(|it| it.said.is(method::INITIALIZE))
     }
 
     /// Whether the client is to be read. Answers and cancellations stand behind no request that
