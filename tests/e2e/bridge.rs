@@ -305,8 +305,9 @@ impl Actor {
     }
 
     /// Says a line.
-    pub(crate) async fn say(&mut self, line: &str) {
-        self.says.write_all(format!("{line}\n").as_bytes()).await.expect("the proxy reads");
+    pub(crate) async fn say(&mut self, line: &(impl AsRef<[u8]> + ?Sized)) {
+        let line = [line.as_ref(), b"\n"].concat();
+        self.says.write_all(&line).await.expect("the proxy reads");
     }
 }
 

@@ -35,6 +35,7 @@ mod batch;
 mod cors;
 pub mod counters;
 pub(in crate::relay) mod exchange;
+mod hearing;
 mod launcher;
 mod limits;
 pub(in crate::relay) mod line;

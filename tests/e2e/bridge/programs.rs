@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpulse_tests::eventually;
 use serde_json::json;
 
-use super::{Bridge, ENDED, INITIALIZE, Stage, running};
+use super::{Bridge, ENDED, INITIALIZE, Stage, Stream, running};
 use crate::faults::{PATIENCE, by, call, result};
 
 /// Answers `initialize`, whatever its id.
@@ -200,4 +200,40 @@ async fn large_messages_pass_both_ways() {
     assert!(line == Some(question) && heard.body == answer);
     let took = stage.bridge.delete(&session);
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), took).await, Ok(204));
+}
+
+#[tokio::test]
+async fn a_client_gets_json_whatever_the_program_writes() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let (log, answer) = (r#"{"jsonrpc":"2.0","method":"notifications/message"}"#, result("1"));
+    let request = bridge.request(http::Method::POST, Some(&session));
+    let (response, ()) = tokio::join!(bridge.send(request, call("1")), async {
+        program.hear().await.expect("the call");
+        program.say(&format!("{log}{answer}")).await;
+    });
+    let mut stream = Stream::of(response);
+    assert_eq!(stream.next().await.as_deref(), Some(log));
+    assert_eq!(stream.next().await.as_ref(), Some(&answer));
+    assert_eq!(stream.next().await, None);
+    for said in [format!("\u{feff}{answer}"), format!("{answer}DEBUG: done")] {
+        let (given, ()) = tokio::join!(bridge.post(Some(&session), call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(&said).await;
+        });
+        assert_eq!((given.status, given.body), (200, answer.clone()), "{said}");
+    }
+    let broken: [&[u8]; 6] = [b"tru", b"NaN", b"\"\xff\"", b"\"\x01\"", b"\"unterminated", b"1,"];
+    for value in broken {
+        let said = [br#"{"jsonrpc":"2.0","id":1,"result":{"a":"#, value, b"}}"].concat();
+        let (given, ()) = tokio::join!(bridge.post(Some(&session), call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(&said).await;
+        });
+        assert_eq!(given.error(), (502, json!(1), -32603), "{}", said.escape_ascii());
+    }
+    let garbage = bridge.figure("mcpulse_bridge_garbage_total").await;
+    assert!((garbage - 7.0).abs() < 0.1, "{garbage}");
+    bridge.assert_settled(&[("ok", 3), ("transport", 6)], &[]).await;
 }

@@ -1,7 +1,7 @@
 //! Starts what a session, or those who share one, talk with: a program, or in place of it a
 //! conversation with a remote server.
 
-use std::{convert::Infallible, mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -13,24 +13,21 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     counters::{Counters, Ended},
+    hearing::Hearing,
     limits::{Limits, Place},
     program::Programs,
     sessions::Sessions,
-    splice::{BOUNDS, Gist, items},
+    splice::Gist,
     warm::Warm,
 };
-use crate::{
-    jsonrpc::Kind,
-    relay::{
-        child::StartError,
-        remote::{
-            problem::{Problem, Told},
-            rights::Rights,
-            server::Reach,
-            talk::Talk,
-        },
+use crate::relay::{
+    child::StartError,
+    remote::{
+        problem::{Problem, Told},
+        rights::Rights,
+        server::Reach,
+        talk::Talk,
     },
-    scan::{Frame, Scanner},
 };
 
 /// Messages that wait until the program reads them; further ones wait with their clients.
@@ -124,7 +121,7 @@ impl Launcher {
         let mut hearing = Hearing::new(Arc::clone(&audience), Arc::clone(&self.counters));
         self.tasks.spawn(async move {
             while let Some(Told { text, why }) = to_client.recv().await {
-                hearing.take(text, why);
+                hearing.take(&text, why);
             }
         });
         // How many may wait, the bridge has a bound of its own for.
@@ -142,58 +139,4 @@ impl Launcher {
         });
         audience
     }
-}
-
-/// Takes in what a program says.
-#[derive(Debug)]
-pub(super) struct Hearing<A> {
-    audience: Arc<A>,
-    counters: Arc<Counters>,
-    scanner: Scanner,
-    complained: bool,
-}
-
-impl<A: Audience> Hearing<A> {
-    pub(super) fn new(audience: Arc<A>, counters: Arc<Counters>) -> Self {
-        Self { audience, counters, scanner: Scanner::new(BOUNDS), complained: false }
-    }
-
-    /// A line, or what the proxy says in place of one, and why.
-    pub(super) fn take(&mut self, line: Bytes, why: Option<Problem>) {
-        let Self { audience, counters, scanner, complained } = self;
-        scanner.feed(&line);
-        let gist = scanner.only().map(Gist::of);
-        let is_message = match (scanner.end(), gist) {
-            (Frame::Whole, Some(gist)) => audience.hear_of(line, &gist, why),
-            (Frame::Blank, _) => true,
-            _ => hear_each(&**audience, &line),
-        };
-        if !is_message {
-            counters.count_garbage();
-            if !mem::replace(complained, true) {
-                tracing::warn!(
-                    session = %audience.tag(),
-                    "the server writes to standard output what is no JSON-RPC message; such \
-                     lines are left out: logs belong to standard error"
-                );
-            }
-        }
-    }
-}
-
-/// A program has said several messages at once (2025-03-26). Returns whether it has.
-fn hear_each<A: Audience>(audience: &A, line: &Bytes) -> bool {
-    let mut said = Vec::new();
-    let broken = items(line, |message, text| {
-        said.push((line.slice_ref(text), Gist::of(message)));
-        Ok::<_, Infallible>(())
-    });
-    let are_messages = said.iter().all(|(_, gist)| gist.kind != Kind::Unknown);
-    let is_batch = broken == Ok(false) && are_messages;
-    if is_batch {
-        for (text, gist) in said {
-            audience.hear(text, &gist);
-        }
-    }
-    is_batch
 }

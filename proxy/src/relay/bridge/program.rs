@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     counters::Ended,
-    launcher::{Audience, Hearing, Launcher, MOST_LINES},
+    hearing::Hearing,
+    launcher::{Audience, Launcher, MOST_LINES},
     limits::Place,
 };
 use crate::{
@@ -207,7 +208,7 @@ async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) -> io::R
 async fn read<A: Audience>(mut output: ChildStdout, mut hearing: Hearing<A>) {
     let mut lines = Gather::default();
     while let Some(line) = next(&mut lines, &mut output).await {
-        hearing.take(line, None);
+        hearing.take(&line, None);
     }
 }
 

@@ -34,7 +34,7 @@ impl Problem {
     }
 
     /// The server has answered, but not as it should.
-    pub(super) fn strange(message: impl Into<String>) -> Self {
+    pub(in crate::relay) fn strange(message: impl Into<String>) -> Self {
         Self::new(message, End::ServerGone)
     }
 
