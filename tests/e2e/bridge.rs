@@ -25,6 +25,7 @@ use tokio::{
 use crate::faults::{Ends, PATIENCE, assert_settled, by};
 
 mod abuse;
+mod batches;
 mod crossing;
 mod draining;
 mod lines;

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod accepts;
+pub(in crate::relay) mod answers;
 mod asides;
 mod batch;
 mod cors;

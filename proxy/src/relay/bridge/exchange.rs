@@ -371,12 +371,17 @@ impl Exchanges {
         answer: Answer,
     ) -> Events {
         let let_go = self.let_go(inbox.withdrawn());
-        let (abandoned, counters) = (self.abandoned.clone(), Arc::clone(&self.counters));
         let events = Events::of_request(first, inbox, id, answer).until(let_go);
-        events.or_give_up(async move {
+        events.or_give_up(self.giving_up())
+    }
+
+    /// Completes, and is counted, when the drain is over.
+    pub(super) fn giving_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (abandoned, counters) = (self.abandoned.clone(), Arc::clone(&self.counters));
+        async move {
             abandoned.cancelled().await;
             counters.count_refused("shutdown");
-        })
+        }
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Reply> {

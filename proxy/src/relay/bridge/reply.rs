@@ -20,6 +20,7 @@ use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
+    answers::Answers,
     outbox::{Cut, Inbox, Piece, Queue, Weight, stream},
     replay::EventId,
     splice::{BOUNDS, Gist},
@@ -38,7 +39,7 @@ pub(super) use crate::{jsonrpc::error, mcp::code::INTERNAL};
 
 /// How often an event stream says that it is alive, and how long an answer may take before it
 /// becomes one, so that nobody between takes the silence for an end.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How many milliseconds a client should wait until it goes on with a stream that it lost.
 const RETRY: u32 = 1000;
 
@@ -51,6 +52,8 @@ pub(in crate::relay) enum Reply {
     Whole(Full<Bytes>),
     /// Messages as they come.
     Events(Box<Events>),
+    /// The answers to several messages.
+    Answers(Box<Answers>),
 }
 
 /// An answer in one piece, shown to the tap as it is given.
@@ -112,6 +115,14 @@ pub(super) fn refusal(request: &[u8], code: i64, message: &str) -> Bytes {
     let gist = Gist::of(scanner.message());
     let id = gist.names(request).and_then(|names| str::from_utf8(names.id?).ok());
     error(id, code, message)
+}
+
+/// Says that the body is a stream of events, and that nobody should hold it back.
+pub(super) fn mark_as_events(response: &mut Response<Reply>) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
 }
 
 /// What the program did about a request first.
@@ -216,12 +227,9 @@ impl Events {
         let (status, body) = (StatusCode::OK, BodyKind::EventStream);
         self.answer.head(|| ResponseHead { status, body, session: session.clone() });
         let mut response = Response::new(Reply::Events(Box::new(self)));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        mark_as_events(&mut response);
         if let Some(session) = session {
-            headers.insert(SESSION_ID, session);
+            response.headers_mut().insert(SESSION_ID, session);
         }
         response
     }
@@ -334,7 +342,8 @@ pub(super) fn endpoint(target: &str) -> Bytes {
     Bytes::from(format!("event: endpoint\ndata: {target}\n\n"))
 }
 
-fn event(text: &[u8], id: Option<EventId>) -> Bytes {
+/// A message as an event.
+pub(super) fn event(text: &[u8], id: Option<EventId>) -> Bytes {
     const BEFORE: &[u8] = b"event: message\ndata: ";
     const BEHIND: &[u8] = b"\n\n";
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
@@ -362,6 +371,9 @@ impl Body for Reply {
             Self::Events(events) => {
                 events.poll_bytes(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
+            Self::Answers(answers) => {
+                answers.poll_bytes(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -369,13 +381,14 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Events(events) => events.done,
+            Self::Answers(answers) => answers.is_done(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Answers(_) => SizeHint::default(),
         }
     }
 }
