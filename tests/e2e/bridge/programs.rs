@@ -237,3 +237,16 @@ async fn a_client_gets_json_whatever_the_program_writes() {
     assert!((garbage - 7.0).abs() < 0.1, "{garbage}");
     bridge.assert_settled(&[("ok", 3), ("transport", 6)], &[]).await;
 }
+
+#[tokio::test]
+async fn a_program_that_closes_its_input_ends_with_the_next_message_and_a_word() {
+    let script = ANSWER.replace("read line;", "read line; exec <&-;");
+    let script = format!("{script} exec sleep 1000");
+    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+    bridge.wait_until_ready(true).await;
+    let session = bridge.post(None, INITIALIZE).await.session.expect("a session");
+    let answer = bridge.post(Some(&session), call("1")).await;
+    assert_eq!(answer.error(), (502, json!(1), -32603));
+    bridge.proxy.wait_for_stderr("closed its standard input").await;
+    bridge.wait_for_ended("exited", 1).await;
+}

@@ -155,6 +155,13 @@ impl<A: Audience> Running<A> {
                     (&mut self.exited).await
                 };
                 remains = timeout(LAST_WORDS, last_words).await.ok();
+                if remains.is_none() {
+                    tracing::warn!(
+                        session = %self.audience.tag(),
+                        "the server has closed its standard input and goes on: what was said to \
+                         it is lost, and its session ends"
+                    );
+                }
             }
             () = self.audience.ended() => {}
         }

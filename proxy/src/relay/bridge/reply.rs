@@ -35,7 +35,7 @@ use crate::{
     scan::Scanner,
     traffic::{BodyKind, End, ResponseHead},
 };
-pub(super) use crate::{jsonrpc::error, mcp::code::INTERNAL};
+pub(super) use crate::{jsonrpc::error, mcp::code::INTERNAL, relay::http::failure::GIVEN_UP};
 
 /// How often an event stream says that it is alive, and how long an answer may take before it
 /// becomes one, so that nobody between takes the silence for an end.
@@ -321,8 +321,6 @@ impl Events {
     }
 }
 
-/// What a client is told that still waits when the drain is over.
-pub(super) const GIVEN_UP: &str = "the proxy is shutting down and could wait no longer";
 /// What a client is told whose program, or session, ends while it waits.
 pub(super) const LOST: &str = "the server, or the session, has ended before this was answered";
 

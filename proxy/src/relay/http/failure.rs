@@ -21,6 +21,11 @@ use crate::{config::ErrorStatus, traffic::End};
 /// "Internal error": no code of the range that MCP keeps for itself.
 const CODE: i64 = crate::mcp::code::INTERNAL;
 
+/// What a client is told that still waits when a drain is over, be it that of the proxy or of a
+/// server that its configuration no longer has.
+pub(in crate::relay) const GIVEN_UP: &str =
+    "this server is being shut down or replaced, and the proxy could wait no longer";
+
 /// What the body says of an answer in place of an upstream that took too long, when the body of
 /// the request came in these chunks.
 pub fn timed_out(chunks: impl IntoIterator<Item = Bytes>) -> Vec<u8> {
@@ -62,7 +67,7 @@ impl Failure {
     pub(super) fn shutting_down() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            message: "the proxy is shutting down and could wait no longer".to_owned(),
+            message: GIVEN_UP.to_owned(),
             kind: None,
             end: End::Refused,
         }
