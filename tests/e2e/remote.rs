@@ -8,5 +8,6 @@ mod http2;
 pub(crate) mod legacy;
 mod order;
 mod proxies;
+mod records;
 mod rules;
 pub(crate) mod script;

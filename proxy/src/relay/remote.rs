@@ -98,19 +98,19 @@ impl RemoteSession<'_> {
         let reach = Arc::new(Reach::alone(remote, transport, gate, counters)?);
         let shown = Some((tap.clone(), server_id));
         let server = Server::new(Arc::clone(&reach), shown, Rights::default());
-        let Client { lines, told, mut heard } = Client::start(client.input, client.output)?;
+        let Client { lines, told, heard } = Client::start(client.input, client.output)?;
         let mut talk = Talk::new(server, told, IN_FLIGHT);
         let grace = tokio::select! {
             () = talk.run(lines) => INPUT_ENDED,
             () = stop => STOPPED,
-            _ = &mut heard => INPUT_ENDED,
+            () = heard.cancelled() => INPUT_ENDED,
             () = reach.keep() => INPUT_ENDED,
         };
         let begun = Instant::now();
         shutdown.begin(grace.flush);
         talk.end(begun + grace.answers, begun + grace.leave).await;
         tokio::select! {
-            _ = heard => {}
+            () = heard.cancelled() => {}
             () = sleep_until(begun + grace.flush) => {}
         }
         Ok(())

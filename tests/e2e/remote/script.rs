@@ -374,7 +374,7 @@ pub(crate) struct Talk {
     pub(crate) proxy: Proxy,
     pub(crate) receiver: Receiver,
     say: Option<ChildStdin>,
-    hear: tokio::io::Lines<BufReader<ChildStdout>>,
+    hear: Option<tokio::io::Lines<BufReader<ChildStdout>>>,
 }
 
 impl Talk {
@@ -402,7 +402,7 @@ impl Talk {
         command.envs(variables.iter().copied());
         let mut proxy = Proxy::run(command);
         let say = Some(proxy.stdin());
-        let hear = BufReader::new(proxy.stdout()).lines();
+        let hear = Some(BufReader::new(proxy.stdout()).lines());
         Self { proxy, receiver, say, hear }
     }
 
@@ -435,7 +435,8 @@ impl Talk {
     }
 
     pub(crate) async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(Duration::from_mins(1), self.hear.next_line()).await;
+        let hear = self.hear.as_mut().expect("not deaf");
+        let line = tokio::time::timeout(Duration::from_mins(1), hear.next_line()).await;
         let line = line.expect("a line in time").expect("standard output can be read");
         line.unwrap_or_else(|| panic!("the proxy has closed: {}", self.proxy.stderr()))
     }
@@ -451,6 +452,11 @@ impl Talk {
         let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         self.say(&initialized).await;
         self.hear().await
+    }
+
+    /// Hears nothing more.
+    pub(crate) fn deafen(&mut self) {
+        drop(self.hear.take());
     }
 
     /// Says nothing more.

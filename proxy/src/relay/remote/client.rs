@@ -8,7 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{events::LARGEST, problem::Told};
 use crate::{lines::Gather, platform::Wait as _};
@@ -24,15 +25,16 @@ pub(super) struct Client {
     pub(super) lines: mpsc::Receiver<Bytes>,
     /// What it is told.
     pub(super) told: mpsc::Sender<Told>,
-    /// Completes when the client has taken all that it was told, or takes no more.
-    pub(super) heard: oneshot::Receiver<()>,
+    /// Cancelled when the client has taken all that it was told, or takes no more.
+    pub(super) heard: CancellationToken,
 }
 
 impl Client {
     pub(super) fn start(input: File, output: File) -> io::Result<Self> {
         let (to_us, lines) = mpsc::channel(QUEUE);
         let (told, to_client) = mpsc::channel(QUEUE);
-        let (done, heard) = oneshot::channel();
+        let heard = CancellationToken::new();
+        let done = heard.clone();
         spawn("from-client", move || read(&input, &to_us))?;
         spawn("to-client", move || {
             if let Err(error) = write(&output, to_client) {
@@ -40,7 +42,7 @@ impl Client {
             }
             // Closed first: whoever waits for this may end the process.
             drop(output);
-            let _ = done.send(());
+            done.cancel();
         })?;
         Ok(Self { lines, told, heard })
     }
