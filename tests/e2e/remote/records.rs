@@ -1,12 +1,27 @@
 //! One record a call, which says what its client was told, however the call ends.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
     PATIENCE,
     faults::waiting,
     script::{Script, Talk},
 };
+
+/// Bytes of a body that not every server takes.
+const LARGE: usize = 4 << 20;
 
 /// How each call was reported, once there are so many.
 async fn ends(talk: &Talk, calls: usize) -> Vec<String> {
@@ -34,4 +49,80 @@ async fn a_client_that_hears_no_more_has_left() {
     assert!(status.success(), "{status}: {}", talk.proxy.stderr());
     assert_eq!(script.names().last().map(String::as_str), Some("DELETE"));
     assert_eq!(ends(&talk, 2).await, ["", "cancelled"]);
+}
+
+/// Where a server is that takes nothing of the first large request, and says `early` to it.
+async fn hasty(early: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
+    let hasty = Arc::new(AtomicBool::new(true));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(converse(BufReader::new(socket), early, Arc::clone(&hasty)));
+        }
+    });
+    url
+}
+
+async fn converse(mut socket: BufReader<TcpStream>, early: &str, hasty: Arc<AtomicBool>) {
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if socket.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        if length > LARGE && hasty.swap(false, Ordering::SeqCst) {
+            socket.write_all(early.as_bytes()).await.expect("the proxy reads");
+            socket.shutdown().await.expect("it was open");
+            // Not closed, which would take back what was said.
+            return std::future::pending().await;
+        }
+        let mut body = vec![0; length];
+        socket.read_exact(&mut body).await.expect("the body");
+        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let result = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "content": [] });
+        let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result }).to_string();
+        let reply = if asked["id"].is_null() {
+            "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned()
+        } else {
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: one\r\n\
+                 Content-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            )
+        };
+        socket.write_all(reply.as_bytes()).await.expect("the proxy reads");
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_before_it_was_taken_is_one_call() {
+    for (early, end) in [
+        ("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "http_413"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", ""),
+        (
+            "HTTP/1.1 307 Elsewhere\r\nContent-Length: 0\r\nLocation: /other\r\n\
+             Connection: close\r\n\r\n",
+            "",
+        ),
+    ] {
+        let mut talk = Talk::with(&hasty(early).await, &["--tap-bytes", "64MiB"]).await;
+        talk.begin().await;
+        let text = "x".repeat(2 * LARGE);
+        talk.ask(1, "tools/call", json!({ "name": "t", "arguments": { "text": text } })).await;
+        assert_eq!(talk.hear().await["id"], 1, "{early}");
+        talk.call(2).await;
+        assert_eq!(talk.hear().await["id"], 2, "{early}");
+        assert_eq!(ends(&talk, 2).await, [end, ""], "{early}");
+        talk.proxy.scrape().await.assert_balanced();
+    }
 }

@@ -96,7 +96,7 @@ impl Source {
         match self {
             Self::Client(incoming) => Pin::new(incoming).poll_frame(cx).map_err(drop),
             Self::Own { left, sent } => {
-                // In pieces, so that the tap is shown them at the pace of the connection.
+                // In pieces, so that the last of them leaves at the pace of the connection.
                 let piece = left.split_to(left.len().min(PIECE));
                 if left.is_empty() {
                     sent.cancel();
@@ -145,15 +145,14 @@ impl Upload {
         Self::of(Source::Client(inner), probe, max_body, read_timeout)
     }
 
-    /// A body that is there already. `sent` is cancelled as soon as the last of it is on
-    /// its way.
-    pub(in crate::relay) fn own(
-        body: Bytes,
-        probe: Option<Probe>,
-        sent: CancellationToken,
-    ) -> Self {
+    /// A body that is there already, and shown to the tap by whoever has it. `sent` is cancelled
+    /// as soon as the last of it is on its way.
+    pub(in crate::relay) fn own(body: Bytes, sent: CancellationToken) -> Self {
         let length = body.len() as u64;
-        Self::of(Source::Own { left: body, sent }, probe, length, Duration::MAX)
+        let upload = Self::of(Source::Own { left: body, sent }, None, length, Duration::MAX);
+        // What it asks is known as well.
+        upload.progress.release();
+        upload
     }
 
     fn of(inner: Source, probe: Option<Probe>, max_body: u64, read_timeout: Duration) -> Self {

@@ -246,7 +246,7 @@ impl Upstream {
     /// Asks the upstream for nothing but an answer, by a method that changes nothing (RFC 9110,
     /// 9.3.7).
     async fn ask(&self) {
-        let mut request = Request::new(Upload::own(Bytes::new(), None, CancellationToken::new()));
+        let mut request = Request::new(Upload::own(Bytes::new(), CancellationToken::new()));
         *request.method_mut() = Method::OPTIONS;
         *request.uri_mut() = Uri::from_static("/");
         request.headers_mut().insert(HOST, self.authority().clone());

@@ -197,8 +197,8 @@ impl Server {
         &self.way.reach.url
     }
 
-    /// Sends a request and waits for the head of its response. The first time it is on its way,
-    /// `probe` is shown its body; `sent` is cancelled when all of it is.
+    /// Sends a request and waits for the head of its response. The first time, `probe` is shown
+    /// its body; `sent` is cancelled when all of it is on its way.
     pub(super) async fn send(
         &self,
         method: &Method,
@@ -207,6 +207,11 @@ impl Server {
         probe: &mut Option<Probe>,
         sent: &CancellationToken,
     ) -> Result<Response, Problem> {
+        // Whole and at once: a server may answer before it has taken all of it, or never take it.
+        if let Some(mut probe) = probe.take() {
+            probe.data(body);
+            probe.end(End::Clean);
+        }
         let mut headers = headers.clone();
         headers.insert(HOST, self.way.reach.upstream.authority().clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -231,8 +236,7 @@ impl Server {
         let (mut path, mut for_good) = (self.path(), true);
         for hop in 0..=REDIRECTS {
             let request = || {
-                let body = Upload::own(body.clone(), probe.take(), sent.clone());
-                let mut request = Request::new(body);
+                let mut request = Request::new(Upload::own(body.clone(), sent.clone()));
                 *request.method_mut() = method.clone();
                 *request.uri_mut() = Uri::from(path.clone());
                 *request.headers_mut() = headers.clone();
@@ -260,7 +264,7 @@ impl Server {
     /// Sends a request until the server looks at it, and waits for the head of the response.
     async fn once(
         &self,
-        mut request: impl FnMut() -> Request<Upload>,
+        request: impl Fn() -> Request<Upload>,
         path: &PathAndQuery,
     ) -> Result<Response, Problem> {
         let mut again = 0;
@@ -280,13 +284,7 @@ impl Server {
                     again += 1;
                     self.way.reach.counters.count_resent();
                 }
-                Err(Unsent { error, body }) => {
-                    // The tap sees what was asked all the same.
-                    if let Some(upload) = body {
-                        upload.drain().await;
-                    }
-                    return Err(self.failed(&Failure::of(&error)));
-                }
+                Err(Unsent { error, .. }) => return Err(self.failed(&Failure::of(&error))),
             }
         };
         let (response::Parts { status, headers, .. }, body) = response.into_parts();
