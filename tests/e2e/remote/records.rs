@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     PATIENCE,
     faults::waiting,
-    script::{Script, Talk},
+    script::{Reply, Script, Talk},
 };
 
 /// Bytes of a body that not every server takes.
@@ -124,5 +124,45 @@ async fn what_is_answered_before_it_was_taken_is_one_call() {
         assert_eq!(talk.hear().await["id"], 2, "{early}");
         assert_eq!(ends(&talk, 2).await, [end, ""], "{early}");
         talk.proxy.scrape().await.assert_balanced();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_reported_as_the_client_was_told() {
+    const JSON: &str = "application/json";
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let cut = &result[..result.len() - 2];
+    let trailed = format!("{result}}}");
+    let other = r#"{"jsonrpc":"2.0","id":"1","result":{}}"#;
+    let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-5,"message":"m"}}"#;
+    let event = format!("data: {error}\n\n");
+    let cases = [
+        (200, JSON, cut, -32603, "transport"),
+        (200, JSON, &trailed, -32603, "transport"),
+        (200, JSON, other, -32603, "transport"),
+        (200, "text/html", result, -32603, "transport"),
+        (202, "text/plain", "", -32603, "transport"),
+        (400, JSON, result, -32603, "http_400"),
+        (400, JSON, error, -5, "-5"),
+        (401, JSON, error, -32603, "http_401"),
+        (400, "text/event-stream", &event, -32603, "http_400"),
+    ];
+    for (status, kind, body, code, end) in cases {
+        let text = body.to_owned();
+        let script = Script::start(move |asked, _| {
+            let call = asked.name() == "tools/call";
+            let reply = if call { Reply::text(status, kind, text.clone()) } else { asked.usual("one") };
+            std::future::ready(reply)
+        })
+        .await;
+        let mut talk = Talk::to(&script).await;
+        talk.begin().await;
+        talk.call(1).await;
+        let mut told = talk.hear().await;
+        if told["id"] != 1 {
+            told = talk.hear().await;
+        }
+        assert_eq!(told["error"]["code"], code, "{status} {kind} {body}: {told}");
+        assert_eq!(ends(&talk, 1).await, [end], "{status} {kind} {body}");
     }
 }

@@ -106,13 +106,17 @@ impl Reply {
     }
 
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        let reply = Self { body: body.to_string().into(), ..Self::empty(status) };
-        reply.header("content-type", "application/json")
+        Self::text(status, "application/json", body.to_string())
+    }
+
+    /// A body of this type.
+    pub(crate) fn text(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::empty(status) }.header("content-type", kind)
     }
 
     /// These events, and no more.
     pub(crate) fn events(text: impl Into<Bytes>) -> Self {
-        Self { body: text.into(), ..Self::empty(200) }.header("content-type", "text/event-stream")
+        Self::text(200, "text/event-stream", text)
     }
 
     /// These events, and what is sent later.

@@ -72,6 +72,13 @@ pub(super) struct Unspoken {
     answer: Answer,
 }
 
+/// What the server said about a message.
+struct Heard {
+    text: Bytes,
+    /// Answers are among it, and not only what it says meanwhile.
+    answers: bool,
+}
+
 impl Unspoken {
     /// The same is asked by the other transport.
     pub(super) fn ask_again(mut self) {
@@ -199,24 +206,32 @@ impl Conversation {
         match response.kind() {
             BodyKind::EventStream => self.stream(errand, response, answer, &state).await,
             BodyKind::Json => {
-                let text = whole(response, answer);
-                let text = if errand.asked.is_empty() {
-                    timeout(LAST_WORDS, text).await.unwrap_or_else(|_| Ok(Bytes::new()))
+                let whole = whole(response, &mut answer);
+                let whole = if errand.asked.is_empty() {
+                    timeout(LAST_WORDS, whole).await.unwrap_or_else(|_| Ok(Default::default()))
                 } else {
-                    text.await
+                    whole.await
                 };
-                let text = text
+                let (text, last) = whole
+                    .inspect_err(|_| answer.end(errand.end()))
                     .map_err(|error| Problem::strange(format!("the answer broke off: {error}")))?;
-                if !text.trim_ascii().is_empty() {
-                    self.pass(text, errand).await;
+                let blank = text.trim_ascii().is_empty();
+                let heard = if blank { None } else { self.hear(text, errand) };
+                if heard.is_some() {
+                    answer.data(&last);
+                }
+                answer.end(errand.end());
+                if let Some(heard) = heard {
+                    self.pass_on(heard, errand).await;
                 }
                 Ok(())
             }
             BodyKind::Opaque => {
                 let status = response.status;
-                let mut download = response.observed(answer);
+                let mut download = response.unseen(&mut answer);
                 let rest = async { while let Some(Ok(_)) = download.frame().await {} };
                 let _ = timeout(LAST_WORDS, rest).await;
+                answer.end(errand.end());
                 if errand.asked.is_empty() {
                     return Ok(());
                 }
@@ -233,17 +248,18 @@ impl Conversation {
         refusal: &Refusal,
         answer: Answer,
     ) -> Result<(), Problem> {
-        refusal.show(answer);
         let needs_login =
             matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if !needs_login
             && let [asked] = &errand.asked[..]
             && let Some(told) = words::under_id(&refusal.body, asked)
         {
+            refusal.show_as(&told, answer);
             errand.asked.clear();
             self.hand_over(errand, told).await;
             return Ok(());
         }
+        refusal.show(answer);
         Err(words::refused(refusal, self.server.url()))
     }
 
@@ -283,7 +299,14 @@ impl Conversation {
     }
 
     /// Passes on what the server said about a message.
-    async fn pass(&self, mut text: Bytes, errand: &mut Errand<'_>) {
+    async fn pass(&self, text: Bytes, errand: &mut Errand<'_>) {
+        if let Some(heard) = self.hear(text, errand) {
+            self.pass_on(heard, errand).await;
+        }
+    }
+
+    /// Takes in what the server said about a message; nothing if it is no message.
+    fn hear(&self, mut text: Bytes, errand: &mut Errand<'_>) -> Option<Heard> {
         let said = errand.said;
         let (mut begun, mut answers, mut nameless) = (None, false, false);
         let frame = messages(&text, |message| match Kind::of(message) {
@@ -299,7 +322,8 @@ impl Conversation {
             _ => {}
         });
         if frame != Frame::Whole {
-            return no_message();
+            no_message();
+            return None;
         }
         if let Some(version) = begun {
             self.session.begin(&said.text(), errand.minted.take(), version);
@@ -314,8 +338,12 @@ impl Conversation {
         if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
             self.tools.learn(&text);
         }
+        Some(Heard { text, answers: answers || nameless })
+    }
+
+    async fn pass_on(&self, Heard { text, answers }: Heard, errand: &mut Errand<'_>) {
         // Whatever else the server says meanwhile is for the client.
-        if answers || nameless {
+        if answers {
             self.hand_over(errand, text).await;
         } else {
             self.tell(text).await;

@@ -393,22 +393,31 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Shows it to the tap: nothing else will come of the exchange.
-    pub(super) fn show(&self, mut answer: Answer) {
+    /// Shows the tap that this is all that will come of the exchange, and nothing of the body,
+    /// which whoever asked is not told as an answer.
+    pub(super) fn show(&self, answer: Answer) {
+        self.show_with(answer, self.kind, &Bytes::new());
+    }
+
+    /// Shows the tap what whoever asked is told of it.
+    pub(super) fn show_as(&self, told: &Bytes, answer: Answer) {
+        self.show_with(answer, BodyKind::Json, told);
+    }
+
+    fn show_with(&self, mut answer: Answer, body: BodyKind, told: &Bytes) {
         let session = self.headers.get(SESSION_ID).cloned();
-        answer.head(|| ResponseHead { status: self.status, body: self.kind, session });
-        answer.data(&self.body);
+        answer.head(|| ResponseHead { status: self.status, body, session });
+        answer.data(told);
         answer.end(End::Clean);
     }
 }
 
-/// The whole body of an answer, on one line. The tap is shown the last of it when it is whole:
-/// what breaks off is no answer.
-pub(super) async fn whole(response: Response, mut answer: Answer) -> io::Result<Bytes> {
-    let mut download = response.unseen(&mut answer);
+/// The whole body of an answer, on one line, and the last chunk of it. That the tap is yet to be
+/// shown: what breaks off is no answer, and neither is what is no message.
+pub(super) async fn whole(response: Response, answer: &mut Answer) -> io::Result<(Bytes, Bytes)> {
+    let mut download = response.unseen(answer);
     let (mut text, mut last) = (BytesMut::new(), Bytes::new());
     while let Some(frame) = download.frame().await {
-        let frame = frame.inspect_err(|_| answer.end(End::ServerGone));
         let Ok(chunk) = frame.map_err(io::Error::other)?.into_data() else { continue };
         if text.len() + chunk.len() > super::events::LARGEST {
             return Err(io::Error::other(super::events::TooLarge));
@@ -416,7 +425,5 @@ pub(super) async fn whole(response: Response, mut answer: Answer) -> io::Result<
         text.extend_from_slice(&chunk);
         answer.data(&std::mem::replace(&mut last, chunk));
     }
-    answer.data(&last);
-    answer.end(End::Clean);
-    Ok(super::events::one_line(text))
+    Ok((super::events::one_line(text), last))
 }

@@ -7,6 +7,7 @@ use super::{Answer, Marks, Server, Unspoken};
 use crate::{
     relay::remote::said::{Asked, Said},
     tap::Probe,
+    traffic::End,
 };
 
 /// A message on its way, and what is awaited for it.
@@ -50,6 +51,13 @@ impl<'a> Errand<'a> {
             answer: None,
             unspoken: None,
         }
+    }
+
+    /// How the exchange that carried it has ended for the tap: whoever still waits for an answer
+    /// is told by the proxy that there is none.
+    pub(super) fn end(&self) -> End {
+        let waits = !self.asked.is_empty() && !self.marks.withdrawn.is_cancelled();
+        if waits { End::GivenUp } else { End::Clean }
     }
 
     /// One of the proxy's own.
