@@ -62,6 +62,11 @@ impl Id {
         Self::Json(if whole { text.into() } else { format!("{text}…").into() })
     }
 
+    /// `null`, for want of one.
+    pub fn null() -> Self {
+        Self::Json("null".into())
+    }
+
     /// Whether it is `null`, which stands for "no id known" in errors.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Json(text) if &**text == "null")

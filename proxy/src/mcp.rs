@@ -24,6 +24,8 @@ pub mod method {
     pub const TASKS_RESULT: &str = "tasks/result";
     /// What all requests about tasks begin with.
     pub const TASKS: &str = "tasks/";
+    /// What all notifications begin with.
+    pub const NOTIFICATIONS: &str = "notifications/";
     /// What all notifications about tasks begin with.
     pub const TASK_NOTIFICATIONS: &str = "notifications/tasks";
 }

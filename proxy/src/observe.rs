@@ -274,6 +274,7 @@ fn take(
 ) {
     match found {
         Found::Message(message) => matcher.message(route, direction, at, message),
+        Found::Cut(message) => matcher.cut(route, direction, at, message),
         Found::Garbage => matcher.counters.count(Oddity::Unparsed),
         Found::Endpoint(uri) => matcher.endpoint(route, uri),
         Found::EventId => route.resumable = true,

@@ -211,6 +211,12 @@ impl Scanner {
         &self.message
     }
 
+    /// The message that has begun and will not go on here, as far as its values were read whole.
+    pub fn cut(&mut self) -> Option<&Message> {
+        self.message.abandon();
+        (self.is_within() && self.state != State::Broken).then_some(&self.message)
+    }
+
     /// The message that is all that the frame holds so far; none in a batch.
     pub fn only(&self) -> Option<&Message> {
         (self.state == State::Done && !self.batch).then_some(&self.message)

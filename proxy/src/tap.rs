@@ -3,7 +3,8 @@
 //! Relays push what passes, time-stamped before it is written onwards; the observer takes it
 //! in the same order. A push never waits, locks or allocates: when the queue is full, in
 //! slots or in bytes, what passes is dropped and counted, and the next thing that fits says
-//! so. The observer is not woken for each push, only when it sleeps or the queue fills up.
+//! so. Of bytes for the server that do not fit the front is kept, for it may name what is asked.
+//! The observer is not woken for each push, only when it sleeps or the queue fills up.
 
 use std::{
     future::poll_fn,
@@ -24,6 +25,8 @@ use crate::{
     traffic::{Direction, End, ResponseHead, Seen, Stream, StreamKind, What},
 };
 
+/// Bytes for the server that pass whatever is queued: slots are bounded too.
+const FRONT: usize = 1 << 10;
 /// Slots of the queue; one holds a chunk of bytes, a response head or an end.
 const SLOTS: usize = 4096;
 /// Queued slots and bytes at which a dozing observer is woken before its time.
@@ -69,7 +72,8 @@ struct Lost {
 }
 
 impl Tap {
-    /// A queue that keeps at most `byte_limit` bytes of bodies, and its other end.
+    /// A queue that keeps at most `byte_limit` bytes of bodies, beside 1 KiB a slot for fronts,
+    /// and its other end.
     pub fn new(byte_limit: usize) -> (Self, Drain) {
         let shared = Arc::new(Shared {
             queue: ArrayQueue::new(SLOTS),
@@ -114,18 +118,34 @@ impl Tap {
 }
 
 impl Shared {
-    fn push(&self, seen: Seen) -> bool {
+    /// Returns whether all of it is queued.
+    fn push(&self, mut seen: Seen) -> bool {
         let size = size(&seen);
         let queued = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
+        let asks = seen.direction == Direction::ToServer;
         // An empty queue takes anything, or a chunk above the limit would never pass.
         let fits = queued <= self.byte_limit || queued == size;
+        let mut kept = if fits || size == 0 || (asks && size <= FRONT) { size } else { 0 };
+        // Behind a gap a front names nothing.
+        if kept < size
+            && asks
+            && !seen.gap
+            && let What::Data(bytes) = &mut seen.what
+        {
+            bytes.truncate(FRONT);
+            kept = FRONT;
+        }
         let open = !self.closed.load(Ordering::Relaxed);
-        if !(fits && open && self.queue.push(seen).is_ok()) {
+        if !(open && (kept > 0 || size == 0) && self.queue.push(seen).is_ok()) {
             self.bytes.fetch_sub(size, Ordering::Relaxed);
             self.lose(size);
             return false;
         }
-        true
+        if kept < size {
+            self.bytes.fetch_sub(size - kept, Ordering::Relaxed);
+            self.lose(size - kept);
+        }
+        kept == size
     }
 
     /// Wakes the observer if what was pushed is reason enough.

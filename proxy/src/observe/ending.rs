@@ -10,6 +10,8 @@
 //!   way. They still end normally when the answer is seen; otherwise as `unobserved`, instead
 //!   of whatever else they would end as: when the stream ends, when [`DOUBT_FOR`] has passed,
 //!   or when [`MOST_DOUBTED`] others have become doubtful, for under load most of them are lost.
+//! - A gap within a request leaves what came before it: its method at least, or it is none. One
+//!   whose id was lost ends with its exchange, as `unobserved`.
 
 use std::time::{Duration, Instant};
 
@@ -158,9 +160,11 @@ impl Matcher {
             }
             _ => Vec::new(),
         };
+        // On an exchange nothing follows what was asked but its end.
+        let follows = route.exchange().is_none() || direction == Direction::ToClient;
         // An exchange tells by its end what becomes of its own requests.
         let until = route.exchange().is_none().then_some(at + DOUBT_FOR);
-        for ticket in route.calls.iter().filter(|_| !route.is_legacy_sse()) {
+        for ticket in route.calls.iter().filter(|_| follows && !route.is_legacy_sse()) {
             self.doubt(*ticket, asked, until);
         }
         for ticket in elsewhere {

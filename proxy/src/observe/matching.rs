@@ -118,6 +118,31 @@ impl Matcher {
         }
     }
 
+    /// A message has passed of which only the beginning was seen: if it asks, it is a call all the
+    /// same. Without its id its answer is not known, but that its exchange will end.
+    pub(super) fn cut(
+        &mut self,
+        route: &mut Route,
+        direction: Direction,
+        at: Instant,
+        message: &Message,
+    ) {
+        let method = message.text(Field::Method).unwrap_or_default();
+        match Kind::of(message) {
+            Kind::Request(id) => self.request(route, direction, at, id, message),
+            Kind::Notification
+                if route.answers(direction) && !method.starts_with(method::NOTIFICATIONS) =>
+            {
+                self.request(route, direction, at, Id::null(), message);
+                let nameless = route.calls.last().and_then(|last| self.pending.get_mut(*last));
+                if let Some(open) = nameless {
+                    open.doubt = Doubt::Ending;
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn request(
         &mut self,
         route: &mut Route,

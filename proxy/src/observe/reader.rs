@@ -36,6 +36,8 @@ impl Framing {
 pub(super) enum Found<'a> {
     /// A message.
     Message(&'a Message),
+    /// What there is of a message whose rest was lost.
+    Cut(&'a Message),
     /// A line, event or body that is not JSON.
     Garbage,
     /// The URI of the legacy `endpoint` event.
@@ -85,10 +87,14 @@ impl Reader {
     }
 
     /// Something was lost here: goes on at the next line or event; a body has no next. Of a
-    /// message that is complete, no more than the end of its line or event is missing.
+    /// message that is complete, no more than the end of its line or event is missing; of another,
+    /// what was read may tell what it asks.
     pub(super) fn gap(&mut self, mut take: impl FnMut(Found<'_>)) {
         if self.framing.is_exact() {
             take_only(&self.scanner, &mut take);
+        }
+        if let Some(message) = self.scanner.cut() {
+            take(Found::Cut(message));
         }
         self.scanner.reset();
         self.endpoint.clear();

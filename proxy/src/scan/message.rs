@@ -209,6 +209,13 @@ impl Message {
         value.cut |= taken.len() < part.len();
     }
 
+    /// The value that was being read will not be complete.
+    pub(super) fn abandon(&mut self) {
+        if let Some(field) = self.keeping.take() {
+            self.values[field as usize] = Value::default();
+        }
+    }
+
     /// The value that was being read is complete.
     pub(super) fn finish(&mut self) {
         if self.keeping.take() == Some(Field::ToolName) && self.tools.len() < MOST_TOOLS {

@@ -90,8 +90,8 @@ fn no_answer_comes_before_its_question_when_threads_push_them() {
 proptest! {
     #[test]
     fn nothing_is_lost_unsaid_and_the_bound_holds(
-        limit in 1_usize..200,
-        steps in prop::collection::vec((0_usize..120, any::<bool>(), 0_usize..3), 1..200),
+        limit in 1_usize..6 * FRONT,
+        steps in prop::collection::vec((0_usize..3 * FRONT, any::<bool>(), 0_usize..3), 1..200),
     ) {
         let (tap, drain) = Tap::new(limit);
         let (mut up, mut down) = lines(&tap);
@@ -103,12 +103,22 @@ proptest! {
             let gap = &mut gaps[usize::from(to_client)];
             probe.data(&chunk(size));
             if size > 0 {
-                if queued + size <= limit || queued == 0 {
-                    queued += size;
-                    kept.push_back((size, direction, std::mem::take(gap)));
+                let fits = queued + size <= limit || queued == 0;
+                let front = if to_client { 0 } else { FRONT.min(size) };
+                let queues = if fits || front == size {
+                    size
+                } else if *gap {
+                    0
                 } else {
+                    front
+                };
+                if queues > 0 {
+                    queued += queues;
+                    kept.push_back((queues, direction, std::mem::take(gap)));
+                }
+                if queues < size {
                     lost.0 += 1;
-                    lost.1 += size as u64;
+                    lost.1 += (size - queues) as u64;
                     *gap = true;
                 }
             }
@@ -130,13 +140,31 @@ proptest! {
 #[test]
 fn a_chunk_above_the_limit_passes_an_empty_queue_alone() {
     let (tap, drain) = Tap::new(10);
-    let (mut up, _down) = lines(&tap);
-    up.data(&chunk(1000));
-    up.data(&chunk(1));
+    let (_up, mut down) = lines(&tap);
+    down.data(&chunk(1000));
+    down.data(&chunk(1));
     assert_eq!(tap.lost(), (1, 1));
     assert_eq!(drained(&drain).len(), 1);
-    up.data(&chunk(1));
+    down.data(&chunk(1));
     assert!(drained(&drain)[0].gap);
+}
+
+#[test]
+fn the_front_of_a_question_and_every_end_pass_a_full_queue() {
+    let (tap, drain) = Tap::new(10);
+    let (mut up, mut down) = lines(&tap);
+    down.data(&chunk(1000));
+    let question: Bytes = (b'0'..=b'9').cycle().take(3 * FRONT).collect();
+    up.data(&question);
+    up.data(&question);
+    up.end(End::Clean);
+    down.end(End::Clean);
+    assert_eq!(tap.lost(), (2, 5 * FRONT as u64));
+    let seen = drained(&drain);
+    assert_eq!(text(&seen[1]).as_bytes(), &question[..FRONT]);
+    let gaps: Vec<_> = seen.iter().map(|seen| seen.gap).collect();
+    assert_eq!(gaps, [false, false, true, false]);
+    assert_eq!(tap.shared.bytes.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -166,3 +166,30 @@ async fn what_is_no_answer_is_reported_as_the_client_was_told() {
         assert_eq!(ends(&talk, 1).await, [end], "{status} {kind} {body}");
     }
 }
+
+#[tokio::test]
+async fn calls_that_are_too_large_to_observe_are_calls() {
+    const CALLS: usize = 4;
+    let script = Script::start(|asked, _| std::future::ready(asked.usual("one"))).await;
+    let mut talk = Talk::with(&script.url(), &["--tap-bytes", "64KiB"]).await;
+    talk.begin().await;
+    let arguments = json!({ "text": "x".repeat(LARGE) });
+    for id in 1..=CALLS {
+        // As the TypeScript SDK writes it: the id comes last.
+        let call = if id == CALLS {
+            format!(r#"{{"method":"tools/call","params":{{"name":"t","arguments":{arguments}}},"jsonrpc":"2.0","id":{id}}}"#)
+        } else {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#)
+        };
+        talk.write(format!("{call}\n").as_bytes()).await;
+    }
+    for _ in 0..CALLS {
+        assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+    }
+    let records = talk.receiver.wait_for(CALLS, PATIENCE).await;
+    assert!(records.iter().all(|call| call.tool_name == "t"), "{records:#?}");
+    let odd = |end: &&str| !["", "unobserved"].contains(end);
+    let ends: Vec<_> = records.iter().map(|call| &*call.error_type).collect();
+    assert_eq!((ends.len(), ends.iter().copied().find(|end| odd(end))), (CALLS, None));
+    talk.proxy.scrape().await.assert_balanced();
+}

@@ -74,6 +74,44 @@ fn a_body_with_a_gap_is_lost_as_a_whole() {
 }
 
 #[test]
+fn a_question_that_lost_its_rest_is_a_call() {
+    let named = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arg"#;
+    let nameless = r#"{"method":"tools/call","params":{"name":"echo","arguments":{"a":"xx"#;
+    let note = r#"{"method":"notifications/progress","params":{"progressTok"#;
+    for (front, status, ends) in [
+        (named, 200, Some(Outcome::Ok)),
+        (named, 413, Some(Outcome::HttpError(413))),
+        (nameless, 200, Some(Outcome::Unobserved)),
+        (r#"{"id":1,"met"#, 200, None),
+        (r#"{"id":1,"method":"tools/ca"#, 200, None),
+        (note, 202, None),
+    ] {
+        let mut script = Script::new();
+        let talk = script.exchange(Method::POST, "/mcp", HttpTransport::Streamable, None);
+        script.data(&talk, ToServer, front.as_bytes());
+        script.lose();
+        script.end(&talk, ToServer, End::Clean);
+        script.reply(&talk, status, &if status == 200 { ok("1") } else { String::new() });
+        let outcomes: Vec<_> = script.calls().into_iter().map(|(_, outcome)| outcome).collect();
+        assert_eq!(outcomes, Vec::from_iter(ends), "{front} {status}");
+        script.assert_clean();
+    }
+    // On a stream of lines the answer finds it by its id, and nothing else does.
+    let mut script = Script::new();
+    let talk = script.stdio();
+    for front in [nameless, named] {
+        script.data(&talk, ToServer, front.as_bytes());
+        script.lose();
+        script.client(&talk, "uments\":{}}}");
+    }
+    script.server(&talk, &ok("1"));
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Ok)]);
+    script.end(&talk, ToServer, End::Clean);
+    script.end(&talk, ToClient, End::Clean);
+    script.assert_clean();
+}
+
+#[test]
 fn a_lost_head_leaves_the_answer_unobserved() {
     let mut script = Script::new();
     let talk = script.post(None, &modern("1"));
