@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 mod certificate;
 mod cluster;
+mod crowd;
 mod definition;
 mod engine;
 mod faults;

@@ -34,6 +34,7 @@ impl Operator {
         command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(["run"]);
         command.args(["--identity", identity, "--metrics-listen", "127.0.0.1:0"]);
         command.args(["--log-format", "text", "--lease-duration", "5"]);
+        command.args(["--webhook-listen", "127.0.0.1:0"]);
         if !arguments.contains(&"--proxy-image") {
             command.args(["--proxy-image", IMAGE]);
         }
