@@ -1,12 +1,12 @@
 //! Turns a `McpServer` into what is put into its pods. Pure: the same input, the same
 //! [`Injection`], byte for byte.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LimitRange, Service};
 
 use crate::{
     crd::{
         Finding, Injection, McpServer, Selector,
-        injection::{self, ByClass, Mount, Quantities},
+        injection::{self, ByClass, Limits, Mount, Quantities},
         proxy::Resources,
         selector::Labels,
         transport::Spoken,
@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod config;
+mod limits;
 mod places;
 mod revision;
 mod sidecar;
@@ -58,6 +59,8 @@ pub struct Order<'a> {
     pub older: &'a [Selector],
     /// The Services of the namespace.
     pub services: &'a [Service],
+    /// The LimitRanges of the namespace.
+    pub limits: &'a [LimitRange],
     /// What holds where it says nothing.
     pub defaults: &'a Defaults,
 }
@@ -67,7 +70,7 @@ pub struct Order<'a> {
 /// # Errors
 /// Why nothing can be, and what to do.
 pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
-    let Order { server, target, older, services, defaults } = order;
+    let Order { server, target, older, services, limits, defaults } = order;
     let spec = &server.spec;
     let spoken = spec.transport.spoken();
     let port = match &spoken {
@@ -101,6 +104,7 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
         sidecar: sidecar::container(server, &spoken, port.as_ref(), defaults),
         user: defaults.user,
         resources: resources(&spec.proxy.resources, defaults),
+        limits: Limits::default(),
         labels: Labels::from([
             (injection::INJECTED.to_owned(), "true".to_owned()),
             (injection::SERVER.to_owned(), name),
@@ -111,6 +115,8 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
     let revision = revision::of(&injection);
     injection.annotations.insert(injection::REVISION.to_owned(), revision.clone());
     injection.revision = revision;
+    // Behind the revision: a LimitRange that comes or goes is no reason to restart anything.
+    (injection.resources, injection.limits) = limits::fit(injection.resources, limits);
     Ok(injection)
 }
 

@@ -13,12 +13,13 @@ mod class;
 mod command;
 mod edits;
 mod gate;
+mod limits;
 mod pod;
 mod port;
-mod quantity;
 mod skip;
 
 use app::App;
+use class::Class;
 use edits::Edits;
 pub use skip::Skip;
 
@@ -48,11 +49,13 @@ pub fn splice(pod: &Value, injection: &Injection) -> Result<Patch, Skip> {
     command::wrap(&app, injection, &mut edits)?;
     command::tell(&app, injection, &port, &mut edits)?;
     gate::rest(pod)?;
+    let class = class::of(pod);
+    limits::room(pod, class, injection)?;
     port::edit(&app, &port, &mut edits);
     for mount in &injection.mounts {
         edits.append(&app.path(&["volumeMounts"]), json!(mount));
     }
-    let sidecar = sidecar(pod, injection, &port);
+    let sidecar = sidecar(pod, class, injection, &port);
     edits.insert(&["spec", "initContainers"], behind_mesh(pod), sidecar);
     for volume in &injection.volumes {
         edits.append(&["spec", "volumes"], volume.clone());
@@ -73,7 +76,7 @@ pub fn splice(pod: &Value, injection: &Injection) -> Result<Patch, Skip> {
 }
 
 /// The sidecar with what only the pod knows.
-fn sidecar(pod: &Value, injection: &Injection, port: &port::Plan) -> Value {
+fn sidecar(pod: &Value, class: Class, injection: &Injection, port: &port::Plan) -> Value {
     let mut sidecar = injection.sidecar.clone();
     if let Some(env) = sidecar["env"].as_array_mut() {
         let slot = |name: &str, number: Option<u16>| {
@@ -85,7 +88,7 @@ fn sidecar(pod: &Value, injection: &Injection, port: &port::Plan) -> Value {
     if let (Some(ports), Some(own)) = (sidecar["ports"].as_array_mut(), &port.own) {
         ports.push(own.clone());
     }
-    let resources = class::of(pod).resources(&injection.resources);
+    let resources = class.resources(&injection.resources);
     sidecar["resources"] = json!(resources);
     if pod["spec"]["securityContext"]["runAsUser"] == 0 {
         sidecar["securityContext"]["runAsUser"] = injection.user.into();

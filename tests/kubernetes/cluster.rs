@@ -168,6 +168,16 @@ impl Cluster {
         assert_eq!(&written["status"]["injection"], injection, "something was pruned");
     }
 
+    /// Writes something else into the status of a McpServer.
+    pub(crate) async fn republish(&self, namespace: &str, name: &str, injection: &Value) {
+        let path = format!("/apis/mcpulse.io/v1alpha1/namespaces/{namespace}/mcpservers/{name}");
+        let mut server = self.get(&path).await.expect("the McpServer");
+        server["status"] = json!({"injection": injection});
+        let written = self.request("PUT", &format!("{path}/status"), &server).await;
+        let written = written.expect("its status");
+        assert_eq!(&written["status"]["injection"], injection, "something was pruned");
+    }
+
     /// Waits until pods of this shape come out with the injection.
     pub(crate) async fn injects(&self, namespace: &str, pod: &Value, injection: &Injection) {
         let what = format!("pods are injected in {namespace}");

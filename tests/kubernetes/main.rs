@@ -21,6 +21,7 @@ mod formats;
 mod guard;
 mod hook;
 mod kubelet;
+mod limits;
 mod operator;
 mod outage;
 mod parity;

@@ -22,7 +22,7 @@ use crate::{
 
 /// What became of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// Nothing: it is refused inside and outside.
     Refused,
     Skipped,
@@ -30,39 +30,59 @@ enum Outcome {
 }
 
 /// Two namespaces alike, of which one has a `McpServer`.
-struct Pair {
-    inside: String,
-    outside: String,
+pub(crate) struct Pair {
+    pub(crate) inside: String,
+    pub(crate) outside: String,
 }
 
 impl Pair {
-    async fn new(cluster: &Cluster, labels: &[(&str, &str)]) -> Self {
+    pub(crate) async fn new(cluster: &Cluster, labels: &[(&str, &str)]) -> Self {
         let inside = cluster.plane.namespace("inside", labels).await;
         Self { inside, outside: cluster.plane.namespace("outside", labels).await }
     }
 
-    /// Sends a pod to both, and compares what comes out inside with what Rust makes of it. What
-    /// Rust changed is sent once more, which gives it the defaults that what is new lacks.
-    async fn compare(&self, cluster: &Cluster, pod: &Value, injection: &Injection) -> Outcome {
+    /// Sends a pod to both, and compares what comes out inside with what Rust makes of it.
+    pub(crate) async fn compare(
+        &self,
+        cluster: &Cluster,
+        pod: &Value,
+        injection: &Injection,
+    ) -> Outcome {
+        let compared = self.compared(cluster, pod, injection).await;
+        compared.unwrap_or_else(|why| panic!("{why}\nof {pod:#}"))
+    }
+
+    /// The same, or how they differ. What Rust changed is sent once more, which gives it the
+    /// defaults that what is new lacks.
+    pub(crate) async fn compared(
+        &self,
+        cluster: &Cluster,
+        pod: &Value,
+        injection: &Injection,
+    ) -> Result<Outcome, String> {
         let plain = cluster.dry_run(&self.outside, pod).await;
         let told = cluster.dry_run(&self.inside, pod).await;
         let Ok(plain) = plain else {
-            assert!(told.is_err(), "accepted only inside: {pod:#}");
-            return Outcome::Refused;
+            return match told {
+                Ok(_) => Err("accepted only inside".to_owned()),
+                Err(_) => Ok(Outcome::Refused),
+            };
         };
-        let told = told.unwrap_or_else(|why| panic!("refused inside: {why}\n{pod:#}"));
+        let told = told.map_err(|why| format!("refused inside: {why}"))?;
         let (wanted, outcome) = match splice(&plain, injection) {
             Ok(patch) => {
                 let mut spliced = plain;
                 json_patch::patch(&mut spliced, &patch).expect("the patch applies");
-                let spliced = cluster.dry_run(&self.outside, &spliced).await;
-                (spliced.unwrap_or_else(|why| panic!("{why}\n{pod:#}")), Outcome::Injected)
+                (cluster.dry_run(&self.outside, &spliced).await?, Outcome::Injected)
             }
             Err(_) => (plain, Outcome::Skipped),
         };
         let (told, wanted) = (settled(&told), settled(&wanted));
-        assert!(told == wanted, "of {pod:#}\nthe API server makes {told:#}\nand Rust {wanted:#}");
-        outcome
+        if told == wanted {
+            Ok(outcome)
+        } else {
+            Err(format!("the API server makes {told:#}\nand Rust {wanted:#}"))
+        }
     }
 }
 

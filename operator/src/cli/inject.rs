@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf};
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LimitRange, Service};
 use serde_json::Value;
 
 use super::documents::{self, Document};
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// McpServers, the older ones first
     #[arg(long, value_name = "FILE", required = true)]
     server: Vec<PathBuf>,
-    /// The Services of the namespace
+    /// The Services and LimitRanges of the namespace
     #[arg(long, value_name = "FILE")]
     services: Vec<PathBuf>,
     /// Image of the sidecar where the McpServer names none
@@ -83,8 +83,11 @@ fn injections(
     let of_kind = |documents: Vec<Document>, kind: &str| {
         documents.into_iter().filter(|one| one.kind() == kind).collect::<Vec<_>>()
     };
-    let services = of_kind(documents::read_all(&arguments.services)?, "Service");
+    let around = documents::read_all(&arguments.services)?;
+    let services = of_kind(around.clone(), "Service");
     let services: Vec<Service> = services.iter().map(Document::read).collect::<Result<_, _>>()?;
+    let limits = of_kind(around, "LimitRange");
+    let limits: Vec<LimitRange> = limits.iter().map(Document::read).collect::<Result<_, _>>()?;
     let servers = of_kind(documents::read_all(&arguments.server)?, "McpServer");
     if servers.is_empty() {
         bail!("there is no McpServer in the files of --server; write one there");
@@ -103,6 +106,7 @@ fn injections(
                 target: &target,
                 older: &older,
                 services: &services,
+                limits: &limits,
                 defaults,
             };
             let injection = render::render(order);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    api::core::v1::{LimitRange, Service},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{pod::Pod, watches::Cluster, workload::Workload};
@@ -23,6 +26,8 @@ pub(super) struct Gathered {
     pub(super) older: Vec<Selector>,
     /// The Services of the namespace.
     pub(super) services: Vec<Service>,
+    /// Its LimitRanges, by name.
+    pub(super) limits: Vec<LimitRange>,
     /// Its pods, by what makes them; those that older ones mean are not among them.
     pub(super) groups: BTreeMap<Owner, Group>,
 }
@@ -70,11 +75,16 @@ impl Gathered {
             .services
             .state_filter(|service| service.metadata.namespace == server.metadata.namespace);
         let services = services.iter().map(|service| Service::clone(service)).collect();
+        let limits = cluster
+            .limits
+            .state_filter(|limits| limits.metadata.namespace == server.metadata.namespace);
+        let mut limits: Vec<_> = limits.iter().map(|limits| LimitRange::clone(limits)).collect();
+        limits.sort_by_key(ResourceExt::name_any);
         let groups = match &target {
             Ok(target) => groups(&namespace, &target.selector, &older, cluster),
             Err(_) => BTreeMap::new(),
         };
-        Self { server, namespace, name, target, older, services, groups }
+        Self { server, namespace, name, target, older, services, limits, groups }
     }
 }
 

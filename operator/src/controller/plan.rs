@@ -125,6 +125,7 @@ pub(super) fn render(
         target,
         older: &gathered.older,
         services: &gathered.services,
+        limits: &gathered.limits,
         defaults,
     })?;
     if gathered.server.spec.injection.mode == InjectionMode::Disabled {

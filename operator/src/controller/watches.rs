@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
         batch::v1::CronJob,
-        core::v1::Service,
+        core::v1::{LimitRange, Service},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -49,6 +49,7 @@ pub(super) struct Cluster {
     pub(super) servers: Store<McpServer>,
     pub(super) pods: Store<Pod>,
     pub(super) services: Store<Service>,
+    pub(super) limits: Store<LimitRange>,
     pub(super) deployments: Store<Deployment>,
     pub(super) stateful_sets: Store<StatefulSet>,
     pub(super) daemon_sets: Store<DaemonSet>,
@@ -71,6 +72,7 @@ impl Cluster {
         let (servers, of_servers) = reflector::store();
         let (pods, of_pods) = reflector::store();
         let (services, of_services) = reflector::store();
+        let (limits, of_limits) = reflector::store();
         let (deployments, of_deployments) = reflector::store();
         let (stateful_sets, of_stateful_sets) = reflector::store();
         let (daemon_sets, of_daemon_sets) = reflector::store();
@@ -80,6 +82,7 @@ impl Cluster {
             servers,
             pods,
             services,
+            limits,
             deployments,
             stateful_sets,
             daemon_sets,
@@ -92,6 +95,8 @@ impl Cluster {
         let strip_pod = move |pod: &mut Pod| pod.strip(&mut interner);
         tasks.spawn(watch.run(of_pods, strip_pod, PartialEq::eq, of_pod));
         tasks.spawn(watch.run(of_services, strip_service, PartialEq::eq, of_service));
+        let same = |a: &LimitRange, b: &LimitRange| a.spec == b.spec;
+        tasks.spawn(watch.run(of_limits, strip_limits, same, of_limit_range));
         tasks.spawn(watch.workloads(of_deployments, TargetKind::Deployment));
         tasks.spawn(watch.workloads(of_stateful_sets, TargetKind::StatefulSet));
         tasks.spawn(watch.workloads(of_daemon_sets, TargetKind::DaemonSet));
@@ -109,6 +114,7 @@ impl Cluster {
         let _ = self.servers.wait_until_ready().await;
         let _ = self.pods.wait_until_ready().await;
         let _ = self.services.wait_until_ready().await;
+        let _ = self.limits.wait_until_ready().await;
         let _ = self.deployments.wait_until_ready().await;
         let _ = self.stateful_sets.wait_until_ready().await;
         let _ = self.daemon_sets.wait_until_ready().await;
@@ -273,6 +279,12 @@ fn strip_service(service: &mut Service) {
     service.status = None;
 }
 
+fn strip_limits(limits: &mut LimitRange) {
+    limits.metadata.managed_fields = None;
+    limits.metadata.annotations = None;
+    limits.metadata.labels = None;
+}
+
 /// It itself, and those that may leave pods to it or take them from it: by what it means now, and
 /// by what it was last known to mean.
 fn of_server(cluster: &Cluster, one: &McpServer, requests: &mut Requests) {
@@ -318,6 +330,12 @@ fn of_service(cluster: &Cluster, service: &Service, requests: &mut Requests) {
             requests.push(ObjectRef::from_obj(&*server));
         }
     }
+}
+
+/// Those of its namespace.
+fn of_limit_range(cluster: &Cluster, limits: &LimitRange, requests: &mut Requests) {
+    let servers = cluster.servers_of(limits.metadata.namespace.as_deref());
+    requests.extend(servers.iter().map(|server| ObjectRef::from_obj(&**server)));
 }
 
 /// Those that name it, and those that mean its pods.

@@ -86,6 +86,9 @@ pub struct Injection {
     pub user: u32,
     /// The sidecar's resources, by the class that the pod has and keeps.
     pub resources: ByClass,
+    /// What LimitRanges of the namespace leave no room for.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// Labels of the pod.
     #[schemars(extend("maxProperties" = 8))]
     pub labels: Labels,
@@ -155,6 +158,58 @@ pub struct Mount {
     pub mount_path: String,
 }
 
+/// A class of service of pods.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Class {
+    /// Without requests and limits.
+    BestEffort,
+    /// With some.
+    Burstable,
+    /// With requests that are their limits.
+    Guaranteed,
+}
+
+/// What LimitRanges leave no room for.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Classes of pods in which the sidecar would be more than a container may be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub classes: Vec<Class>,
+    /// What pods may have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub pod: Vec<PodLimit>,
+}
+
+impl Limits {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How much of a resource a pod may have.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodLimit {
+    /// The resource.
+    #[schemars(length(max = 316))]
+    pub resource: String,
+    /// The least that it may request or be limited to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub min: Option<String>,
+    /// The most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub max: Option<String>,
+    /// How many times its request its limit may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub ratio: Option<String>,
+}
+
 /// The sidecar's resources by the pod's class of service.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -172,11 +227,11 @@ pub struct ByClass {
 pub struct Quantities {
     /// What is set aside.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 2))]
+    #[schemars(extend("maxProperties" = 16))]
     pub requests: BTreeMap<String, String>,
     /// What may not be exceeded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 2))]
+    #[schemars(extend("maxProperties" = 16))]
     pub limits: BTreeMap<String, String>,
 }
 

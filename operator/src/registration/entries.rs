@@ -198,6 +198,7 @@ mod tests {
             target: &target,
             older: &[],
             services: &[],
+            limits: &[],
             defaults: &defaults,
         };
         let injection = Some(render(order).unwrap());

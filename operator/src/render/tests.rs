@@ -26,8 +26,14 @@ fn rendered(server: &McpServer, services: &str) -> Result<Injection, Finding> {
     let services: Vec<Service> = serde_yaml::from_str(services).unwrap();
     let target = target::resolve(server, None).unwrap();
     let defaults = Defaults::default();
-    let order =
-        Order { server, target: &target, older: &[], services: &services, defaults: &defaults };
+    let order = Order {
+        server,
+        target: &target,
+        older: &[],
+        services: &services,
+        limits: &[],
+        defaults: &defaults,
+    };
     render(order)
 }
 
@@ -181,6 +187,7 @@ fn the_revision_changes_with_what_needs_another_pod_and_with_nothing_else() {
         target: &target,
         older: &older,
         services: &[],
+        limits: &[],
         defaults: &defaults,
     };
     let shared = render(order).unwrap();

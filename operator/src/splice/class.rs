@@ -3,16 +3,12 @@
 
 use serde_json::Value;
 
-use super::{pod::containers, quantity::nanos};
-use crate::crd::injection::{ByClass, Quantities};
-
-/// A class of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    BestEffort,
-    Burstable,
-    Guaranteed,
-}
+use super::pod::containers;
+pub(super) use crate::crd::injection::Class;
+use crate::{
+    crd::injection::{ByClass, Quantities},
+    quantity::nanos,
+};
 
 impl Class {
     /// What keeps a pod of this class in it.

@@ -54,6 +54,12 @@ pub enum Skip {
          them to its containers instead"
     )]
     PodResources,
+    /// A LimitRange leaves no room for the sidecar.
+    #[error(
+        "{0} may have by a LimitRange of the namespace; write other resources in \
+         spec.proxy.resources, or change the LimitRange"
+    )]
+    Limits(String),
     /// The API server cannot change it.
     #[error("the pod is the mirror of a static pod, which only its node can change")]
     MirrorPod,
@@ -74,6 +80,7 @@ impl Skip {
             Self::MountTaken { .. } => "MountTaken",
             Self::CommandUnknown(_) => "CommandUnknown",
             Self::PodResources => "PodResources",
+            Self::Limits(_) => "Limits",
             Self::MirrorPod => "MirrorPod",
         }
     }

@@ -21,8 +21,14 @@ fn injection(spec: &str) -> Injection {
     let server = McpServer::new("a", serde_yaml::from_str(&spec).unwrap());
     let target = target::resolve(&server, None).unwrap();
     let defaults = Defaults::default();
-    let order =
-        Order { server: &server, target: &target, older: &[], services: &[], defaults: &defaults };
+    let order = Order {
+        server: &server,
+        target: &target,
+        older: &[],
+        services: &[],
+        limits: &[],
+        defaults: &defaults,
+    };
     render::render(order).unwrap()
 }
 

@@ -21,8 +21,14 @@ fn server(name: &str, made: &str) -> McpServer {
     let mut server = McpServer::new(name, spec);
     let target = target::resolve(&server, None).unwrap();
     let defaults = Defaults::default();
-    let order =
-        Order { server: &server, target: &target, older: &[], services: &[], defaults: &defaults };
+    let order = Order {
+        server: &server,
+        target: &target,
+        older: &[],
+        services: &[],
+        limits: &[],
+        defaults: &defaults,
+    };
     let injection = Some(render::render(order).unwrap());
     server.status = Some(crate::crd::McpServerStatus { injection, ..Default::default() });
     server.metadata.namespace = Some("a".to_owned());

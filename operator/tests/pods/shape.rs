@@ -36,7 +36,14 @@ pub(crate) fn injection(server: &McpServer) -> Injection {
     let target = target::resolve(server, None).unwrap();
     let defaults =
         Defaults { image: "example.com/mcpulse-proxy:1".to_owned(), ..Defaults::default() };
-    let order = Order { server, target: &target, older: &[], services: &[], defaults: &defaults };
+    let order = Order {
+        server,
+        target: &target,
+        older: &[],
+        services: &[],
+        limits: &[],
+        defaults: &defaults,
+    };
     render::render(order).unwrap()
 }
 

@@ -44,6 +44,7 @@ impl Case {
             name: "weather".to_owned(),
             older: Vec::new(),
             services: Vec::new(),
+            limits: Vec::new(),
             groups: BTreeMap::from([(owner(), Group::default())]),
         };
         let before = McpServerStatus { observed_generation: Some(3), ..McpServerStatus::default() };

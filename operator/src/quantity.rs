@@ -22,12 +22,18 @@ const SUFFIXES: [(&str, u32, i32); 14] = [
 ];
 
 /// The billionths of a quantity; 0 for what is none. What is finer is rounded up.
-pub(super) fn nanos(quantity: &Value) -> i128 {
+pub(crate) fn nanos(quantity: &Value) -> i128 {
     match quantity {
         Value::String(text) => read(text.trim()).unwrap_or_default(),
         Value::Number(number) => read(&number.to_string()).unwrap_or_default(),
         _ => 0,
     }
+}
+
+/// The thousandths of a quantity, as LimitRanges are reckoned.
+pub(crate) fn thousandths(quantity: &Value) -> i128 {
+    const IN_ONE: i128 = 1_000_000;
+    (nanos(quantity) + IN_ONE - 1).div_euclid(IN_ONE)
 }
 
 fn read(text: &str) -> Option<i128> {
