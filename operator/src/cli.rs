@@ -126,3 +126,15 @@ pub fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_one() {
+        Line::command().debug_assert();
+    }
+}

@@ -37,6 +37,7 @@ const EVERY: Duration = Duration::from_mins(1);
 
 /// What the webhook is told.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "webhook")]
 pub(super) struct Options {
     /// What injects pods
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
