@@ -241,20 +241,20 @@ impl Watch<'_> {
                     concerned(&cluster, one, &mut requests);
                 }
                 let event = event.modify(&mut strip);
-                match &event {
-                    Event::Apply(one) => match reader.get(&ObjectRef::from_obj(one)) {
+                if let Event::Apply(one) = &event {
+                    match reader.get(&ObjectRef::from_obj(one)) {
                         Some(before) if same(&before, one) => requests.clear(),
                         Some(before) => concerned(&cluster, &before, &mut requests),
                         None => {}
-                    },
-                    // What is gone since the last list is not said.
-                    Event::InitDone => {
-                        let servers = cluster.servers.state();
-                        requests.extend(servers.iter().map(|one| ObjectRef::from_obj(&**one)));
                     }
-                    _ => {}
                 }
                 writer.apply_watcher_event(&event);
+                // What is gone since the last list is not said. Only now are those known that
+                // this very list has brought.
+                if matches!(event, Event::InitDone) {
+                    let servers = cluster.servers.state();
+                    requests.extend(servers.iter().map(|one| ObjectRef::from_obj(&**one)));
+                }
                 for server in requests.drain(..) {
                     let reason = ReconcileReason::Custom { reason: kind.clone() };
                     if queue.send(ReconcileRequest { obj_ref: server, reason }).await.is_err() {
