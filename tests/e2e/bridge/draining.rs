@@ -96,7 +96,7 @@ async fn who_was_not_answered_is_counted_and_recorded_alike() {
         bridge.wait_for_refused("shutdown", 2).await;
     });
     assert_eq!(silent.error(), (503, json!(2), -32603));
-    assert!(told.expect("an error").contains("shutting down"));
+    assert!(told.expect("an error").contains("shut down or replaced"));
     assert!(bridge.proxy.wait(ENDED).await.success());
     let records = std::fs::read_to_string(bridge.ends.log()).expect("the call log");
     assert_eq!(records.matches(r#""outcome":"transport""#).count(), 2, "{records}");
