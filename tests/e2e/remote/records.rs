@@ -151,7 +151,8 @@ async fn what_is_no_answer_is_reported_as_the_client_was_told() {
         let text = body.to_owned();
         let script = Script::start(move |asked, _| {
             let call = asked.name() == "tools/call";
-            let reply = if call { Reply::text(status, kind, text.clone()) } else { asked.usual("one") };
+            let reply =
+                if call { Reply::text(status, kind, text.clone()) } else { asked.usual("one") };
             std::future::ready(reply)
         })
         .await;
@@ -177,9 +178,13 @@ async fn calls_that_are_too_large_to_observe_are_calls() {
     for id in 1..=CALLS {
         // As the TypeScript SDK writes it: the id comes last.
         let call = if id == CALLS {
-            format!(r#"{{"method":"tools/call","params":{{"name":"t","arguments":{arguments}}},"jsonrpc":"2.0","id":{id}}}"#)
+            format!(
+                r#"{{"method":"tools/call","params":{{"name":"t","arguments":{arguments}}},"jsonrpc":"2.0","id":{id}}}"#
+            )
         } else {
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#)
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#
+            )
         };
         talk.write(format!("{call}\n").as_bytes()).await;
     }
