@@ -13,7 +13,6 @@ use tokio::process::Command;
 
 mod certificate;
 mod cluster;
-mod crowd;
 mod definition;
 mod engine;
 mod faults;
