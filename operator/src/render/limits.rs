@@ -86,7 +86,8 @@ fn accepts(item: &LimitRangeItem, resources: &Quantities) -> bool {
         limits.get(name).is_some_and(within) && requests.get(name).is_none_or(within)
     });
     let ratio = item.max_limit_request_ratio.iter().flatten().all(|(name, most)| {
-        let amount = |amounts: &BTreeMap<String, String>| amounts.get(name).map_or(0, of);
+        let amount =
+            |amounts: &BTreeMap<String, String>| amounts.get(name).map_or(0, |amount| of(amount));
         let (request, limit) = (amount(requests), amount(limits));
         request > 0 && limit > 0 && limit * 1000 <= thousandths_of(most) * request
     });
@@ -117,8 +118,8 @@ fn pod_limits(item: &LimitRangeItem) -> Vec<PodLimit> {
     names.into_iter().map(limit).collect()
 }
 
-fn of(amount: &String) -> i128 {
-    thousandths(&Value::from(amount.as_str()))
+fn of(amount: &str) -> i128 {
+    thousandths(&Value::from(amount))
 }
 
 fn thousandths_of(amount: &Quantity) -> i128 {
