@@ -57,6 +57,7 @@ mod session;
 mod sessions;
 mod shared;
 mod splice;
+mod streams;
 mod unanswered;
 mod warm;
 

@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use super::{Bridge, Stage, Stream};
+use serde_json::Value;
+
+use super::{Actor, Bridge, Stage, Stream};
 use crate::faults::{call, result};
 
 const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
@@ -16,18 +18,26 @@ impl Bridge {
     }
 }
 
+impl Stage {
+    /// The stream of a call that has brought about a question, which was read.
+    async fn ask(&self, session: &str, program: &mut Actor) -> Stream {
+        let request = self.bridge.request(Method::POST, Some(session));
+        let (stream, ()) = tokio::join!(self.bridge.send(request, call("1")), async {
+            program.hear().await.expect("the call");
+            program.say(QUESTION).await;
+        });
+        let mut stream = Stream::of(stream);
+        assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+        stream
+    }
+}
+
 #[tokio::test]
 async fn an_answer_comes_on_the_stream_that_goes_on() {
     let stage = Stage::set(&[]).await;
     let bridge = &stage.bridge;
     let (session, mut program) = stage.open().await;
-    let (stream, ()) =
-        tokio::join!(bridge.send(bridge.request(Method::POST, Some(&session)), call("1")), async {
-            program.hear().await.expect("the call");
-            program.say(QUESTION).await;
-        });
-    let mut stream = Stream::of(stream);
-    assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+    let mut stream = stage.ask(&session, &mut program).await;
     let last = stream.last.take().expect("an id");
     drop(stream);
     // The client is gone, the call is not: neither is it withdrawn nor over.
@@ -98,17 +108,58 @@ async fn a_stream_with_ids_that_nobody_can_go_on_with_ends_its_call() {
     let stage = Stage::set(&[]).await;
     let bridge = &stage.bridge;
     let (session, mut program) = stage.open().await;
-    let (stream, ()) =
-        tokio::join!(bridge.send(bridge.request(Method::POST, Some(&session)), call("1")), async {
-            program.hear().await.expect("the call");
-            program.say(QUESTION).await;
-        });
-    let mut stream = Stream::of(stream);
-    assert_eq!(stream.next().await.as_deref(), Some(QUESTION));
+    let mut stream = stage.ask(&session, &mut program).await;
     drop(program);
-    let told: serde_json::Value =
-        serde_json::from_str(&stream.next().await.expect("an error")).expect("JSON");
+    let told: Value = serde_json::from_str(&stream.next().await.expect("an error")).expect("JSON");
     assert_eq!((&told["id"], &told["error"]["code"]), (&1.into(), &(-32603).into()));
     assert_eq!(stream.next().await, None);
     bridge.assert_settled(&[("transport", 1)], &[]).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_the_clients_own_may_be_lost_again_and_again() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let told = |n| CHANGED.replace('}', &format!(r#","params":{{"n":{n}}}}}"#));
+    for (version, begins) in [("2025-06-18", false), ("2025-11-25", true)] {
+        let (session, mut program) = stage.open_as(version).await;
+        let listen = async |last: Option<&str>| {
+            let request = bridge.request(Method::GET, Some(&session));
+            let request = request.header("mcp-protocol-version", version);
+            let request = match last {
+                Some(last) => request.header("last-event-id", last),
+                None => request,
+            };
+            let mut own = Stream::of(bridge.send(request, "").await);
+            if begins {
+                let event = own.event().await.expect("an event");
+                let id = event.strip_prefix("id: ").and_then(|it| it.split_once('\n'));
+                own.last = Some(id.expect("an id").0.to_owned());
+            }
+            own
+        };
+        let mut own = listen(None).await;
+        for n in 1..=5 {
+            program.say(&told(n)).await;
+        }
+        for n in 1..=2 {
+            assert_eq!(own.next().await, Some(told(n)));
+        }
+        // Lost before anything was read of it, but for the event that begins it.
+        let again = listen(own.last.as_deref()).await;
+        let mut own = listen(again.last.or(own.last).as_deref()).await;
+        assert_eq!(own.next().await, Some(told(3)));
+        // Lost with what came on the stream that goes on.
+        for n in 6..=7 {
+            program.say(&told(n)).await;
+        }
+        let last = own.last.take();
+        assert_eq!(own.next().await, Some(told(4)));
+        drop(own);
+        let mut own = listen(last.as_deref()).await;
+        program.say(&told(8)).await;
+        for n in 4..=8 {
+            assert_eq!(own.next().await, Some(told(n)));
+        }
+    }
 }

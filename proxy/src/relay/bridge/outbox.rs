@@ -1,7 +1,7 @@
 //! What waits for one stream of a client, bounded in bytes: whoever fills it never waits.
 
 use std::{
-    collections::VecDeque,
+    collections::{VecDeque, vec_deque},
     fmt, mem,
     ops::AddAssign,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -103,11 +103,31 @@ pub(super) struct Queue {
     heavy: usize,
 }
 
-impl Queue {
-    /// These, whatever their size.
-    pub(super) fn of(pieces: Vec<Piece>) -> Self {
+/// These, whatever their size.
+impl FromIterator<Piece> for Queue {
+    fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
+        let pieces = VecDeque::from_iter(pieces);
         let bytes = pieces.iter().map(|piece| piece.text.len() + ENTRY).sum();
-        Self { pieces: pieces.into(), bytes, heavy: 0 }
+        Self { pieces, bytes, heavy: 0 }
+    }
+}
+
+impl IntoIterator for Queue {
+    type Item = Piece;
+    type IntoIter = vec_deque::IntoIter<Piece>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.pieces.into_iter()
+    }
+}
+
+impl Queue {
+    /// Takes those out that were said on this stream.
+    pub(super) fn take_of(&mut self, stream: u64) -> Vec<Piece> {
+        let is_of_it = |piece: &Piece| piece.event.is_some_and(|id| id.stream == stream);
+        let (taken, left): (Vec<_>, Vec<_>) = mem::take(self).into_iter().partition(is_of_it);
+        *self = left.into_iter().collect();
+        taken
     }
 
     /// Returns how many notifications had to go, and whether everything else fits. A single
@@ -215,7 +235,7 @@ impl Outbox {
         let (notifications, fits) = shared.queue.push(piece);
         lost.count += notifications;
         if !fits {
-            mem::take(&mut shared.queue).pieces.into_iter().for_each(|piece| lost.add(piece));
+            mem::take(&mut shared.queue).into_iter().for_each(|piece| lost.add(piece));
             shared.cut = Some(Cut::Overflown);
         }
         wake(shared);

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
-use super::outbox::Piece;
+use super::outbox::{Piece, Weight};
 
 /// Most bytes that are kept for one session; the newest event is, up to [`LARGEST`].
 const LIMIT: usize = 256 << 10;
@@ -40,25 +40,61 @@ impl FromStr for EventId {
 pub(super) struct Replay {
     events: VecDeque<Piece>,
     bytes: usize,
+    /// How many streams there were.
+    streams: u64,
+    /// How many events: each has a place of its own, so that a stream which is gone on with
+    /// needs no memory of those that it had.
+    places: u64,
 }
 
 impl Replay {
-    /// Keeps an event, and lets the oldest go for it.
-    pub(super) fn keep(&mut self, piece: Piece) {
+    /// The event with which another stream begins.
+    pub(super) fn begin_stream(&mut self) -> EventId {
+        self.streams += 1;
+        EventId { stream: self.streams, place: 0 }
+    }
+
+    /// Whether there was a stream of this number.
+    pub(super) fn has_begun(&self, stream: u64) -> bool {
+        (1..=self.streams).contains(&stream)
+    }
+
+    /// Keeps what is said on a stream, and lets the oldest go for it. Returns it with its id.
+    pub(super) fn keep(&mut self, stream: u64, piece: Piece) -> Piece {
+        self.places += 1;
+        let piece = Piece { event: Some(EventId { stream, place: self.places }), ..piece };
         if piece.text.len() > LARGEST {
-            return;
+            return piece;
         }
         self.bytes += piece.text.len() + ENTRY;
-        self.events.push_back(piece);
+        self.events.push_back(piece.clone());
         while self.bytes > LIMIT && self.events.len() > 1 {
             self.take(0);
         }
+        piece
     }
 
-    /// The events of its stream that came after this one, in order.
-    pub(super) fn after(&self, last: EventId) -> impl Iterator<Item = &Piece> {
-        self.events.iter().filter(move |piece| {
-            piece.event.is_some_and(|id| id.stream == last.stream && id > last)
+    /// What came on its stream after this event, in order: what is kept of that, and those of
+    /// the `unread` that are not.
+    pub(super) fn after(
+        &self,
+        last: EventId,
+        unread: impl IntoIterator<Item = Piece>,
+    ) -> Vec<Piece> {
+        let is_missed =
+            |piece: &Piece| piece.event.is_some_and(|id| id.stream == last.stream && id > last);
+        let kept = self.events.iter().filter(|piece| is_missed(piece)).cloned();
+        let mut missed: Vec<_> = kept.chain(unread.into_iter().filter(is_missed)).collect();
+        missed.sort_by_key(|piece| piece.event);
+        missed.dedup_by_key(|piece| piece.event);
+        missed
+    }
+
+    /// Whether the answer for which its stream was there came after this event.
+    pub(super) fn has_answered(&self, last: EventId) -> bool {
+        self.events.iter().any(|piece| {
+            matches!(piece.weight, Weight::Answer(_))
+                && piece.event.is_some_and(|id| id.stream == last.stream && id > last)
         })
     }
 
@@ -79,11 +115,9 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::bridge::outbox::Weight;
 
-    fn piece(stream: u64, place: u64, length: usize) -> Piece {
-        let event = Some(EventId { stream, place });
-        Piece { event, ..Piece::new(vec![b'x'; length].into(), Weight::Notification) }
+    fn piece(length: usize) -> Piece {
+        Piece::new(vec![b'x'; length].into(), Weight::Notification)
     }
 
     #[test]
@@ -99,16 +133,28 @@ mod tests {
     fn the_newest_events_are_kept_however_many_come() {
         let mut replay = Replay::default();
         for place in 1..=1000 {
-            replay.keep(piece(place % 2, place, 1000));
+            let said = replay.keep(place % 2, piece(1000));
+            assert_eq!(said.event, Some(EventId { stream: place % 2, place }));
             assert!(replay.bytes <= LIMIT);
         }
-        let kept: Vec<_> = replay.after(EventId { stream: 0, place: 900 }).collect();
+        let kept = replay.after(EventId { stream: 0, place: 900 }, []);
         assert_eq!(kept.len(), 50);
         assert!(kept.iter().all(|piece| piece.event.unwrap().stream == 0));
-        replay.keep(piece(3, 1, 2 * LIMIT));
+        let last = replay.keep(3, piece(2 * LIMIT)).event.unwrap();
         assert_eq!(replay.events.len(), 1);
-        replay.keep(piece(3, 2, LARGEST + 1));
-        replay.forget(EventId { stream: 3, place: 1 });
+        replay.keep(3, piece(LARGEST + 1));
+        replay.forget(last);
         assert_eq!((replay.events.len(), replay.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_was_not_read_comes_where_it_was_said_and_once() {
+        let mut replay = Replay::default();
+        let first = replay.begin_stream();
+        let unread: Vec<_> = (0..4).map(|_| replay.keep(first.stream, piece(LIMIT / 2))).collect();
+        assert_eq!(replay.events.len(), 1, "the oldest are not kept");
+        let other = replay.keep(first.stream + 1, piece(1));
+        let missed = replay.after(unread[0].event.unwrap(), unread.iter().cloned().chain([other]));
+        assert_eq!(missed, unread[1..]);
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,12 +15,13 @@ use super::{
     asides::Asides,
     counters::{Counters, Ended},
     launcher::Audience,
-    outbox::{Cut, Inbox, Lost, Outbox, Piece, Queue, Weight, stream},
+    outbox::{Cut, Inbox, Lost, Piece, Queue, Weight, stream},
     owed::Owed,
-    replay::{EventId, Replay},
+    replay::EventId,
     reply::{self, INTERNAL},
     routing::{Place, Routing},
     splice::{BOUNDS, Gist, Said},
+    streams::{Numbered, Streams},
 };
 use crate::{
     jsonrpc::{Id, Kind},
@@ -32,8 +32,6 @@ use crate::{
 
 /// Most requests of one client that may wait for its program.
 const MOST_WAITING: usize = 1024;
-/// Most streams of its own that a client may have open; the oldest is ended for another.
-const MOST_STREAMS: usize = 8;
 
 /// A session with a program.
 #[derive(Debug)]
@@ -59,13 +57,8 @@ struct State {
     routing: Routing,
     /// The streams of the requests that wait, by their number.
     waiting: HashMap<u64, Waiting>,
-    /// The streams that belong to no request, oldest first.
-    own: Vec<Numbered>,
-    /// What waits for the next of these.
-    backlog: Queue,
-    /// How many streams there were.
-    streams: u64,
-    replay: Replay,
+    /// Those that belong to none.
+    streams: Streams,
     /// Its revision has batches.
     batches: bool,
     /// Lines for the program; none once the session is over.
@@ -87,13 +80,6 @@ struct Waiting {
     to: Numbered,
     /// The client takes other messages beside the answer.
     takes_events: bool,
-}
-
-/// A stream whose events have ids.
-#[derive(Debug)]
-struct Numbered {
-    outbox: Outbox,
-    last: EventId,
 }
 
 /// Why a message does not reach the program.
@@ -126,10 +112,7 @@ impl Session {
             client: None,
             routing: Routing::default(),
             waiting: HashMap::new(),
-            own: Vec::new(),
-            backlog: Queue::default(),
-            streams: 0,
-            replay: Replay::default(),
+            streams: Streams::default(),
             batches: false,
             input: Some(input),
             used: Instant::now(),
@@ -194,8 +177,8 @@ impl Session {
         }
         let number = state.routing.ask(id, said.gist.token).ok_or(Unheard::IdInUse)?;
         let (outbox, inbox) = stream(Queue::default());
-        let first = state.begin_stream();
-        let to = Numbered { outbox, last: first };
+        let first = state.streams.replay.begin_stream();
+        let to = Numbered::new(outbox, first.stream);
         state.waiting.insert(number, Waiting { to, takes_events });
         drop(state);
         room.send(said.line);
@@ -205,7 +188,7 @@ impl Session {
     /// Opens a stream for what belongs to no request; what waited for one comes first.
     pub(super) fn listen(&self) -> Result<(Inbox, EventId), Unheard> {
         let mut lost = Lost::default();
-        let listened = self.lock_used()?.listen(Vec::new(), &mut lost);
+        let listened = self.lock_used()?.streams.open(&mut lost);
         self.settle(lost);
         Ok(listened)
     }
@@ -214,35 +197,38 @@ impl Session {
     /// which is not answered yet, says which.
     pub(super) fn resume(&self, last: EventId) -> Result<(Inbox, EventId, Option<Id>), Unheard> {
         let mut state = self.lock_used()?;
-        let missed: Vec<_> = state.replay.after(last).cloned().collect();
-        let State { routing, waiting, .. } = &mut *state;
-        // Until it is a stream of events, nobody has an id of it.
-        let goes_on = |it: &Waiting| it.to.last.stream == last.stream && it.to.outbox.streams();
-        let asked = waiting.iter_mut().find(|(_, it)| goes_on(it));
+        let State { routing, waiting, streams, .. } = &mut *state;
+        let asked = waiting.iter_mut().find(|(_, it)| it.to.number == last.stream);
+        let mut is_unknown = !streams.replay.has_begun(last.stream);
         if let Some((number, Waiting { to, .. })) = asked {
-            let (outbox, inbox) = stream(Queue::of(missed));
-            let inbox = inbox.streams();
-            if to.outbox.is_withdrawn() {
-                outbox.withdraw();
+            if to.outbox.streams() {
+                let missed = streams.replay.after(last, to.outbox.rest());
+                let (outbox, inbox) = stream(missed.into_iter().collect());
+                if to.outbox.is_withdrawn() {
+                    outbox.withdraw();
+                }
+                // Whoever had it before, if anybody, has it no more.
+                to.outbox = outbox;
+                return Ok((inbox.streams(), last, routing.id(*number).cloned()));
             }
-            // Whoever had it before, if anybody, has it no more.
-            to.outbox = outbox;
-            return Ok((inbox, last, routing.id(*number).cloned()));
+            // Until it is a stream of events, nobody has an id of it.
+            is_unknown = true;
         }
-        if missed.iter().any(|piece| matches!(piece.weight, Weight::Answer(_))) {
+        if streams.replay.has_answered(last) {
             // Dropped at once: with the answer all was said.
-            let (_, inbox) = stream(Queue::of(missed));
+            let missed = streams.replay.after(last, Queue::default());
+            let (_, inbox) = stream(missed.into_iter().collect());
             return Ok((inbox, last, None));
         }
         let mut lost = Lost::default();
-        // A stream that nobody has noticed to be left by its client.
-        if let Some(at) = state.own.iter().position(|to| to.last.stream == last.stream) {
-            lost += state.leave(at);
-        }
-        let (inbox, first) = state.listen(missed, &mut lost);
+        let (inbox, begin) = if is_unknown {
+            streams.open(&mut lost)
+        } else {
+            (streams.resume(last, &mut lost), last)
+        };
         drop(state);
         self.settle(lost);
-        Ok((inbox, first, None))
+        Ok((inbox, begin, None))
     }
 
     /// The program has taken the client, with this answer.
@@ -266,9 +252,9 @@ impl Session {
     /// How long nobody has used it: nobody has a stream of it open or waits for an answer.
     pub(super) fn idle(&self) -> Duration {
         let mut state = self.lock();
-        let lost = state.tidy();
+        let lost = state.streams.tidy();
         let waits = state.waiting.values().any(|it| it.to.outbox.is_open());
-        if waits || !state.own.is_empty() {
+        if waits || !state.streams.is_empty() {
             state.used = Instant::now();
         }
         let idle = state.used.elapsed();
@@ -323,8 +309,8 @@ impl Audience for Session {
             // Whoever waited has been told that nothing comes.
             return true;
         }
-        let mut lost = state.tidy();
-        let State { routing, waiting, own, replay, .. } = &mut *state;
+        let mut lost = state.streams.tidy();
+        let State { routing, waiting, streams, .. } = &mut *state;
         let takes = |number| {
             waiting
                 .get(&number)
@@ -335,22 +321,20 @@ impl Audience for Session {
         let why = why.map(Arc::new);
         let piece = |text| Piece { why: why.clone(), ..Piece::new(text, weight) };
         let own_copy = |text: Bytes| piece(Bytes::copy_from_slice(&text));
-        let place = if is_line { Place::Own } else { routing.route(gist, takes, !own.is_empty()) };
+        let place =
+            if is_line { Place::Own } else { routing.route(gist, takes, !streams.is_empty()) };
         lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
-                Some(mut it) if it.to.streams() => it.to.say(own_copy(text), replay),
+                Some(mut it) if it.to.streams() => it.to.say(own_copy(text), &mut streams.replay),
                 Some(it) => it.to.outbox.push(piece(text)),
                 None => Lost::notifications(1),
             },
-            Place::Beside(number) => waiting
-                .get_mut(&number)
-                .map_or_else(|| Lost::notifications(1), |it| it.to.say(own_copy(text), replay)),
-            Place::Own => match own.last_mut() {
-                // Such a stream cannot be gone on with.
-                Some(to) if is_line => to.outbox.push(own_copy(text)),
-                Some(to) => to.say(own_copy(text), replay),
-                None => state.keep(own_copy(text)),
-            },
+            Place::Beside(number) => waiting.get_mut(&number).map_or_else(
+                || Lost::notifications(1),
+                |it| it.to.say(own_copy(text), &mut streams.replay),
+            ),
+            // The stream of a line cannot be gone on with.
+            Place::Own => streams.say(own_copy(text), !is_line),
             Place::Nowhere => Lost::notifications(1),
         };
         drop(state);
@@ -368,9 +352,7 @@ impl Audience for Session {
         for (_, it) in state.waiting.drain() {
             it.to.outbox.cut(Cut::Lost);
         }
-        state.own.clear();
-        state.backlog = Queue::default();
-        state.replay = Replay::default();
+        state.streams = Streams::default();
         state.routing = Routing::default();
         let has_begun = state.client.is_some();
         drop(state);
@@ -385,51 +367,7 @@ impl Audience for Session {
     }
 }
 
-impl Numbered {
-    /// Whether its client gets, or got, a stream of events.
-    fn streams(&self) -> bool {
-        self.last.place > 0 || self.outbox.streams()
-    }
-
-    /// Says something on it. Returns what will not arrive; what is kept to be said again may.
-    fn say(&mut self, piece: Piece, replay: &mut Replay) -> Lost {
-        self.last.place += 1;
-        let piece = Piece { event: Some(self.last), ..piece };
-        replay.keep(piece.clone());
-        if self.outbox.is_open() { self.outbox.push(piece) } else { Lost::default() }
-    }
-}
-
 impl State {
-    /// The event with which another stream begins.
-    fn begin_stream(&mut self) -> EventId {
-        self.streams += 1;
-        EventId { stream: self.streams, place: 0 }
-    }
-
-    /// Opens a stream that begins with what was `missed`, and goes on with what waits for one.
-    fn listen(&mut self, missed: Vec<Piece>, lost: &mut Lost) -> (Inbox, EventId) {
-        *lost += self.tidy();
-        let first = self.begin_stream();
-        let mut backlog = mem::take(&mut self.backlog);
-        let known: Vec<_> = missed.iter().filter_map(|piece| piece.event).collect();
-        let (outbox, inbox) = stream(Queue::of(missed));
-        let mut to = Numbered { outbox, last: first };
-        while let Some(piece) = backlog.pop() {
-            match piece.event {
-                Some(id) if known.contains(&id) => continue,
-                Some(id) => self.replay.forget(id),
-                None => {}
-            }
-            *lost += to.say(piece, &mut self.replay);
-        }
-        if self.own.len() >= MOST_STREAMS {
-            self.own.remove(0);
-        }
-        self.own.push(to);
-        (inbox.streams(), first)
-    }
-
     /// The client has cancelled this request, which may never be answered. Until its number is
     /// needed, an answer still goes where it was asked for.
     fn withdraw(&mut self, id: &Id) {
@@ -448,43 +386,6 @@ impl State {
             waiting.remove(&number);
             true
         })
-    }
-
-    /// Forgets streams that their clients have left, and keeps what they left behind. Returns
-    /// what could not be kept.
-    fn tidy(&mut self) -> Lost {
-        let mut lost = Lost::default();
-        let mut at = 0;
-        while at < self.own.len() {
-            if self.own[at].outbox.is_open() {
-                at += 1;
-            } else {
-                lost += self.leave(at);
-            }
-        }
-        lost
-    }
-
-    /// Forgets one of them.
-    fn leave(&mut self, at: usize) -> Lost {
-        let mut lost = Lost::default();
-        let mut rest = self.own.remove(at).outbox.rest();
-        while let Some(piece) = rest.pop() {
-            lost += self.keep(piece);
-        }
-        lost
-    }
-
-    /// Keeps a message for the next stream. Nobody is there to be cut off: when nothing else
-    /// helps, the oldest goes.
-    fn keep(&mut self, piece: Piece) -> Lost {
-        let (notifications, mut fits) = self.backlog.push(piece);
-        let mut lost = Lost::notifications(notifications);
-        while !fits && let Some(oldest) = self.backlog.pop() {
-            lost.add(oldest);
-            fits = self.backlog.fits();
-        }
-        lost
     }
 }
 

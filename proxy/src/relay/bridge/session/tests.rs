@@ -4,7 +4,10 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::{
-    relay::bridge::splice::{self, BOUNDS},
+    relay::bridge::{
+        splice::{self, BOUNDS},
+        streams::MOST_STREAMS,
+    },
     scan::Scanner,
 };
 
@@ -176,6 +179,64 @@ async fn a_lost_request_goes_on_where_it_waits() {
     let (text, id) = next_event(&mut again).await;
     assert_eq!((text.as_str(), id), (ANSWER, EventId { place: 2, ..begin }));
     assert_eq!(next(&mut again).await, Err(Cut::Over));
+    assert_eq!(talk.counters.dropped(), 0);
+}
+
+#[tokio::test]
+async fn what_was_not_read_of_a_lost_request_is_not_forgotten() {
+    let talk = Talk::begin();
+    let (mut first, _) = talk.session.ask(said(CALL), true).await.unwrap();
+    talk.says(QUESTION);
+    let (_, had) = next_event(&mut first).await;
+    let mut again = first.streams();
+    // Each time more than is kept to be said again.
+    let large = |id| {
+        let params = format!(r#"{{"text":"{}"}}"#, "x".repeat(200_000));
+        format!(r#"{{"id":{id},"method":"sampling/createMessage","params":{params}}}"#)
+    };
+    for begin in [10, 15] {
+        for id in begin..begin + 5 {
+            talk.says(&large(id));
+        }
+        drop(again);
+        (again, ..) = talk.session.resume(had).unwrap();
+    }
+    for id in 10..20 {
+        assert_eq!(next(&mut again).await, Ok(large(id)));
+    }
+    assert_eq!(talk.counters.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_of_the_clients_own_keeps_its_number() {
+    let talk = Talk::begin();
+    let (mut own, begin) = talk.session.listen().unwrap();
+    let told = |n| CHANGED.replace('}', &format!(r#","params":{{"n":{n}}}}}"#));
+    (1..=3).for_each(|n| talk.says(&told(n)));
+    let (_, had) = next_event(&mut own).await;
+    drop(own);
+    // The program goes on, whether or not it was noticed that the stream was left.
+    for n in 4..=6 {
+        let (again, first, _) = talk.session.resume(had).unwrap();
+        assert_eq!((first, had.stream), (had, begin.stream));
+        talk.says(&told(n));
+        drop(again);
+        if n == 5 {
+            talk.session.idle();
+        }
+    }
+    let (mut again, ..) = talk.session.resume(had).unwrap();
+    for n in 2..=6 {
+        assert_eq!(next(&mut again).await, Ok(told(n)));
+    }
+    // What came on another stream comes on no other.
+    drop(again);
+    talk.says(&told(7));
+    let mut fresh = talk.listen().unwrap();
+    assert_eq!(next(&mut fresh).await, Ok(told(7)));
+    let (mut late, first, _) = talk.session.resume(had).unwrap();
+    assert_eq!(first.stream, begin.stream);
+    assert_eq!(next(&mut late).await, Ok(told(2)));
     assert_eq!(talk.counters.dropped(), 0);
 }
 
