@@ -163,3 +163,27 @@ async fn a_stream_of_the_clients_own_may_be_lost_again_and_again() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_comes_while_the_stream_of_a_call_is_lost_comes_when_it_goes_on() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let mut stream = stage.ask(&session, &mut program).await;
+    let last = stream.last.take().expect("an id");
+    drop(stream);
+    // It may take a while until this is noticed.
+    let asked = |id| QUESTION.replace("1,", &format!("{id},"));
+    for id in 2..100 {
+        program.say(&asked(id)).await;
+        tokio::task::yield_now().await;
+    }
+    let mut stream = bridge.resume(&session, &last).await;
+    for id in 2..100 {
+        assert_eq!(stream.next().await, Some(asked(id)));
+    }
+    program.say(&result("1")).await;
+    assert_eq!(stream.next().await, Some(result("1")));
+    assert_eq!(stream.next().await, None);
+    bridge.assert_settled(&[("ok", 1)], &[]).await;
+}

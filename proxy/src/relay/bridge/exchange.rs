@@ -26,6 +26,7 @@ use super::{
     objection::{faulty, missing, not_of_this_era, stray},
     outbox::{Inbox, Piece},
     pools::Pools,
+    replay::EventId,
     reply::{self, Events, First, PATIENCE, Reply, first},
     session::Session,
     splice::{self, Body, Said},
@@ -261,9 +262,8 @@ impl Exchanges {
             Some(First::Answer(text, _)) => given(StatusCode::OK, text, accepts, None, answer),
             Some(First::Failed(text, why)) => self.failed(&why, text, answer),
             Some(First::Other(piece)) => {
-                let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
                 let events = self.events(piece, inbox, id, answer);
-                events.begin_with(begin).response(None)
+                begun(events, begin, headers).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
             Some(First::Withdrawn) => self.withdrawn(&id, answer),
@@ -327,8 +327,7 @@ impl Exchanges {
             let shutdown = self.shutdown.clone();
             Events::of_client(inbox, answer).until(async move { shutdown.begun().await })
         };
-        let begin = knows_beginnings(headers).then(|| reply::beginning(begin));
-        events.begin_with(begin).response(None)
+        begun(events, begin, headers).response(None)
     }
 
     /// See [`first`]; none when the drain was over before. A drain does not wait for what the
@@ -422,9 +421,12 @@ fn allowed(parts: &Parts) -> &'static str {
     }
 }
 
-/// Whether the client takes an event without data for what it is: the beginning of a stream.
-fn knows_beginnings(headers: &HeaderMap) -> bool {
-    headers.get(PROTOCOL_VERSION).is_some_and(|version| version == "2025-11-25")
+/// The same stream, which begins with an event without data for clients that take it for that.
+fn begun(events: Events, begin: EventId, headers: &HeaderMap) -> Events {
+    match headers.get(PROTOCOL_VERSION) {
+        Some(version) if version == "2025-11-25" => events.begin_at(begin),
+        _ => events,
+    }
 }
 
 /// The whole body.

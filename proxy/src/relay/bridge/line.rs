@@ -68,7 +68,7 @@ impl Exchanges {
             shutdown.begun().await;
             session.owed.nothing().await;
         };
-        Events::of_client(inbox, answer).until(quiet).begin_with(Some(begin)).response(None)
+        Events::of_client(inbox, answer).until(quiet).begin_with(begin).response(None)
     }
 
     /// A client says something.

@@ -188,6 +188,8 @@ struct Shared {
     streams: bool,
     /// The client has cancelled what it asked for.
     withdrawn: CancellationToken,
+    /// It was given an id of this stream, with which it can go on.
+    resumable: bool,
     waker: Option<Waker>,
 }
 
@@ -258,6 +260,11 @@ impl Outbox {
         lock(&self.0).withdrawn.is_cancelled()
     }
 
+    /// Whether the client can go on with this stream when it has lost it.
+    pub(super) fn is_resumable(&self) -> bool {
+        lock(&self.0).resumable
+    }
+
     /// Nothing more comes.
     pub(super) fn cut(&self, why: Cut) {
         let mut shared = lock(&self.0);
@@ -304,10 +311,17 @@ impl Inbox {
         self
     }
 
+    /// The client has an id of this stream already.
+    pub(super) fn resumable(self) -> Self {
+        lock(&self.shared).resumable = true;
+        self
+    }
+
     /// The next message, or why there is none.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Cut>> {
         let mut shared = lock(&self.shared);
         if let Some(piece) = shared.queue.pop() {
+            shared.resumable |= piece.event.is_some();
             return Poll::Ready(Ok(piece));
         }
         if let Some(cut) = shared.cut {

@@ -200,9 +200,14 @@ impl Events {
         Self::new(None, inbox, answer)
     }
 
-    /// The same, beginning with this event.
-    pub(super) fn begin_with(self, begin: Option<Bytes>) -> Self {
-        Self { begin, ..self }
+    /// The same, beginning with an event that names a place to POST to (2024-11-05).
+    pub(super) fn begin_with(self, endpoint: Bytes) -> Self {
+        Self { begin: Some(endpoint), ..self }
+    }
+
+    /// The same, beginning with an event that says nothing, under this id.
+    pub(super) fn begin_at(self, id: EventId) -> Self {
+        Self { begin: Some(beginning(id)), inbox: self.inbox.resumable(), ..self }
     }
 
     /// The same, no longer than until this completes.
@@ -331,7 +336,7 @@ impl std::fmt::Debug for Events {
 }
 
 /// An event that says nothing, so that a stream can be gone on with before anything was said.
-pub(super) fn beginning(id: EventId) -> Bytes {
+fn beginning(id: EventId) -> Bytes {
     Bytes::from(format!("id: {id}\nretry: {RETRY}\ndata:\n\n"))
 }
 

@@ -26,6 +26,15 @@ pub(super) enum Place {
     Nowhere,
 }
 
+/// When what belongs to a request reaches its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// At once: it has the stream.
+    Now,
+    /// When it goes on with the stream, which it has lost.
+    Later,
+}
+
 /// The requests of a client that its program has not answered.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
@@ -78,12 +87,12 @@ impl Routing {
         Some(number)
     }
 
-    /// Where a message of the program goes. `takes` says whether a request can be sent more than
+    /// Where a message of the program goes. `reach` says whether a request can be sent more than
     /// its answer, `listens` whether the client has a stream of its own open.
     pub(super) fn route(
         &mut self,
         gist: &Gist,
-        takes: impl Fn(u64) -> bool,
+        reach: impl Fn(u64) -> Option<Reach>,
         listens: bool,
     ) -> Place {
         match &gist.kind {
@@ -103,30 +112,33 @@ impl Routing {
             Kind::Request(_) | Kind::Notification => {
                 let by_token = gist.is(method::PROGRESS).then(|| {
                     let number = self.tokens.get(gist.token.as_ref()?);
-                    number.copied().filter(|number| takes(*number))
+                    number.copied().filter(|number| reach(*number).is_some())
                 });
                 let number = match by_token {
                     Some(number) => number,
                     None if is_unrelated(gist) => None,
-                    None => self.sole(&takes).or_else(|| {
-                        let mut newest = self.asked.keys().rev().copied();
-                        newest.find(|number| !listens && takes(*number))
-                    }),
+                    None => self.related(reach, listens),
                 };
                 number.map_or(Place::Own, Place::Beside)
             }
         }
     }
 
-    /// The id of a request that waits, cancelled or not.
-    pub(super) fn id(&self, number: u64) -> Option<&Id> {
-        let asked = self.asked.get(&number).or_else(|| self.withdrawn.get(&number));
-        asked.map(|asked| &asked.id)
-    }
-
     /// How many requests wait, those included that were cancelled.
     pub(super) fn waiting(&self) -> usize {
         self.asked.len() + self.withdrawn.len()
+    }
+
+    /// The request that is taken to have brought about what does not say which. Nothing waits for
+    /// a stream to be gone on with that could be heard now.
+    fn related(&self, reach: impl Fn(u64) -> Option<Reach>, listens: bool) -> Option<u64> {
+        let now = |number: &u64| reach(*number) == Some(Reach::Now);
+        let sole = self.sole(|number| reach(number).is_some());
+        if listens {
+            return sole.filter(now);
+        }
+        let mut newest = self.asked.keys().rev().copied().filter(|it| reach(*it).is_some());
+        sole.or_else(|| newest.clone().find(now)).or_else(|| newest.next())
     }
 
     /// The only request of this kind.
@@ -175,7 +187,7 @@ mod tests {
 
     /// Where it goes while every request takes messages and no stream is open.
     fn place(routing: &mut Routing, text: &str) -> Place {
-        routing.route(&gist(text), |_| true, false)
+        routing.route(&gist(text), |_| Some(Reach::Now), false)
     }
 
     const LOG: &str = r#"{"method":"notifications/message","params":{}}"#;
@@ -236,8 +248,11 @@ mod tests {
         assert_eq!(place(&mut routing, &told("7")), Place::Beside(first));
         assert_eq!(place(&mut routing, &told("\"7\"")), Place::Beside(second));
         assert_eq!(place(&mut routing, &told("8")), Place::Own);
-        let gone = routing.route(&gist(&told("7")), |number| number != first, false);
-        assert_eq!(gone, Place::Own);
+        let reach = |number| (number != first).then_some(Reach::Now);
+        assert_eq!(routing.route(&gist(&told("7")), reach, false), Place::Own);
+        // Whoever may go on with the stream is told there, and nowhere else.
+        let lost = routing.route(&gist(&told("7")), |_| Some(Reach::Later), true);
+        assert_eq!(lost, Place::Beside(first));
     }
 
     #[test]
@@ -249,7 +264,11 @@ mod tests {
         assert_eq!(place(&mut routing, QUESTION), Place::Beside(first));
         assert_eq!(place(&mut routing, CHANGED), Place::Own);
         // The client of the one has left, or takes no events.
-        assert_eq!(routing.route(&gist(LOG), |_| false, false), Place::Own);
+        assert_eq!(routing.route(&gist(LOG), |_| None, false), Place::Own);
+        // It may go on with its stream, but hears of it at once on another.
+        let later = |_| Some(Reach::Later);
+        assert_eq!(routing.route(&gist(QUESTION), later, false), Place::Beside(first));
+        assert_eq!(routing.route(&gist(QUESTION), later, true), Place::Own);
     }
 
     #[test]
@@ -257,9 +276,14 @@ mod tests {
         let mut routing = Routing::default();
         let first = routing.ask(number(1), None).unwrap();
         let second = routing.ask(number(2), None).unwrap();
-        assert_eq!(routing.route(&gist(QUESTION), |_| true, true), Place::Own);
-        assert_eq!(routing.route(&gist(QUESTION), |_| true, false), Place::Beside(second));
-        assert_eq!(routing.route(&gist(QUESTION), |it| it == first, true), Place::Beside(first));
+        let now = Some(Reach::Now);
+        assert_eq!(routing.route(&gist(QUESTION), |_| now, true), Place::Own);
+        assert_eq!(routing.route(&gist(QUESTION), |_| now, false), Place::Beside(second));
+        let reach = |it| now.filter(|_| it == first);
+        assert_eq!(routing.route(&gist(QUESTION), reach, true), Place::Beside(first));
+        let reach = |it| if it == first { now } else { Some(Reach::Later) };
+        assert_eq!(routing.route(&gist(QUESTION), reach, true), Place::Own);
+        assert_eq!(routing.route(&gist(QUESTION), reach, false), Place::Beside(first));
     }
 
     #[test]

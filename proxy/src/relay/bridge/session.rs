@@ -19,7 +19,7 @@ use super::{
     owed::Owed,
     replay::EventId,
     reply::{self, INTERNAL},
-    routing::{Place, Routing},
+    routing::{Place, Reach, Routing},
     splice::{BOUNDS, Gist, Said},
     streams::{Numbered, Streams},
 };
@@ -77,6 +77,7 @@ enum Client {
 
 #[derive(Debug)]
 struct Waiting {
+    id: Id,
     to: Numbered,
     /// The client takes other messages beside the answer.
     takes_events: bool,
@@ -175,11 +176,11 @@ impl Session {
         if state.routing.waiting() >= MOST_WAITING && !state.forget_withdrawn() {
             return Err(Unheard::TooMany);
         }
-        let number = state.routing.ask(id, said.gist.token).ok_or(Unheard::IdInUse)?;
+        let number = state.routing.ask(id.clone(), said.gist.token).ok_or(Unheard::IdInUse)?;
         let (outbox, inbox) = stream(Queue::default());
         let first = state.streams.replay.begin_stream();
         let to = Numbered::new(outbox, first.stream);
-        state.waiting.insert(number, Waiting { to, takes_events });
+        state.waiting.insert(number, Waiting { id, to, takes_events });
         drop(state);
         room.send(said.line);
         Ok((inbox, first))
@@ -197,10 +198,10 @@ impl Session {
     /// which is not answered yet, says which.
     pub(super) fn resume(&self, last: EventId) -> Result<(Inbox, EventId, Option<Id>), Unheard> {
         let mut state = self.lock_used()?;
-        let State { routing, waiting, streams, .. } = &mut *state;
-        let asked = waiting.iter_mut().find(|(_, it)| it.to.number == last.stream);
+        let State { waiting, streams, .. } = &mut *state;
+        let asked = waiting.values_mut().find(|it| it.to.number == last.stream);
         let mut is_unknown = !streams.replay.has_begun(last.stream);
-        if let Some((number, Waiting { to, .. })) = asked {
+        if let Some(Waiting { id, to, .. }) = asked {
             if to.outbox.streams() {
                 let missed = streams.replay.after(last, to.outbox.rest());
                 let (outbox, inbox) = stream(missed.into_iter().collect());
@@ -209,7 +210,7 @@ impl Session {
                 }
                 // Whoever had it before, if anybody, has it no more.
                 to.outbox = outbox;
-                return Ok((inbox.streams(), last, routing.id(*number).cloned()));
+                return Ok((inbox.streams().resumable(), last, Some(id.clone())));
             }
             // Until it is a stream of events, nobody has an id of it.
             is_unknown = true;
@@ -293,6 +294,19 @@ impl Session {
     }
 }
 
+impl Waiting {
+    /// When its client hears what belongs to it.
+    fn reach(&self) -> Option<Reach> {
+        let Self { to: Numbered { outbox, .. }, takes_events, .. } = self;
+        let reach = if outbox.is_open() {
+            Some(Reach::Now)
+        } else {
+            outbox.is_resumable().then_some(Reach::Later)
+        };
+        reach.filter(|_| *takes_events)
+    }
+}
+
 impl Audience for Session {
     fn tag(&self) -> &Arc<str> {
         &self.tag
@@ -311,18 +325,14 @@ impl Audience for Session {
         }
         let mut lost = state.streams.tidy();
         let State { routing, waiting, streams, .. } = &mut *state;
-        let takes = |number| {
-            waiting
-                .get(&number)
-                .is_some_and(|it: &Waiting| it.takes_events && it.to.outbox.is_open())
-        };
+        let reach = |number| waiting.get(&number).and_then(Waiting::reach);
         // An answer goes out at once. What else is kept must not keep the buffer in which it
         // was read, which may be many times its size.
         let why = why.map(Arc::new);
         let piece = |text| Piece { why: why.clone(), ..Piece::new(text, weight) };
         let own_copy = |text: Bytes| piece(Bytes::copy_from_slice(&text));
         let place =
-            if is_line { Place::Own } else { routing.route(gist, takes, !streams.is_empty()) };
+            if is_line { Place::Own } else { routing.route(gist, reach, !streams.is_empty()) };
         lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
                 Some(mut it) if it.to.streams() => it.to.say(own_copy(text), &mut streams.replay),

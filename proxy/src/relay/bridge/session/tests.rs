@@ -208,6 +208,33 @@ async fn what_was_not_read_of_a_lost_request_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn a_lost_request_takes_what_is_its_own_once_its_client_has_an_id() {
+    let talk = Talk::begin();
+    let (first, _) = talk.session.ask(said(CALL), true).await.unwrap();
+    let mut first = first.streams();
+    talk.says(QUESTION);
+    let (_, had) = next_event(&mut first).await;
+    drop(first);
+    talk.says(QUESTION);
+    let (mut again, ..) = talk.session.resume(had).unwrap();
+    assert_eq!(next(&mut again).await.as_deref(), Ok(QUESTION));
+    // Where the client listens as well, it hears of it at once.
+    drop(again);
+    let mut own = talk.listen().unwrap();
+    talk.says(QUESTION);
+    assert_eq!(next(&mut own).await.as_deref(), Ok(QUESTION));
+    drop(own);
+    // Who has no id of the stream cannot go on with it.
+    let other = CALL.replace('1', "2");
+    talk.says(ANSWER);
+    drop(talk.session.ask(said(&other), true).await.unwrap().0.streams());
+    talk.says(QUESTION);
+    let mut own = talk.listen().unwrap();
+    assert_eq!(next(&mut own).await.as_deref(), Ok(QUESTION));
+    assert_eq!(talk.counters.dropped(), 0);
+}
+
+#[tokio::test]
 async fn a_stream_of_the_clients_own_keeps_its_number() {
     let talk = Talk::begin();
     let (mut own, begin) = talk.session.listen().unwrap();
