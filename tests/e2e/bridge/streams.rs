@@ -32,6 +32,12 @@ impl Stage {
     }
 }
 
+/// A notification of log, of so many bytes.
+fn logged(length: usize) -> String {
+    let data = "x".repeat(length);
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{data}"}}}}"#)
+}
+
 #[tokio::test]
 async fn an_answer_comes_on_the_stream_that_goes_on() {
     let stage = Stage::set(&[]).await;
@@ -183,6 +189,54 @@ async fn what_comes_while_the_stream_of_a_call_is_lost_comes_when_it_goes_on() {
         assert_eq!(stream.next().await, Some(asked(id)));
     }
     program.say(&result("1")).await;
+    assert_eq!(stream.next().await, Some(result("1")));
+    assert_eq!(stream.next().await, None);
+    bridge.assert_settled(&[("ok", 1)], &[]).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_no_longer_is_an_error() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let mut stream = stage.ask(&session, &mut program).await;
+    let last = stream.last.take().expect("an id");
+    drop(stream);
+    let large = result("1").replace("[]", &format!(r#"["{}"]"#, "x".repeat(5 << 20)));
+    program.say(&large).await;
+    // By then it was heard.
+    let (answer, ()) = tokio::join!(bridge.post(Some(&session), call("2")), async {
+        program.hear().await.expect("another call");
+        program.say(&result("2")).await;
+    });
+    assert_eq!(answer.body, result("2"));
+    for _ in 0..2 {
+        let mut stream = bridge.resume(&session, &last).await;
+        let told: Value =
+            serde_json::from_str(&stream.next().await.expect("an error")).expect("JSON");
+        assert_eq!((&told["id"], &told["error"]["code"]), (&1.into(), &(-32603).into()));
+        assert_eq!(stream.next().await, None);
+    }
+    assert!((bridge.figure("mcpulse_bridge_dropped_total").await - 1.0).abs() < 0.5);
+    let again = [("unmatched_answer", 1)];
+    bridge.assert_settled(&[("ok", 1), ("rpc_error", 1)], &again).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_whatever_is_said_besides() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    let (session, mut program) = stage.open().await;
+    let mut own = bridge.listen(&session).await;
+    let mut stream = stage.ask(&session, &mut program).await;
+    let last = stream.last.take().expect("an id");
+    drop(stream);
+    program.say(&result("1")).await;
+    for _ in 0..6 {
+        program.say(&logged(100_000)).await;
+        assert_eq!(own.next().await, Some(logged(100_000)));
+    }
+    let mut stream = bridge.resume(&session, &last).await;
     assert_eq!(stream.next().await, Some(result("1")));
     assert_eq!(stream.next().await, None);
     bridge.assert_settled(&[("ok", 1)], &[]).await;

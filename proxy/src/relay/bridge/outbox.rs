@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{replay::EventId, splice::Gist};
+use super::{
+    replay::EventId,
+    reply::{self, INTERNAL},
+    splice::Gist,
+};
 use crate::{jsonrpc::Kind, relay::remote::problem::Problem};
 
 /// Most bytes that wait for a stream; beyond it notifications go, then the stream.
@@ -69,7 +73,23 @@ impl Weight {
 pub(super) struct Lost {
     pub(super) count: u64,
     /// Those of them that wait for an answer.
-    pub(super) requests: Vec<Bytes>,
+    pub(super) requests: Vec<Refused>,
+}
+
+/// A request of the program that does not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) event: Option<EventId>,
+    /// What to answer.
+    pub(super) answer: Bytes,
+}
+
+impl Refused {
+    pub(super) fn new(request: &Piece) -> Self {
+        let message = "the client does not take this request";
+        let answer = reply::refusal(&request.text, INTERNAL, message);
+        Self { event: request.event, answer }
+    }
 }
 
 impl Lost {
@@ -79,10 +99,10 @@ impl Lost {
     }
 
     /// This one as well.
-    pub(super) fn add(&mut self, piece: Piece) {
+    pub(super) fn add(&mut self, piece: &Piece) {
         self.count += 1;
         if piece.weight == Weight::Request {
-            self.requests.push(piece.text);
+            self.requests.push(Refused::new(piece));
         }
     }
 }
@@ -231,13 +251,13 @@ impl Outbox {
         let mut lost = Lost::default();
         let mut shared = lock(&self.0);
         if shared.left || shared.cut.is_some() {
-            lost.add(piece);
+            lost.add(&piece);
             return lost;
         }
         let (notifications, fits) = shared.queue.push(piece);
         lost.count += notifications;
         if !fits {
-            mem::take(&mut shared.queue).into_iter().for_each(|piece| lost.add(piece));
+            mem::take(&mut shared.queue).into_iter().for_each(|piece| lost.add(&piece));
             shared.cut = Some(Cut::Overflown);
         }
         wake(shared);

@@ -18,7 +18,6 @@ use super::{
     outbox::{Cut, Inbox, Lost, Piece, Queue, Weight, stream},
     owed::Owed,
     replay::EventId,
-    reply::{self, INTERNAL},
     routing::{Place, Reach, Routing},
     splice::{BOUNDS, Gist, Said},
     streams::{Numbered, Streams},
@@ -201,27 +200,31 @@ impl Session {
         let State { waiting, streams, .. } = &mut *state;
         let asked = waiting.values_mut().find(|it| it.to.number == last.stream);
         let mut is_unknown = !streams.replay.has_begun(last.stream);
+        let mut lost = Lost::default();
         if let Some(Waiting { id, to, .. }) = asked {
             if to.outbox.streams() {
-                let missed = streams.replay.after(last, to.outbox.rest());
+                let missed = streams.replay.after(last, to.outbox.rest(), &mut lost);
                 let (outbox, inbox) = stream(missed.into_iter().collect());
                 if to.outbox.is_withdrawn() {
                     outbox.withdraw();
                 }
                 // Whoever had it before, if anybody, has it no more.
                 to.outbox = outbox;
-                return Ok((inbox.streams().resumable(), last, Some(id.clone())));
+                let goes_on = (inbox.streams().resumable(), last, Some(id.clone()));
+                drop(state);
+                self.settle(lost);
+                return Ok(goes_on);
             }
             // Until it is a stream of events, nobody has an id of it.
             is_unknown = true;
         }
-        if streams.replay.has_answered(last) {
+        if let Some(missed) = streams.replay.answered(last, &mut lost) {
+            drop(state);
+            self.settle(lost);
             // Dropped at once: with the answer all was said.
-            let missed = streams.replay.after(last, Queue::default());
             let (_, inbox) = stream(missed.into_iter().collect());
             return Ok((inbox, last, None));
         }
-        let mut lost = Lost::default();
         let (inbox, begin) = if is_unknown {
             streams.open(&mut lost)
         } else {
@@ -270,8 +273,7 @@ impl Session {
         self.counters.count_dropped(lost.count);
         for request in lost.requests {
             let Ok(input) = self.input() else { return };
-            let error = reply::refusal(&request, INTERNAL, "the client does not take this request");
-            self.asides.say(&input, &error, &self.tag);
+            self.asides.say(&input, &request.answer, &self.tag);
         }
     }
 
@@ -335,7 +337,9 @@ impl Audience for Session {
             if is_line { Place::Own } else { routing.route(gist, reach, !streams.is_empty()) };
         lost += match place {
             Place::Answer(number) => match waiting.remove(&number) {
-                Some(mut it) if it.to.streams() => it.to.say(own_copy(text), &mut streams.replay),
+                Some(mut it) if it.to.streams() => {
+                    it.to.answer(it.id, own_copy(text), &mut streams.replay)
+                }
                 Some(it) => it.to.outbox.push(piece(text)),
                 None => Lost::notifications(1),
             },

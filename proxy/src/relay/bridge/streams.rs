@@ -6,6 +6,7 @@ use super::{
     outbox::{Inbox, Lost, Outbox, Piece, Queue, stream},
     replay::{EventId, Replay},
 };
+use crate::jsonrpc::Id;
 
 /// Most of them that a client may have open; the oldest is ended for another.
 pub(super) const MOST_STREAMS: usize = 8;
@@ -34,7 +35,22 @@ impl Numbered {
     pub(super) fn say(&mut self, piece: Piece, replay: &mut Replay) -> Lost {
         self.said = true;
         let piece = replay.keep(self.number, piece);
-        if self.outbox.is_open() { self.outbox.push(piece) } else { Lost::default() }
+        self.push(piece, replay)
+    }
+
+    /// Answers the request with this id, for which it was there.
+    pub(super) fn answer(&mut self, id: Id, piece: Piece, replay: &mut Replay) -> Lost {
+        let piece = replay.keep_answer(self.number, id, piece);
+        self.push(piece, replay)
+    }
+
+    fn push(&self, piece: Piece, replay: &mut Replay) -> Lost {
+        if !self.outbox.is_open() {
+            return Lost::default();
+        }
+        let lost = self.outbox.push(piece);
+        replay.forget_refused(&lost);
+        lost
     }
 }
 
@@ -62,7 +78,7 @@ impl Streams {
         if let Some(at) = self.own.iter().position(|to| to.number == last.stream) {
             unread.extend(self.own.remove(at).outbox.rest());
         }
-        let missed = self.replay.after(last, unread);
+        let missed = self.replay.after(last, unread, lost);
         self.begin(last.stream, missed, lost)
     }
 
@@ -122,12 +138,10 @@ impl Streams {
         let (notifications, mut fits) = self.backlog.push(piece);
         let mut lost = Lost::notifications(notifications);
         while !fits && let Some(oldest) = self.backlog.pop() {
-            if let Some(id) = oldest.event {
-                self.replay.forget(id);
-            }
-            lost.add(oldest);
+            lost.add(&oldest);
             fits = self.backlog.fits();
         }
+        self.replay.forget_refused(&lost);
         lost
     }
 }
