@@ -99,3 +99,46 @@ async fn a_line_is_waited_for_while_it_owes_an_answer() {
     assert_eq!(stream.next().await, None);
     assert!(stage.bridge.proxy.wait(ENDED).await.success());
 }
+
+#[tokio::test]
+async fn answers_of_any_size_wait_for_a_client_that_reads() {
+    let stage = Stage::set(&[]).await;
+    let (target, mut stream, mut program) = stage.open_line().await;
+    let large = |id| result(id).replace("[]", &format!(r#"["{}"]"#, "x".repeat(5 << 20)));
+    for id in ["1", "2", "3", "4"] {
+        assert_eq!(stage.post_at(&target, call(id)).await.status, 202);
+        assert_eq!(program.hear().await, Some(call(id)));
+        program.say(&large(id)).await;
+    }
+    // What else is said has room besides.
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#;
+    program.say(question).await;
+    for said in [large("1"), large("2"), large("3"), large("4"), question.to_owned()] {
+        assert!(stream.next().await == Some(said), "in order");
+    }
+    assert_eq!(stage.post_at(&target, result("1")).await.status, 202);
+    assert_eq!(program.hear().await, Some(result("1")));
+    drop(stream);
+    stage.bridge.wait_for_ended("deleted", 1).await;
+    assert!(stage.bridge.figure("mcpulse_bridge_dropped_total").await < 0.5);
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_read_is_cut_which_is_not_by_its_client() {
+    let stage = Stage::set(&[]).await;
+    let (target, stream, mut program) = stage.open_line().await;
+    assert_eq!(stage.post_at(&target, call("1")).await.status, 202);
+    assert_eq!(program.hear().await, Some(call("1")));
+    // The system takes some of it.
+    let params = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    for id in 0..400 {
+        program
+            .say(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list","params":{params}}}"#
+            ))
+            .await;
+    }
+    stage.bridge.wait_for_ended("unread", 1).await;
+    stage.bridge.assert_settled(&[("transport", 1)], &[]).await;
+    drop((stream, program));
+}

@@ -18,6 +18,8 @@ pub struct Counters {
 pub enum Ended {
     /// The client deleted it.
     Deleted,
+    /// The client did not read what it was told, where it has one stream for everything.
+    Unread,
     /// Nobody used it for too long.
     Idle,
     /// Its program ended, or said its last word.
@@ -30,13 +32,20 @@ pub enum Ended {
 
 impl Ended {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Deleted, Self::Idle, Self::Exited, Self::Uninitialized, Self::Shutdown];
+    pub const ALL: [Self; 6] = [
+        Self::Deleted,
+        Self::Unread,
+        Self::Idle,
+        Self::Exited,
+        Self::Uninitialized,
+        Self::Shutdown,
+    ];
 
     /// The value of the `reason` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
+            Self::Unread => "unread",
             Self::Idle => "idle",
             Self::Exited => "exited",
             Self::Uninitialized => "uninitialized",

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{jsonrpc::Kind, relay::remote::problem::Problem};
 
-/// Most bytes that wait for a stream; beyond it notifications go, then the stream.
+/// Most bytes that wait for a stream beside answers; beyond it notifications go, then the stream.
+/// Answers wait as long as their client takes anything: it has asked for them.
 const LIMIT: usize = 4 << 20;
 /// What an entry takes beside its text.
 const ENTRY: usize = 64;
@@ -65,6 +66,10 @@ impl Weight {
             Kind::Request(_) => Some(Self::Request),
             Kind::Answer(_) | Kind::Refusal => Some(Self::Answer(gist.error)),
         }
+    }
+
+    fn is_answer(self) -> bool {
+        matches!(self, Self::Answer(_) | Self::AnswerAmong)
     }
 }
 
@@ -118,6 +123,9 @@ impl AddAssign for Lost {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Piece>,
+    /// How many of them are answers.
+    answers: usize,
+    /// Of what else there is.
     bytes: usize,
     /// How many at the front are known to be no notifications: they are not looked at again.
     heavy: usize,
@@ -126,9 +134,9 @@ pub(super) struct Queue {
 /// These, whatever their size.
 impl FromIterator<Piece> for Queue {
     fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
-        let pieces = VecDeque::from_iter(pieces);
-        let bytes = pieces.iter().map(|piece| piece.text.len() + ENTRY).sum();
-        Self { pieces, bytes, heavy: 0 }
+        let mut queue = Self::default();
+        pieces.into_iter().for_each(|piece| queue.add(piece));
+        queue
     }
 }
 
@@ -151,13 +159,11 @@ impl Queue {
     }
 
     /// Returns how many notifications had to go, and whether everything else fits. A single
-    /// message always does, and so does an answer: its client waits for it.
+    /// message always does, and so do answers: their client waits for them.
     pub(super) fn push(&mut self, piece: Piece) -> (u64, bool) {
-        let is_answer = matches!(piece.weight, Weight::Answer(_));
-        self.bytes += piece.text.len() + ENTRY;
-        self.pieces.push_back(piece);
+        self.add(piece);
         let mut dropped = 0;
-        while !self.fits() && !is_answer {
+        while !self.fits() {
             let light = |piece: &Piece| piece.weight == Weight::Notification;
             let rest = self.pieces.iter().skip(self.heavy);
             self.heavy += rest.take_while(|piece| !light(piece)).count();
@@ -171,7 +177,16 @@ impl Queue {
 
     /// Whether it keeps to its bound.
     pub(super) fn fits(&self) -> bool {
-        self.bytes <= LIMIT || self.pieces.len() <= 1
+        self.bytes <= LIMIT || self.pieces.len() - self.answers <= 1
+    }
+
+    fn add(&mut self, piece: Piece) {
+        if piece.weight.is_answer() {
+            self.answers += 1;
+        } else {
+            self.bytes += piece.text.len() + ENTRY;
+        }
+        self.pieces.push_back(piece);
     }
 
     /// Takes the oldest message, whatever it is.
@@ -182,7 +197,11 @@ impl Queue {
 
     fn take(&mut self, at: usize) -> Option<Piece> {
         let piece = self.pieces.remove(at)?;
-        self.bytes -= piece.text.len() + ENTRY;
+        if piece.weight.is_answer() {
+            self.answers -= 1;
+        } else {
+            self.bytes -= piece.text.len() + ENTRY;
+        }
         Some(piece)
     }
 }
@@ -278,6 +297,16 @@ impl Outbox {
     /// Whether it has.
     pub(super) fn is_withdrawn(&self) -> bool {
         lock(&self.0).withdrawn.is_cancelled()
+    }
+
+    /// How many answers the client has not taken.
+    pub(super) fn answers(&self) -> usize {
+        lock(&self.0).queue.answers
+    }
+
+    /// Whether the client was cut off because it did not read.
+    pub(super) fn is_overflown(&self) -> bool {
+        lock(&self.0).cut == Some(Cut::Overflown)
     }
 
     /// Whether the client can go on with this stream when it has lost it.
@@ -443,12 +472,22 @@ mod tests {
         assert!(queue.pieces.iter().all(|piece| piece.weight == Weight::Request));
     }
 
-    #[test]
-    fn an_answer_of_any_size_fits_behind_a_question() {
-        let (outbox, _inbox) = stream(Queue::default());
+    #[tokio::test]
+    async fn answers_of_any_size_fit_and_take_no_room_from_anything_else() {
+        let (outbox, mut inbox) = stream(Queue::default());
         outbox.push(piece(Weight::Request, 5));
-        assert_eq!(outbox.push(piece(Weight::Answer(None), 2 * LIMIT)).count, 0);
-        assert!(outbox.is_open());
+        for weight in [Weight::AnswerAmong, Weight::AnswerAmong, Weight::Answer(None)] {
+            assert_eq!(outbox.push(piece(weight, 2 * LIMIT)).count, 0);
+        }
+        assert_eq!(outbox.push(piece(Weight::Request, LIMIT - 300)).count, 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 1)).count, 0);
+        assert_eq!(outbox.push(piece(Weight::Notification, 60)).count, 1);
+        assert_eq!(outbox.answers(), 3);
+        for length in [5, 2 * LIMIT, 2 * LIMIT, 2 * LIMIT, LIMIT - 300, 60] {
+            assert_eq!(next(&mut inbox).await.unwrap().text.len(), length);
+        }
+        assert!(outbox.is_open() && outbox.answers() == 0);
+        assert_eq!(outbox.rest().bytes, 0);
     }
 
     #[test]

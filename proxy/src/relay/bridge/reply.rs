@@ -301,7 +301,10 @@ impl Events {
                 return Poll::Ready(self.failure(LOST).map(Ok));
             }
             Poll::Ready(Err(Cut::Overflown)) => {
-                self.finish(End::ClientGone);
+                // It is not the client that has left, though it may go on with the stream of a
+                // request.
+                let end = if self.id.is_some() { End::ClientGone } else { End::Refused };
+                self.finish(end);
                 let error = io::Error::other("the client does not read what it asked for");
                 return Poll::Ready(Some(Err(error)));
             }

@@ -29,7 +29,8 @@ use crate::{
     scan::Scanner,
 };
 
-/// Most requests of one client that may wait for its program.
+/// Most requests of one client that may wait for its program, and most answers on the one stream
+/// of a client that may wait for it.
 const MOST_WAITING: usize = 1024;
 
 /// A session with a program.
@@ -143,7 +144,11 @@ impl Session {
     pub(super) async fn tell(&self, said: Said) -> Result<(), Unheard> {
         let input = self.input()?;
         let Said { line, gist, .. } = said;
-        let owing = matches!(gist.kind, Kind::Request(_)).then(|| self.owed.one_more());
+        let asks = matches!(gist.kind, Kind::Request(_));
+        if asks && self.lock().streams.answers() >= MOST_WAITING {
+            return Err(Unheard::TooMany);
+        }
+        let owing = asks.then(|| self.owed.one_more());
         let room = input.reserve().await.map_err(|_| Unheard::Over)?;
         if let (Kind::Request(id), Some(owing)) = (gist.kind.clone(), owing) {
             self.owed.remember(id, owing);
@@ -351,10 +356,15 @@ impl Audience for Session {
             Place::Own => streams.say(own_copy(text), !is_line),
             Place::Nowhere => Lost::notifications(1),
         };
+        let is_unread = is_line && streams.is_overflown();
         drop(state);
         // Not before it is there: a stream on which nothing is owed may end at any time.
         self.owed.settle(&gist.kind);
         self.settle(lost);
+        if is_unread {
+            // Its stream is its session.
+            self.end(Ended::Unread);
+        }
         true
     }
 

@@ -87,6 +87,16 @@ impl Streams {
         self.own.is_empty()
     }
 
+    /// How many answers wait until the client of a line takes them.
+    pub(super) fn answers(&self) -> usize {
+        self.own.last().map_or(0, |to| to.outbox.answers())
+    }
+
+    /// Whether the newest was cut because its client did not read.
+    pub(super) fn is_overflown(&self) -> bool {
+        self.own.last().is_some_and(|to| to.outbox.is_overflown())
+    }
+
     /// Says something on the newest, or keeps it for the next. Where that one `goes_on` when it
     /// was lost, under an id.
     pub(super) fn say(&mut self, piece: Piece, goes_on: bool) -> Lost {

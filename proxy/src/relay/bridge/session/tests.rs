@@ -326,6 +326,27 @@ async fn a_backlog_that_nobody_fetches_keeps_the_newest() {
     assert_eq!(talk.counters.dropped(), 3);
 }
 
+#[tokio::test]
+async fn a_line_is_asked_no_more_while_too_many_answers_wait() {
+    let mut talk = Talk::begin();
+    talk.session.begin(true);
+    let mut stream = talk.listen().unwrap();
+    for _ in 0..MOST_WAITING {
+        talk.session.tell(said(CALL)).await.unwrap();
+        talk.lines.recv().await.unwrap();
+        talk.says(ANSWER);
+    }
+    assert_eq!(talk.session.tell(said(CALL)).await, Err(Unheard::TooMany));
+    assert!(talk.session.tell(said(CHANGED)).await.is_ok(), "which asks nothing");
+    assert_eq!(next(&mut stream).await.as_deref(), Ok(ANSWER));
+    assert!(talk.session.tell(said(CALL)).await.is_ok());
+    // What nobody reads ends it, and its client has not.
+    let large = QUESTION.replace('}', &format!(r#","params":["{}"]}}"#, "x".repeat(3 << 20)));
+    (0..2).for_each(|_| talk.says(&large));
+    while next(&mut stream).await.is_ok() {}
+    assert_eq!(talk.counters.ended(Ended::Unread), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_fails_what_waits_and_refuses_what_comes() {
     let mut talk = Talk::begin();
