@@ -308,11 +308,10 @@ impl Conversation {
     /// Takes in what the server said about a message; nothing if it is no message.
     fn hear(&self, mut text: Bytes, errand: &mut Errand<'_>) -> Option<Heard> {
         let said = errand.said;
-        let (mut begun, mut answers, mut nameless) = (None, false, false);
+        let (mut begun, mut answered, mut nameless) = (None, Vec::new(), false);
         let frame = messages(&text, |message| match Kind::of(message) {
             Kind::Answer(id) => {
-                answers = true;
-                errand.asked.retain(|asked| asked.id != id);
+                answered.push(id);
                 if said.is(method::INITIALIZE) && !jsonrpc::is_error(message) {
                     let version = message.text(Field::NegotiatedVersion);
                     begun = Some(version.and_then(|it| HeaderValue::from_str(&it).ok()));
@@ -325,6 +324,7 @@ impl Conversation {
             no_message();
             return None;
         }
+        errand.asked.retain(|asked| !answered.contains(&asked.id));
         if let Some(version) = begun {
             self.session.begin(&said.text(), errand.minted.take(), version);
         }
@@ -338,7 +338,7 @@ impl Conversation {
         if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
             self.tools.learn(&text);
         }
-        Some(Heard { text, answers: answers || nameless })
+        Some(Heard { text, answers: nameless || !answered.is_empty() })
     }
 
     async fn pass_on(&self, Heard { text, answers }: Heard, errand: &mut Errand<'_>) {
