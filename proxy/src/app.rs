@@ -126,6 +126,7 @@ impl Running<'_> {
             server_id,
             tap: self.reporting.tap(),
             gate: self.ready.gate("upstream"),
+            watched: self.config.metrics_listen.is_some(),
             shutdown: &self.shutdown,
         };
         session.run(given_up()?).await?;

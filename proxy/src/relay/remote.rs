@@ -80,6 +80,8 @@ pub struct RemoteSession<'a> {
     pub tap: &'a Tap,
     /// Open while the server can be reached.
     pub gate: Gate,
+    /// Whether anybody can ask for that: else the server is not dialled for nothing.
+    pub watched: bool,
     /// Begun with the end of the session.
     pub shutdown: &'a Shutdown,
     /// What is counted of exchanges with the server.
@@ -94,7 +96,8 @@ impl RemoteSession<'_> {
     /// When the remote URL, a header or a certificate file is of no use, or no thread can be
     /// started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { client, remote, transport, server_id, tap, gate, shutdown, counters } = self;
+        let Self { client, remote, transport, server_id, tap, gate, watched, shutdown, counters } =
+            self;
         let reach = Arc::new(Reach::alone(remote, transport, gate, counters)?);
         let shown = Some((tap.clone(), server_id));
         let server = Server::new(Arc::clone(&reach), shown, Rights::default());
@@ -104,7 +107,7 @@ impl RemoteSession<'_> {
             () = talk.run(lines) => INPUT_ENDED,
             () = stop => STOPPED,
             () = heard.cancelled() => INPUT_ENDED,
-            () = reach.keep() => INPUT_ENDED,
+            () = reach.keep(watched) => INPUT_ENDED,
         };
         let begun = Instant::now();
         shutdown.begin(grace.flush);

@@ -198,3 +198,13 @@ async fn calls_that_are_too_large_to_observe_are_calls() {
     assert_eq!((ends.len(), ends.iter().copied().find(|end| odd(end))), (CALLS, None));
     talk.proxy.scrape().await.assert_balanced();
 }
+
+#[tokio::test]
+async fn a_server_that_nobody_uses_is_watched() {
+    let script = Script::start(|asked, _| std::future::ready(asked.usual("one"))).await;
+    let talk = Talk::to(&script).await;
+    talk.proxy.wait_until_ready(true).await;
+    assert_eq!(script.names(), Vec::<String>::new());
+    drop(script);
+    talk.proxy.wait_until_ready(false).await;
+}

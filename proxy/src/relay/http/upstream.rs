@@ -304,7 +304,7 @@ impl Upstream {
     /// Never ends: closes connections that are unused for too long, and finds out at the
     /// start, and after a failure every second, whether the upstream can be reached. Without
     /// traffic it looks from time to time, for nobody else would notice.
-    pub(super) async fn keep(&self) {
+    pub(in crate::relay) async fn keep(&self) {
         tokio::join!(self.close_idle(), self.watch());
     }
 

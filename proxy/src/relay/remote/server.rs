@@ -127,9 +127,14 @@ impl Reach {
         !self.credentials.mirrors()
     }
 
-    /// Never ends: closes connections that are unused for too long.
-    pub(super) async fn keep(&self) {
-        self.upstream.close_idle().await;
+    /// Never ends: closes connections that are unused for too long. If `watched`, finds out also
+    /// without traffic whether the server can be reached.
+    pub(super) async fn keep(&self, watched: bool) {
+        if watched {
+            self.upstream.keep().await;
+        } else {
+            self.upstream.close_idle().await;
+        }
     }
 }
 
