@@ -1,10 +1,12 @@
 //! Line framing: where one message a line begins and ends, in any chunking.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
 /// Bytes of a read.
 const READ: usize = 16 << 10;
+/// Longest line that shares memory with those around it.
+const SHARES: usize = 4 * READ;
 
 /// A piece of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub fn split<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Piece<'a>)) {
     }
 }
 
-/// Gathers whole lines, in the memory that was read into.
+/// Gathers whole lines, in the memory that was read into. Of a long one that is all and nothing
+/// else: its room grew in leaps, and whoever holds the line would hold that as well.
 #[derive(Debug, Default)]
 pub struct Gather {
     buffer: BytesMut,
@@ -71,8 +74,19 @@ impl Gather {
             self.looked = self.buffer.len();
             return None;
         };
-        let mut line = self.buffer.split_to(self.looked + found + 1);
-        line.truncate(line.len() - 1);
+        let end = self.looked + found;
+        let line = if end > SHARES {
+            let rest = BytesMut::from(&self.buffer[end + 1..]);
+            let mut line = Vec::from(std::mem::replace(&mut self.buffer, rest));
+            line.truncate(end);
+            line.shrink_to_fit();
+            // By way of those, it is not copied.
+            BytesMut::from(Bytes::from(line))
+        } else {
+            let mut line = self.buffer.split_to(end + 1);
+            line.truncate(end);
+            line
+        };
         (self.read, self.looked) = (self.buffer.len(), 0);
         Some(without_return(line))
     }
@@ -133,6 +147,23 @@ mod tests {
             assert_eq!(found, [&b"first"[..], b"", b"second", b"third without end"], "{chunk}");
             assert!(gather.rest().is_none());
         }
+    }
+
+    #[test]
+    fn a_long_line_takes_no_more_memory_than_its_text() {
+        let mut gather = Gather::default();
+        let mut text = vec![b'x'; 1 << 20];
+        text.extend(b"\r\nthe next\n");
+        let mut lines = Vec::new();
+        for chunk in text.chunks(READ) {
+            gather.room()[..chunk.len()].copy_from_slice(chunk);
+            gather.filled(chunk.len());
+            lines.extend(std::iter::from_fn(|| gather.next()));
+        }
+        assert_eq!(lines[1], "the next");
+        let long = lines.remove(0).freeze().try_into_mut().expect("nobody else holds its memory");
+        assert_eq!(long.len(), 1 << 20);
+        assert!(long.capacity() < (1 << 20) + READ, "{}", long.capacity());
     }
 
     proptest! {
