@@ -61,7 +61,8 @@ const HTTP_DIALLED: Family = Family::counter(
 const HTTP_RESENT: Family = Family::counter(
     "mcpulse_http_resent_total",
     &[SERVER],
-    "Requests sent again because the connection had closed before any byte of them left.",
+    "Requests sent again because the connection had closed before any byte of them left, or, for \
+     a client on standard streams, because the server said that it had not looked at them (HTTP/2).",
 );
 const HTTP_TURNED_AWAY: Family = Family::counter(
     "mcpulse_http_turned_away_total",
