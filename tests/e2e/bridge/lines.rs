@@ -125,7 +125,7 @@ async fn answers_of_any_size_wait_for_a_client_that_reads() {
 
 #[tokio::test]
 async fn a_line_that_is_not_read_is_cut_which_is_not_by_its_client() {
-    let stage = Stage::set(&[]).await;
+    let stage = Stage::set(&["--read-timeout", "2s"]).await;
     let (target, stream, mut program) = stage.open_line().await;
     assert_eq!(stage.post_at(&target, call("1")).await.status, 202);
     assert_eq!(program.hear().await, Some(call("1")));

@@ -185,7 +185,9 @@ pub(in crate::relay) struct Events {
 impl Events {
     /// The rest of what a request brings about, after `first`.
     pub(super) fn of_request(first: Option<Piece>, inbox: Inbox, id: Id, answer: Answer) -> Self {
-        Self { id: Some(id), ..Self::new(first, inbox, answer) }
+        let mut events = Self::new(first, inbox, answer);
+        events.id = Some(id);
+        events
     }
 
     /// Nothing but an answer.
@@ -201,23 +203,28 @@ impl Events {
     }
 
     /// The same, beginning with an event that names a place to POST to (2024-11-05).
-    pub(super) fn begin_with(self, endpoint: Bytes) -> Self {
-        Self { begin: Some(endpoint), ..self }
+    pub(super) fn begin_with(mut self, endpoint: Bytes) -> Self {
+        self.begin = Some(endpoint);
+        self
     }
 
     /// The same, beginning with an event that says nothing, under this id.
-    pub(super) fn begin_at(self, id: EventId) -> Self {
-        Self { begin: Some(beginning(id)), inbox: self.inbox.resumable(), ..self }
+    pub(super) fn begin_at(mut self, id: EventId) -> Self {
+        self.begin = Some(beginning(id));
+        self.inbox.know_id();
+        self
     }
 
     /// The same, no longer than until this completes.
-    pub(super) fn until(self, over: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { over: Some(Box::pin(over)), ..self }
+    pub(super) fn until(mut self, over: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.over = Some(Box::pin(over));
+        self
     }
 
     /// The same, where its request is answered with an error once this completes.
-    pub(super) fn or_give_up(self, when: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { given_up: Some(Box::pin(when)), ..self }
+    pub(super) fn or_give_up(mut self, when: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.given_up = Some(Box::pin(when));
+        self
     }
 
     fn new(first: Option<Piece>, inbox: Inbox, answer: Answer) -> Self {
@@ -255,6 +262,12 @@ impl Events {
     fn give_up(&mut self) -> Poll<Option<io::Result<Bytes>>> {
         self.finish(End::Refused);
         Poll::Ready(self.failure(GIVEN_UP).map(Ok))
+    }
+
+    /// How the stream of a client ends that does not read. It is not the client that has left,
+    /// though it may go on with the stream of a request.
+    fn overflown(&self) -> End {
+        if self.id.is_some() { End::ClientGone } else { End::Refused }
     }
 
     fn finish(&mut self, end: End) {
@@ -301,10 +314,7 @@ impl Events {
                 return Poll::Ready(self.failure(LOST).map(Ok));
             }
             Poll::Ready(Err(Cut::Overflown)) => {
-                // It is not the client that has left, though it may go on with the stream of a
-                // request.
-                let end = if self.id.is_some() { End::ClientGone } else { End::Refused };
-                self.finish(end);
+                self.finish(self.overflown());
                 let error = io::Error::other("the client does not read what it asked for");
                 return Poll::Ready(Some(Err(error)));
             }
@@ -326,6 +336,15 @@ impl Events {
             return Poll::Ready(Some(Ok(sign)));
         }
         Poll::Pending
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // Who does not read does not take the end either, and is cut off in the end.
+        if !self.done && self.inbox.is_overflown() {
+            self.finish(self.overflown());
+        }
     }
 }
 

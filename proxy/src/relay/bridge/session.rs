@@ -215,7 +215,8 @@ impl Session {
                 }
                 // Whoever had it before, if anybody, has it no more.
                 to.outbox = outbox;
-                let goes_on = (inbox.streams().resumable(), last, Some(id.clone()));
+                inbox.know_id();
+                let goes_on = (inbox.streams(), last, Some(id.clone()));
                 drop(state);
                 self.settle(lost);
                 return Ok(goes_on);
