@@ -170,8 +170,14 @@ fn the_policy_is_printed_for_the_namespace_of_the_release() {
         cli::run(words, &mut out, &mut err).unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     };
-    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/injection.mcpulse.io.yaml");
-    assert_eq!(ran(&[]).0, fs::read_to_string(committed).unwrap());
+    let parts = ["injection", "refusal", "guard"].map(|part| {
+        let committed =
+            format!("{}/../policies/{part}.mcpulse.io.yaml", env!("CARGO_MANIFEST_DIR"));
+        let committed = fs::read_to_string(committed).unwrap();
+        assert_eq!(ran(&[part]).0, committed);
+        committed
+    });
+    assert_eq!(ran(&[]).0, parts.join("---\n"));
     assert!(ran(&["--namespace", "elsewhere"]).0.contains("kube-node-lease, 'elsewhere']"));
     for wrong in ["", "a'b", "A", "-a", "a-"] {
         let (out, err) = ran(&[&format!("--namespace={wrong}")]);

@@ -266,7 +266,7 @@ impl Exchanges {
                 begun(events, begin, headers).response(None)
             }
             Some(First::Nothing) => self.lost(&id, answer),
-            Some(First::Withdrawn) => self.withdrawn(&id, answer),
+            Some(First::Withdrawn) => Self::withdrawn(&id, answer),
             None => self.shutting_down(&id, answer),
         }
     }

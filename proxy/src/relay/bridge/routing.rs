@@ -221,8 +221,8 @@ mod tests {
         let mut routing = Routing::default();
         let numbers: Vec<_> = (1..=3).map(|id| routing.ask(number(id), None).unwrap()).collect();
         assert_eq!(routing.withdraw(&number(4)), None);
-        for id in 1..=2 {
-            assert_eq!(routing.withdraw(&number(id)), Some(numbers[id as usize - 1]));
+        for (id, own) in (1..=2).zip(&numbers) {
+            assert_eq!(routing.withdraw(&number(id)), Some(*own));
         }
         assert_eq!(routing.withdraw(&number(1)), None);
         // What says of nobody whom it concerns concerns the one who waits.

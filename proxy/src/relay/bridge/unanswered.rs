@@ -106,7 +106,7 @@ impl Exchanges {
     }
 
     /// The client has cancelled the request, and the program has rightly not answered it.
-    pub(super) fn withdrawn(&self, id: &Id, mut answer: Answer) -> Response<Reply> {
+    pub(super) fn withdrawn(id: &Id, mut answer: Answer) -> Response<Reply> {
         answer.end(End::Refused);
         let message = "the client has cancelled this request";
         let body = reply::error(Some(&id.to_string()), INTERNAL, message);
