@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 /// Longest wait for the API server to have taken note of something.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A control plane that knows McpServers.
 pub(crate) struct Cluster {
