@@ -142,5 +142,20 @@ fn resources(resources: &Resources, defaults: &Defaults) -> ByClass {
     }
 }
 
+/// What is rendered of a `McpServer` that nothing else has to do with.
+#[cfg(test)]
+pub(crate) fn alone(server: &McpServer) -> Injection {
+    let (target, defaults) = (crate::target::resolve(server, None).unwrap(), Defaults::default());
+    let order = Order {
+        server,
+        target: &target,
+        older: &[],
+        services: &[],
+        limits: &[],
+        defaults: &defaults,
+    };
+    render(order).unwrap()
+}
+
 #[cfg(test)]
 mod tests;

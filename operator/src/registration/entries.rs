@@ -179,10 +179,7 @@ fn label_selector(selector: &Selector) -> LabelSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        render::{Defaults, Order, render},
-        target,
-    };
+    use crate::render;
 
     fn server(namespace: &str, name: &str) -> Arc<McpServer> {
         let spec = format!(
@@ -191,17 +188,7 @@ mod tests {
         );
         let mut server = McpServer::new(name, serde_yaml::from_str(&spec).unwrap());
         server.metadata.namespace = Some(namespace.to_owned());
-        let target = target::resolve(&server, None).unwrap();
-        let defaults = Defaults::default();
-        let order = Order {
-            server: &server,
-            target: &target,
-            older: &[],
-            services: &[],
-            limits: &[],
-            defaults: &defaults,
-        };
-        let injection = Some(render(order).unwrap());
+        let injection = Some(render::alone(&server));
         server.status = Some(McpServerStatus { injection, ..McpServerStatus::default() });
         Arc::new(server)
     }

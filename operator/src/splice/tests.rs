@@ -12,24 +12,13 @@ use random::{SPECS, any_pod};
 use super::{class, pod, splice};
 use crate::{
     crd::{Injection, McpServer},
-    render::{self, Defaults, Order},
-    target,
+    render,
 };
 
 fn injection(spec: &str) -> Injection {
     let spec = format!("{{selector: {{matchLabels: {{app: a}}}}, {spec}}}");
     let server = McpServer::new("a", serde_yaml::from_str(&spec).unwrap());
-    let target = target::resolve(&server, None).unwrap();
-    let defaults = Defaults::default();
-    let order = Order {
-        server: &server,
-        target: &target,
-        older: &[],
-        services: &[],
-        limits: &[],
-        defaults: &defaults,
-    };
-    render::render(order).unwrap()
+    render::alone(&server)
 }
 
 fn injections() -> impl Strategy<Value = Injection> {

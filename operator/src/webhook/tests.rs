@@ -3,11 +3,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
-use crate::{
-    crd::McpServer,
-    render::{self, Defaults, Order},
-    target,
-};
+use crate::{crd::McpServer, render};
 
 struct Fixture {
     webhook: Webhook,
@@ -19,17 +15,7 @@ struct Fixture {
 fn server(name: &str, made: &str) -> McpServer {
     let spec = serde_yaml::from_str("{selector: {matchLabels: {app: a}}}").unwrap();
     let mut server = McpServer::new(name, spec);
-    let target = target::resolve(&server, None).unwrap();
-    let defaults = Defaults::default();
-    let order = Order {
-        server: &server,
-        target: &target,
-        older: &[],
-        services: &[],
-        limits: &[],
-        defaults: &defaults,
-    };
-    let injection = Some(render::render(order).unwrap());
+    let injection = Some(render::alone(&server));
     server.status = Some(crate::crd::McpServerStatus { injection, ..Default::default() });
     server.metadata.namespace = Some("a".to_owned());
     server.metadata.creation_timestamp = serde_json::from_value(json!(made)).unwrap();
