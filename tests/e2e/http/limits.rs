@@ -113,7 +113,9 @@ async fn a_listener_without_files_goes_on_and_says_so_once() {
 #[tokio::test]
 async fn who_takes_nothing_of_an_answer_is_given_up() {
     let mut server = Server::start().await;
-    let front = Front::of(server.address(), &["--read-timeout", "500ms"]).await;
+    // Room for all of it, or the observer may rightly miss a part.
+    let flags = ["--read-timeout", "500ms", "--tap-bytes", "100MiB"];
+    let front = Front::of(server.address(), &flags).await;
     let mut client = Wire::to(front.address()).await;
     client.say(post(&call("1"))).await;
     let mut served = server.accept().await;
