@@ -48,7 +48,8 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Awaited {
     asked: Asked,
-    answer: oneshot::Receiver<bool>,
+    /// None once it came or the stream has ended.
+    answer: Option<oneshot::Receiver<bool>>,
     /// Whether it was a result, once it came.
     came: Option<bool>,
 }
@@ -56,8 +57,9 @@ pub(super) struct Awaited {
 impl Awaited {
     /// Waits for it. Returns whether it came, or else the stream has ended.
     pub(super) async fn answered(&mut self) -> bool {
-        if self.came.is_none() {
-            self.came = (&mut self.answer).await.ok();
+        if let Some(answer) = &mut self.answer {
+            self.came = answer.await.ok();
+            self.answer = None;
         }
         self.came.is_some()
     }
@@ -119,7 +121,7 @@ impl Line {
             if let Some(open) = &mut *open {
                 open.push(Open { id: asked.id.clone(), answer: sender, own, given_up: false });
             }
-            Awaited { asked: asked.clone(), answer, came: None }
+            Awaited { asked: asked.clone(), answer: Some(answer), came: None }
         };
         asked.iter().map(expect).collect()
     }
@@ -129,8 +131,11 @@ impl Line {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         for Awaited { asked, mut answer, came } in awaited {
-            answer.close();
-            if came.is_some() || answer.try_recv().is_ok() {
+            let came_just_now = answer.as_mut().is_some_and(|answer| {
+                answer.close();
+                answer.try_recv().is_ok()
+            });
+            if came.is_some() || came_just_now {
                 continue;
             }
             if let Some(open) = &mut *open {
@@ -214,5 +219,22 @@ impl Line {
         let waits = |open: &Open| open.id == *id && (open.given_up || !open.answer.is_closed());
         let at = open.iter().position(waits)?;
         Some(open.remove(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_an_end_each_time_it_is_asked_for() {
+        let (sender, answer) = oneshot::channel();
+        let asked = Asked { id: Id::Number(1), written: "1".into() };
+        let mut awaited = [Awaited { asked, answer: Some(answer), came: None }];
+        drop(sender);
+        for _ in 0..2 {
+            assert!(!all_answered(&mut awaited).await);
+        }
+        assert!(!awaited[0].is_result());
     }
 }
