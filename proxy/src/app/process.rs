@@ -63,7 +63,9 @@ fn serve(start: Start, environment: Vec<(OsString, OsString)>) -> anyhow::Result
         None => Box::new(|| 0),
     };
     let lost = Lost { lines: Box::new(log.dropped()), spans };
-    let result = runtime.block_on(super::run(config, start.reread, environment, lost));
+    let work = super::run(config, start.reread, environment, lost);
+    // By a thread that carries what it wakes itself, and not by this one.
+    let result = runtime.block_on(async { runtime.spawn(work).await })?;
     if let Some(own_spans) = own_spans {
         runtime.block_on(own_spans.finish());
     }

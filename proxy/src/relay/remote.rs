@@ -26,6 +26,7 @@ mod legacy;
 mod line;
 mod marks;
 mod mirror;
+mod passing;
 pub(in crate::relay) mod problem;
 pub(in crate::relay) mod rights;
 mod said;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use mcpulse_proto::v1::MetricStatus;
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
@@ -253,6 +254,54 @@ async fn the_answer_counts_and_not_the_nod() {
     assert_eq!(talk.hear().await, json!({ "jsonrpc": "2.0", "id": 2, "result": {} }));
 }
 
+#[tokio::test]
+async fn an_answer_in_the_nod_is_an_answer() {
+    let streams = Streams::default();
+    let script = Script::start({
+        let streams = streams.clone();
+        move |asked, before| {
+            let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+            let is_call = asked.name() == "tools/call";
+            let reply = match count(&before, "tools/call") {
+                0 if is_call => Reply::json(200, &answer),
+                // Answered before; and no message at all.
+                1 if is_call => {
+                    streams.say(&answer);
+                    Reply::json(200, &answer)
+                }
+                2 if is_call => {
+                    streams.say(&answer);
+                    Reply::json(200, &json!({ "ok": true }))
+                }
+                _ => streams.usual(&asked),
+            };
+            std::future::ready(reply)
+        }
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    for id in 1..=3 {
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": {} });
+        talk.call(id).await;
+        assert_eq!(talk.hear().await, answer);
+        // Once is enough.
+        if id == 1 {
+            streams.say(&answer);
+        }
+    }
+    let calls = eventually("the calls are reported", PATIENCE, async || {
+        let calls = talk.receiver.metrics();
+        (calls.len() >= 3).then_some(calls)
+    })
+    .await;
+    assert!(calls.iter().all(|call| call.status() == MetricStatus::Success), "{calls:#?}");
+    talk.proxy.scrape().await.assert_balanced();
+    talk.close();
+    talk.end(Duration::from_secs(10)).await;
+    assert_eq!(talk.rest().await, Vec::<String>::new());
+}
+
 /// A server that never answers calls.
 async fn hanging() -> Script {
     let streams = Streams::default();
@@ -282,6 +331,7 @@ async fn the_end_does_not_wait_for_a_server_that_hangs() {
         };
         talk.end(Duration::from_secs(10)).await;
         assert!(begun.elapsed() < limit, "signal: {signal}, {:?}", begun.elapsed());
+        assert_eq!(talk.rest().await, Vec::<String>::new(), "signal: {signal}");
         let calls = talk.receiver.metrics();
         assert_eq!(calls.len(), 1);
         assert_eq!(calls[0].error_type, "cancelled", "{calls:#?}");

@@ -445,6 +445,16 @@ impl Talk {
         line.unwrap_or_else(|| panic!("the proxy has closed: {}", self.proxy.stderr()))
     }
 
+    /// What else the proxy says until it closes.
+    pub(crate) async fn rest(&mut self) -> Vec<String> {
+        let hear = self.hear.as_mut().expect("not deaf");
+        let mut rest = Vec::new();
+        while let Some(line) = hear.next_line().await.expect("standard output can be read") {
+            rest.push(line);
+        }
+        rest
+    }
+
     /// Begins a session. Returns what the server said to it.
     pub(crate) async fn begin(&mut self) -> Value {
         let params = json!({

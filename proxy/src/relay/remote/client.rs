@@ -7,16 +7,15 @@ use std::{
     thread,
 };
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
+use bytes::{Bytes, BytesMut};
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{events::LARGEST, problem::Told};
+use super::{events::LARGEST, passing::pass, problem::Told};
 use crate::{lines::Gather, platform::Wait as _};
 
-/// Lines that wait between a thread and the loop. A line may be large, and who says more waits as
-/// well as a queue does: what is held is then two lines each way, and not a queue of the largest.
-const QUEUE: usize = 1;
+/// Lines that wait between a thread and the loop, of which one may be large.
+const QUEUE: usize = 32;
 
 /// The two ends of a conversation with the client.
 #[derive(Debug)]
@@ -35,7 +34,10 @@ impl Client {
         let (told, to_client) = mpsc::channel(QUEUE);
         let heard = CancellationToken::new();
         let done = heard.clone();
-        spawn("from-client", move || read(&input, &to_us))?;
+        let within = Handle::current();
+        let take =
+            move |line: BytesMut| within.block_on(pass(&to_us, line.len(), line.freeze())).is_ok();
+        spawn("from-client", move || read(&input, take))?;
         spawn("to-client", move || {
             if let Err(error) = write(&output, to_client) {
                 tracing::debug!(%error, "the client takes no more output");
@@ -52,7 +54,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
-fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
+/// Reads lines until the end, or until `take` returns that nobody wants more.
+fn read(mut input: &File, take: impl Fn(BytesMut) -> bool) {
     let mut gather = Gather::default();
     loop {
         let room = gather.room();
@@ -68,7 +71,7 @@ fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
             }
         }
         while let Some(line) = gather.next() {
-            if lines.blocking_send(line.freeze()).is_err() {
+            if !take(line) {
                 return;
             }
         }
@@ -79,14 +82,16 @@ fn read(mut input: &File, lines: &mpsc::Sender<Bytes>) {
     }
     if let Some(rest) = gather.rest() {
         // Nobody listens once the session is over.
-        let _ = lines.blocking_send(rest.freeze());
+        take(rest);
     }
 }
 
 fn write(mut output: &File, mut told: mpsc::Receiver<Told>) -> io::Result<()> {
-    while let Some(Told { text, .. }) = told.blocking_recv() {
-        let mut line = [IoSlice::new(&text), IoSlice::new(b"\n")];
-        let mut left = &mut line[..];
+    let mut batch = Vec::with_capacity(QUEUE);
+    while told.blocking_recv_many(&mut batch, QUEUE) > 0 {
+        let mut lines: Vec<_> =
+            batch.iter().flat_map(|told| [IoSlice::new(&told.text), IoSlice::new(b"\n")]).collect();
+        let mut left = &mut lines[..];
         while !left.is_empty() {
             match output.write_vectored(left) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -94,6 +99,7 @@ fn write(mut output: &File, mut told: mpsc::Receiver<Told>) -> io::Result<()> {
                 Err(error) => retry(error, || output.writable())?,
             }
         }
+        batch.clear();
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use self::{errand::Errand, healing::has_forgotten};
 use super::{
     events::Messages,
     marks::Marks,
-    mirror,
+    mirror, passing,
     problem::{Problem, Told},
     said::{Said, messages},
     server::{Refusal, Server, whole},
@@ -96,8 +96,7 @@ impl Conversation {
 
     /// Tells the client something.
     pub(super) async fn tell(&self, told: impl Into<Told>) {
-        // A client that takes no more ends the session elsewhere.
-        let _ = self.told.send(told.into()).await;
+        passing::tell(&self.told, told).await;
     }
 
     /// Carries a message to the server and what comes of it to the client.

@@ -19,15 +19,17 @@ use super::{
     events::Messages,
     line::{Awaited, Line, Reading, all_answered},
     marks::Marks,
+    passing,
     problem::{Problem, Refused, Told},
     said::Said,
-    server::Server,
+    server::{Response, Server, whole},
     session::{BEGUN_WITHIN, Session},
     words,
 };
 use crate::{
     config::shown,
     mcp::method,
+    relay::http::download::Answer,
     traffic::{BodyKind, End, HttpTransport, ResponseHead},
 };
 
@@ -71,8 +73,7 @@ impl Legacy {
 
     /// Tells the client something.
     pub(super) async fn tell(&self, told: impl Into<Told>) {
-        // A client that takes no more ends the session elsewhere.
-        let _ = self.told.send(told.into()).await;
+        passing::tell(&self.told, told).await;
     }
 
     /// The server has been told that the client is ready.
@@ -141,6 +142,10 @@ impl Legacy {
         };
         let taken = carried.is_ok();
         let Err(problem) = carried else { return taken };
+        if self.over.is_cancelled() {
+            // It is we who ended the stream: the client is told nothing more.
+            return taken;
+        }
         if !asks {
             let method = said.method.as_deref().unwrap_or("a response");
             tracing::warn!("{method} did not reach the server: {problem}");
@@ -195,15 +200,29 @@ impl Legacy {
                 return Err(words::refused(&refusal, self.server.url()));
             }
             marks.taken.cancel();
-            // The tap is told of the end of the exchange when it is known what came of it.
-            nod = Some(response.unseen(&mut answer));
+            nod = Some(response);
         }
+        // The tap is told of the end of the exchange when it is known what came of it.
         let nod = async {
-            if let Some(nod) = &mut nod {
-                while let Some(Ok(_)) = nod.frame().await {}
+            if let Some(nod) = nod {
+                self.take_nod(line, nod, &mut answer).await;
             }
         };
-        let (_, answered) = tokio::join!(timeout(LAST_WORDS, nod), async {
+        let last_words = async {
+            tokio::select! {
+                () = marks.answered.cancelled() => {}
+                () = marks.withdrawn.cancelled() => {}
+                () = line.ended() => {}
+            }
+            sleep(LAST_WORDS).await;
+        };
+        let nod = async {
+            tokio::select! {
+                () = nod => {}
+                () = last_words => {}
+            }
+        };
+        let ((), answered) = tokio::join!(nod, async {
             if marks.answered.is_cancelled() {
                 return true;
             }
@@ -223,6 +242,18 @@ impl Legacy {
         }
         answer.end(End::Clean);
         Ok(())
+    }
+
+    /// Reads the nod to a message. There are servers that answer in it.
+    async fn take_nod(&self, line: &Line, nod: Response, answer: &mut Answer) {
+        if nod.kind() != BodyKind::Json {
+            let mut nod = nod.unseen(answer);
+            while let Some(Ok(_)) = nod.frame().await {}
+        } else if let Ok((text, last)) = whole(nod, answer).await
+            && line.hear_aside(text, &self.told).await
+        {
+            answer.data(&last);
+        }
     }
 
     /// All answers to a message have come, whatever is still said about it.

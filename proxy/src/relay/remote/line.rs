@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     events::Messages,
+    passing,
     problem::Told,
     said::{Asked, messages},
     server::Server,
@@ -174,27 +175,7 @@ impl Line {
         let mut came = early;
         loop {
             for text in came {
-                let mut answers = Vec::new();
-                let frame = messages(&text, |message| {
-                    if let Kind::Answer(id) = Kind::of(message) {
-                        answers.push((id, !jsonrpc::is_error(message)));
-                    }
-                });
-                if frame != Frame::Whole {
-                    super::conversation::no_message();
-                    continue;
-                }
-                let answered: Vec<_> =
-                    answers.iter().filter_map(|(id, good)| Some((self.take(id)?, *good))).collect();
-                // First the client, for who has waited for it may end the session.
-                if !answered.iter().any(|(open, _)| open.own || open.given_up) {
-                    // A client that takes no more ends the session elsewhere.
-                    let _ = told.send(text.into()).await;
-                }
-                for (open, good) in answered {
-                    // It may have been withdrawn just now.
-                    let _ = open.answer.send(good);
-                }
+                self.hear(text, told).await;
             }
             let chunk = loop {
                 let Some(Ok(frame)) = download.frame().await else { return };
@@ -212,6 +193,45 @@ impl Line {
         }
     }
 
+    /// Takes in what came on the stream.
+    async fn hear(&self, text: Bytes, told: &mpsc::Sender<Told>) {
+        let Some(answers) = answers(&text) else {
+            super::conversation::no_message();
+            return;
+        };
+        let answered = self.take_all(&answers);
+        // First the client, for who has waited for it may end the session.
+        if !answered.iter().any(|(open, _)| open.own || open.given_up) {
+            passing::tell(told, text).await;
+        }
+        settle(answered);
+    }
+
+    /// Takes in what came in the response to a message, if it answers what is awaited; the same
+    /// may then come on the stream as well, where it is left out. Returns whether it did.
+    pub(super) async fn hear_aside(&self, text: Bytes, told: &mpsc::Sender<Told>) -> bool {
+        let Some(answers) = answers(&text) else { return false };
+        let answered = self.take_all(&answers);
+        if answered.is_empty() {
+            return false;
+        }
+        if let Some(open) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            for (answered, _) in &answered {
+                let (answer, _) = oneshot::channel();
+                open.push(Open { id: answered.id.clone(), answer, own: false, given_up: true });
+            }
+        }
+        if !answered.iter().any(|(open, _)| open.own || open.given_up) {
+            passing::tell(told, text).await;
+        }
+        settle(answered);
+        true
+    }
+
+    fn take_all(&self, answers: &[(Id, bool)]) -> Vec<(Open, bool)> {
+        answers.iter().filter_map(|(id, good)| Some((self.take(id)?, *good))).collect()
+    }
+
     /// The first request that an answer may be to.
     fn take(&self, id: &Id) -> Option<Open> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +239,25 @@ impl Line {
         let waits = |open: &Open| open.id == *id && (open.given_up || !open.answer.is_closed());
         let at = open.iter().position(waits)?;
         Some(open.remove(at))
+    }
+}
+
+/// The ids that a message answers, and whether with a result; nothing if it is no message.
+fn answers(text: &Bytes) -> Option<Vec<(Id, bool)>> {
+    let mut answers = Vec::new();
+    let frame = messages(text, |message| {
+        if let Kind::Answer(id) = Kind::of(message) {
+            answers.push((id, !jsonrpc::is_error(message)));
+        }
+    });
+    (frame == Frame::Whole).then_some(answers)
+}
+
+/// Tells those who wait.
+fn settle(answered: Vec<(Open, bool)>) {
+    for (open, good) in answered {
+        // It may have been withdrawn just now.
+        let _ = open.answer.send(good);
     }
 }
 
