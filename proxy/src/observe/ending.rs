@@ -1,7 +1,8 @@
 //! What becomes of open requests when a stream ends, breaks or is lost from sight.
 //!
 //! - A client that ends its session (closes stdin, its legacy SSE stream, or sends DELETE)
-//!   withdraws what it still waits for: `cancelled`. A server that goes first: `transport`.
+//!   withdraws what it still waits for: `cancelled`. A server that goes first, or a session that
+//!   the proxy itself ends: `transport`.
 //! - A modern client that leaves an exchange cancels it; a legacy one does not, but unless the
 //!   events of the answer had ids nobody can see it any more: `transport`.
 //! - Where events had ids, the answer may come on a later stream of the session: the request
@@ -65,8 +66,13 @@ impl Matcher {
         };
         if exchange.method == Method::DELETE {
             let deleted = route.head.is_some_and(|(status, _)| status.is_success());
-            if deleted && !route.is_legacy_sse() {
-                self.session_ended(route, at, Outcome::Cancelled, of_session(route.session));
+            let outcome = match end {
+                // The proxy says so itself, after all that came on streams.
+                End::GivenUp => Some(Outcome::Transport),
+                _ => deleted.then_some(Outcome::Cancelled),
+            };
+            if let Some(outcome) = outcome.filter(|_| !route.is_legacy_sse()) {
+                self.session_ended(route, at, outcome, of_session(route.session));
             }
         } else if route.is_session_stream() {
             let outcome = match end {

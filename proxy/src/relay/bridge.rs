@@ -6,7 +6,8 @@
 //! `exchange` finds its session among the `sessions`, `splice` makes one line of its body, and a
 //! task writes it to the `program`. What the program says is read by another task, which asks
 //! `routing` whom it concerns and puts it into that stream's `outbox`; there the client's
-//! connection fetches it as a `reply`. The tap is shown what passes on the HTTP side.
+//! connection fetches it as a `reply`. The tap is shown what passes on the HTTP side, and by a
+//! `farewell` the end of a session that no client ended.
 
 use std::{ffi::OsString, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -36,6 +37,7 @@ mod batch;
 mod cors;
 pub mod counters;
 pub(in crate::relay) mod exchange;
+mod farewell;
 mod hearing;
 mod launcher;
 mod limits;
@@ -178,6 +180,7 @@ impl Setup {
             limits: Limits::new(&bounds, Arc::clone(&counters)),
             warm: Warm::new(bounds.warm),
             counters,
+            tap: self.tap.clone(),
             tasks: TaskTracker::new(),
         });
         Exchanges {

@@ -59,6 +59,24 @@ async fn an_answer_comes_on_the_stream_that_goes_on() {
 }
 
 #[tokio::test]
+async fn a_call_whose_client_lost_its_stream_ends_with_the_session() {
+    let stage = Stage::set(&[]).await;
+    let bridge = &stage.bridge;
+    for (resumes, ended) in [(true, 1), (false, 2)] {
+        let (session, mut program) = stage.open().await;
+        let mut stream = stage.ask(&session, &mut program).await;
+        let last = stream.last.take().expect("an id");
+        drop(stream);
+        let resumed = if resumes { Some(bridge.resume(&session, &last).await) } else { None };
+        drop(program);
+        if let Some(mut stream) = resumed {
+            assert!(stream.next().await.expect("an error").contains("has ended"));
+        }
+        bridge.assert_settled(&[("transport", ended)], &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_stream_of_the_clients_own_goes_on_without_a_gap() {
     let stage = Stage::set(&[]).await;
     let bridge = &stage.bridge;

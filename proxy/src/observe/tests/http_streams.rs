@@ -316,6 +316,22 @@ fn deleting_the_session_withdraws_its_calls() {
 }
 
 #[test]
+fn a_session_that_the_proxy_ends_ends_the_calls_of_lost_streams() {
+    let mut script = Script::new();
+    session(&mut script, "s");
+    let talk = script.post(Some("s"), &call("1"));
+    script.head(&talk, 200, BodyKind::EventStream, None);
+    script.event(&talk, Some(1), r#"{"method":"notifications/message","params":{}}"#);
+    script.end(&talk, ToClient, End::ClientGone);
+    assert_eq!(script.calls(), []);
+    let farewell = script.exchange(Method::DELETE, "/mcp", HttpTransport::Streamable, Some("s"));
+    script.end(&farewell, ToServer, End::Clean);
+    script.end(&farewell, ToClient, End::GivenUp);
+    assert_eq!(script.calls(), [("1".to_owned(), Outcome::Transport)]);
+    script.assert_clean();
+}
+
+#[test]
 fn batches_and_pretty_bodies() {
     let mut script = Script::new();
     let body = format!("[\n  {},\n  {}\n]\n", call("1"), call("2"));

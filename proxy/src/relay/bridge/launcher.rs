@@ -20,14 +20,17 @@ use super::{
     splice::Gist,
     warm::Warm,
 };
-use crate::relay::{
-    child::StartError,
-    remote::{
-        problem::{Problem, Told},
-        rights::Rights,
-        server::Reach,
-        talk::Talk,
+use crate::{
+    relay::{
+        child::StartError,
+        remote::{
+            problem::{Problem, Told},
+            rights::Rights,
+            server::Reach,
+            talk::Talk,
+        },
     },
+    tap::Tap,
 };
 
 /// Messages that wait until the program reads them; further ones wait with their clients.
@@ -72,6 +75,8 @@ pub(super) struct Launcher {
     /// Programs that wait for a session.
     pub(super) warm: Warm,
     pub(super) counters: Arc<Counters>,
+    /// Where the ends of sessions are shown.
+    pub(super) tap: Tap,
     /// Everything that runs for a program.
     pub(super) tasks: TaskTracker,
 }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{
     STOPPING,
     counters::{Ended, Use},
+    farewell::Farewell,
     launcher::{Audience as _, Launcher},
     limits::{Full, Place},
     session::Session,
@@ -129,7 +130,8 @@ impl Launcher {
         let counters = Arc::clone(&self.counters);
         let rights = Rights::default();
         let own = rights.clone();
-        let begin = move |lines| Session::new(id, tag, own, lines, counters);
+        let farewell = Farewell::of(&self.tap, &self.server_id, &id);
+        let begin = move |lines| Session::new(id, tag, own, lines, counters, farewell);
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = async move {
             let session = self.start(begin, Arc::clone(&place), gone, rights).await?;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    farewell::Farewell,
     replay::EventId,
     reply::{self, INTERNAL},
     splice::Gist,
@@ -242,6 +243,8 @@ pub(super) struct Inbox {
     shared: Arc<Mutex<Shared>>,
     /// Dropped with it.
     tied: Option<Box<dyn Tie>>,
+    /// Not before it has been emptied or left.
+    farewell: Option<Arc<Farewell>>,
 }
 
 /// What is to be done when a client leaves, by being dropped.
@@ -250,7 +253,7 @@ pub(super) trait Tie: fmt::Debug + Send + Sync {}
 /// A stream on which nothing waits yet but `queue`.
 pub(super) fn stream(queue: Queue) -> (Outbox, Inbox) {
     let shared = Arc::new(Mutex::new(Shared { queue, ..Shared::default() }));
-    (Outbox(Arc::clone(&shared)), Inbox { shared, tied: None })
+    (Outbox(Arc::clone(&shared)), Inbox { shared, tied: None, farewell: None })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -346,6 +349,12 @@ impl Inbox {
     /// The same, which drops `tie` when it is dropped.
     pub(super) fn tied(mut self, tie: impl Tie + 'static) -> Self {
         self.tied = Some(Box::new(tie));
+        self
+    }
+
+    /// The same, on which answers come of the session of this farewell.
+    pub(super) fn before(mut self, farewell: Option<Arc<Farewell>>) -> Self {
+        self.farewell = farewell;
         self
     }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     asides::Asides,
     counters::{Counters, Ended},
+    farewell::Farewell,
     launcher::Audience,
     outbox::{Cut, Inbox, Lost, Piece, Queue, Weight, stream},
     owed::Owed,
@@ -48,6 +49,7 @@ pub(super) struct Session {
     state: Mutex<State>,
     over: CancellationToken,
     counters: Arc<Counters>,
+    farewell: Option<Arc<Farewell>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,7 @@ impl Session {
         rights: Rights,
         input: mpsc::Sender<Bytes>,
         counters: Arc<Counters>,
+        farewell: Option<Arc<Farewell>>,
     ) -> Self {
         let state = State {
             client: None,
@@ -120,7 +123,7 @@ impl Session {
         };
         let (owed, over) = (Owed::default(), CancellationToken::new());
         let (asides, state) = (Asides::default(), Mutex::new(state));
-        Self { id, tag, rights, owed, asides, state, over, counters }
+        Self { id, tag, rights, owed, asides, state, over, counters, farewell }
     }
 
     /// It has a client from now on: where this `is_line`, one whose only stream gets all that
@@ -187,7 +190,7 @@ impl Session {
         state.waiting.insert(number, Waiting { id, to, takes_events });
         drop(state);
         room.send(said.line);
-        Ok((inbox, first))
+        Ok((inbox.before(self.farewell.clone()), first))
     }
 
     /// Opens a stream for what belongs to no request; what waited for one comes first.
@@ -216,7 +219,8 @@ impl Session {
                 // Whoever had it before, if anybody, has it no more.
                 to.outbox = outbox;
                 inbox.know_id();
-                let goes_on = (inbox.streams(), last, Some(id.clone()));
+                let inbox = inbox.before(self.farewell.clone()).streams();
+                let goes_on = (inbox, last, Some(id.clone()));
                 drop(state);
                 self.settle(lost);
                 return Ok(goes_on);
@@ -229,7 +233,7 @@ impl Session {
             self.settle(lost);
             // Dropped at once: with the answer all was said.
             let (_, inbox) = stream(missed.into_iter().collect());
-            return Ok((inbox, last, None));
+            return Ok((inbox.before(self.farewell.clone()), last, None));
         }
         let (inbox, begin) = if is_unknown {
             streams.open(&mut lost)
@@ -379,10 +383,16 @@ impl Audience for Session {
         }
         state.streams = Streams::default();
         state.routing = Routing::default();
-        let has_begun = state.client.is_some();
+        let client = state.client;
         drop(state);
-        if has_begun {
+        if client.is_some() {
             self.counters.count_ended(why);
+        }
+        if client == Some(Client::OfStreams)
+            && why != Ended::Deleted
+            && let Some(farewell) = &self.farewell
+        {
+            farewell.is_due();
         }
         self.over.cancel();
     }

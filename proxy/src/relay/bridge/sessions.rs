@@ -97,6 +97,7 @@ mod tests {
             Rights::default(),
             input,
             Arc::default(),
+            None,
         ))
     }
 

@@ -130,7 +130,7 @@ impl Legacy {
         let (left, carried) = match line {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
-                let exchange = self.exchange(&line, said, marks, &mut awaited, false);
+                let exchange = Box::pin(self.exchange(&line, said, marks, &mut awaited, false));
                 let carried = marks.hold(slot, exchange).await;
                 let left = if carried.is_ok() { Vec::new() } else { line.give_up(awaited) };
                 (left, carried)

@@ -173,7 +173,11 @@ pub(super) fn messages(text: &[u8], mut each: impl FnMut(&Message)) -> Frame {
 
 /// The id of a request as it stands in it.
 fn written(message: &Message) -> Box<str> {
-    let (raw, _) = message.raw(Field::Id);
+    let (raw, whole) = message.raw(Field::Id);
+    if !whole {
+        // A part of it is another's, or no JSON.
+        return "null".into();
+    }
     let raw = String::from_utf8_lossy(raw);
     match message.form(Field::Id) {
         Form::Text => format!("\"{raw}\"").into(),
@@ -205,6 +209,9 @@ mod tests {
         let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":"a"}}"#;
         let cancel = read(cancel).unwrap().unwrap();
         assert_eq!(cancel.what, What::Cancellation(Id::Json("\"a\"".into())));
+        // Half of an id would be another one, and half of a list no JSON at all.
+        let endless = format!(r#"{{"id":["{}"],"method":"m"}}"#, "x".repeat(70_000));
+        assert_eq!(&*read(&endless).unwrap().unwrap().asked[0].written, "null");
         for aside in [r#"{"method":"notifications/initialized"}"#, r#"{"id":1,"result":{}}"#] {
             let aside = read(aside).unwrap().unwrap();
             assert_eq!((aside.what, aside.asked.len()), (What::Aside, 0));

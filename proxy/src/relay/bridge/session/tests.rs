@@ -28,6 +28,7 @@ impl Talk {
             Rights::default(),
             input,
             Arc::clone(&counters),
+            None,
         );
         session.begin(false);
         Self { session, counters, lines }
