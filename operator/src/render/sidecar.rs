@@ -74,7 +74,8 @@ fn env(spoken: &Spoken, rule: Option<&PortRule>) -> Vec<Value> {
     if let Spoken::Http(http, _) = spoken {
         let host = if rule.is_some_and(|rule| rule.mode == PortMode::PodIp) {
             env.push(of_pod("POD_IP", "status.podIP"));
-            "$(POD_IP)"
+            // In brackets, for it may be one of IPv6; the proxy takes both so.
+            "[$(POD_IP)]"
         } else {
             ""
         };

@@ -122,6 +122,30 @@ fn the_variables_of_a_pod_win_over_the_file() {
 }
 
 #[test]
+fn pods_of_either_ip_version_listen_on_their_own_address() {
+    let injection = injection("transport: {http: {port: 8000, takeover: PodIP}}");
+    for (ip, address) in [("10.0.0.7", "10.0.0.7:8000"), ("fd00:10::7", "[fd00:10::7]:8000")] {
+        let known = [("POD_IP", ip), ("MCPULSE_APP_PORT", "8000"), ("MCPULSE_LISTEN_PORT", "8000")];
+        // As the kubelet does.
+        let expand = |text: &str| {
+            let filled = known.iter().fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!("$({name})"), value)
+            });
+            assert!(!filled.contains("$("), "{filled}");
+            filled
+        };
+        let env = injection.sidecar["env"].as_array().unwrap().iter();
+        let ours = env.filter(|one| one["name"].as_str().unwrap().starts_with("MCPULSE_PROXY_"));
+        let variables =
+            ours.map(|one| (one["name"].as_str().unwrap(), expand(one["value"].as_str().unwrap())));
+        let variables: Vec<_> = variables.collect();
+        let variables: Vec<_> = variables.iter().map(|(name, it)| (*name, it.as_str())).collect();
+        let config = read_back(&injection, &variables);
+        assert_eq!(config.listen.unwrap().address, address);
+    }
+}
+
+#[test]
 fn what_is_the_default_is_not_in_the_file() {
     let text = &injection("").annotations["mcpulse.io/config"];
     assert!(!text.contains("limits") && !text.contains("otel"), "{text}");

@@ -1,5 +1,7 @@
 //! Addresses and URLs. A URL is never shown in a message: its query may be a key.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::ServerName;
 
 /// The URL of a server: scheme `http` or `https`, without credentials.
@@ -105,21 +107,22 @@ pub(super) fn collector(text: &str) -> Result<String, String> {
     }
 }
 
-/// `HOST:PORT`, or `:PORT` for every interface.
+/// `HOST:PORT`, or `:PORT` for every interface. Brackets may be around an address of either kind:
+/// the variables of a pod, of which nobody knows the kind before it runs, cannot add them.
 pub(super) fn listener(text: &str) -> Result<String, String> {
-    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host_is_valid = match in_brackets {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.contains([':', '/', '@', '[', ']', '?', '#']),
-        };
-        port.parse::<u16>().is_ok() && host_is_valid && !host.contains(char::is_whitespace)
-    });
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err("is no address; write e.g. :8080, 127.0.0.1:8080 or [::1]:8080".to_owned())
-    }
+    let read = || {
+        let (host, port) = text.rsplit_once(':')?;
+        port.parse::<u16>().ok()?;
+        if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            return Some(match inner.parse::<IpAddr>().ok()? {
+                IpAddr::V4(_) => format!("{inner}:{port}"),
+                IpAddr::V6(_) => text.to_owned(),
+            });
+        }
+        let foreign = |c: char| ":/@[]?#".contains(c) || c.is_whitespace();
+        (!host.contains(foreign)).then(|| text.to_owned())
+    };
+    read().ok_or_else(|| "is no address; write e.g. :8080, 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
 #[cfg(test)]
@@ -134,6 +137,7 @@ mod tests {
         for bad in ["8080", "localhost", "::1:8080", ":65536", "http://a:80", "[a]:1", "a b:1"] {
             assert!(listener(bad).is_err(), "{bad}");
         }
+        assert_eq!(listener("[127.0.0.1]:8080").as_deref(), Ok("127.0.0.1:8080"));
     }
 
     #[test]
