@@ -17,7 +17,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use kube::{
-    Client,
+    Client, Resource,
     runtime::{
         controller::{self, Action, applier},
         reflector::ObjectRef,
@@ -26,7 +26,7 @@ use kube::{
 use prometheus::Registry;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use crate::{crd::McpServer, render::Defaults};
+use crate::{crd::McpServer, render::Defaults, servers::Servers};
 
 mod apply;
 mod gather;
@@ -71,21 +71,29 @@ pub struct Settings {
 /// The part of the operator that only the leader runs.
 pub struct Controller {
     client: Client,
+    servers: Servers,
     settings: Settings,
     metrics: Arc<Metrics>,
 }
 
 impl Controller {
-    /// Makes one; its metrics go into `registry`.
+    /// Makes one that sees to `servers`; its metrics go into `registry`.
     ///
     /// # Errors
     /// When a metric is malformed, which is a mistake in the program.
     pub fn new(
         client: Client,
+        servers: Servers,
         settings: Settings,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
-        Ok(Self { client, settings, metrics: Metrics::new(registry)? })
+        Ok(Self { client, servers, settings, metrics: Metrics::new(registry)? })
+    }
+
+    /// Counts, at each call, a failure of the watch that keeps the `McpServer`s.
+    pub fn counts_failures(&self) -> impl Fn() + Send + 'static {
+        let metrics = Arc::clone(&self.metrics);
+        move || metrics.watch_failed(&McpServer::kind(&()))
     }
 
     /// Works until dropped.
@@ -95,6 +103,7 @@ impl Controller {
         let mut watching = JoinSet::new();
         let cluster = Cluster::watch(
             &self.client,
+            &self.servers,
             self.settings.watch_namespace.as_deref(),
             &queue,
             &self.metrics,

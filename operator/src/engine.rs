@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     crd::{
         McpServer,
-        injection::{FORMAT, REVISION},
+        injection::{FORMAT, PROBE, REVISION},
     },
     policy,
     servers::Servers,
@@ -169,7 +169,10 @@ async fn proven(client: &Client, servers: &[Arc<McpServer>]) -> Option<bool> {
         Some((server.metadata.namespace.as_deref()?, injection))
     });
     for (namespace, injection) in rendered.take(TRIED) {
-        match dry_run(client, namespace, &witness::pod(&injection)).await {
+        let mut pod = witness::pod(&injection);
+        // By which the webhook leaves it to the policy.
+        pod["metadata"]["labels"][PROBE] = "policy".into();
+        match dry_run(client, namespace, &pod).await {
             Ok(pod) if pod["metadata"]["annotations"][REVISION] == injection.revision.as_str() => {
                 return Some(true);
             }

@@ -139,7 +139,20 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         None => Api::all(client.clone()),
     };
     let (servers, watching) = Servers::new(servers);
-    replica.spawn(watching.run());
+    let controller = Controller::new(
+        client.clone(),
+        servers.clone(),
+        controller::Settings {
+            namespace: options.namespace.clone(),
+            watch_namespace: options.watch_namespace.clone(),
+            identity: options.identity(),
+            defaults: options.defaults(),
+            max_rollouts: options.max_rollouts,
+        },
+        &registry,
+    )
+    .context("make the metrics of the controller")?;
+    replica.spawn(watching.run(controller.counts_failures()));
     let ((bundle, trusted), (chosen, engine)) =
         (watch::channel(None), watch::channel(Engine::Undecided));
     let figures = webhook::Figures::new(&registry).context("make the metrics of the webhook")?;
@@ -165,24 +178,12 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         Registration::new(client.clone(), webhook::CONFIGURATION, reach, &options.namespace);
 
     let lease = Lease::new(
-        client.clone(),
+        client,
         &options.namespace,
         "mcpulse-operator",
         &options.identity(),
         Duration::from_secs(options.lease_duration.into()),
     );
-    let controller = Controller::new(
-        client,
-        controller::Settings {
-            namespace: options.namespace.clone(),
-            watch_namespace: options.watch_namespace.clone(),
-            identity: options.identity(),
-            defaults: options.defaults(),
-            max_rollouts: options.max_rollouts,
-        },
-        &registry,
-    )
-    .context("make the metrics of the controller")?;
     let gate = ready.gate("cluster");
     let reached = |reached: Result<(), String>| match reached {
         Ok(()) => gate.open(),

@@ -1,4 +1,5 @@
-//! The `McpServer`s of the cluster as they were last seen.
+//! The `McpServer`s of the cluster as they were last seen, by the one watch that a replica has of
+//! them.
 
 use std::{pin::pin, sync::Arc};
 
@@ -57,6 +58,11 @@ impl Servers {
         self.store.state_filter(|server| server.metadata.namespace.as_deref() == Some(namespace))
     }
 
+    /// Where they are kept.
+    pub(crate) fn store(&self) -> &Store<McpServer> {
+        &self.store
+    }
+
     /// Completes when something has changed since the last time, the first time once all are
     /// known; false when nothing ever will again.
     pub async fn changed(&mut self) -> bool {
@@ -65,20 +71,30 @@ impl Servers {
 }
 
 impl Watch {
-    /// Keeps them up to date until dropped.
-    pub async fn run(mut self) {
+    /// Keeps them up to date until dropped. Tells `failed` whenever it begins anew.
+    pub async fn run(mut self, failed: impl Fn()) {
         let events = watcher::watcher(self.api.clone(), watcher::Config::default());
         let mut events = pin!(events.default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
+                    let event = event.modify(strip);
                     self.writer.apply_watcher_event(&event);
                     if !matches!(event, Event::Init | Event::InitApply(_)) {
                         self.changes.send_modify(|count| *count += 1);
                     }
                 }
-                Err(error) => tracing::warn!("watch McpServers: {error}"),
+                Err(error) => {
+                    failed();
+                    tracing::warn!("watch McpServers: {error}; it begins anew");
+                }
             }
         }
     }
+}
+
+/// Takes out what nobody asks for.
+fn strip(server: &mut McpServer) {
+    server.metadata.managed_fields = None;
+    server.metadata.annotations = None;
 }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::crd::{
     Injection, Selector,
-    injection::{PROBE, PortMode},
+    injection::PortMode,
     selector::{Labels, Operator},
 };
 
-/// The pod, with the label that has the webhook leave it to the policy.
+/// The pod.
 pub fn pod(injection: &Injection) -> Value {
     let mut container = json!({
         "name": injection.container.as_deref().unwrap_or("server"),
@@ -31,12 +31,12 @@ pub fn pod(injection: &Injection) -> Value {
             container["args"] = json!([option, number.to_string()]);
         }
     }
-    let mut labels = labels(&injection.selector);
-    labels.insert(PROBE.to_owned(), "policy".to_owned());
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": "mcpulse-witness-", "labels": labels},
+        "metadata": {
+            "generateName": "mcpulse-witness-", "labels": labels(&injection.selector),
+        },
         "spec": {
             "containers": [container],
             "securityContext":

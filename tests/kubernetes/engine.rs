@@ -24,7 +24,7 @@ fn choosing(cluster: &Cluster, chosen: watch::Sender<Engine>) -> JoinSet<()> {
     let client = cluster.plane.client();
     let mut tasks = JoinSet::new();
     let (servers, watch) = Servers::new(kube::Api::all(client.clone()));
-    tasks.spawn(watch.run());
+    tasks.spawn(watch.run(|| {}));
     tasks.spawn(async move { engine::choose(client, Choice::Auto, servers, &chosen).await });
     tasks
 }

@@ -65,7 +65,7 @@ impl Hook {
         let client = cluster.plane.client();
         let mut tasks = JoinSet::new();
         let (servers, watch) = Servers::new(Api::all(client.clone()));
-        tasks.spawn(watch.run());
+        tasks.spawn(watch.run(|| {}));
 
         let registry = Registry::new();
         let (notices, noticed) = Notices::new();

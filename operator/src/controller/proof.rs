@@ -23,10 +23,9 @@ use crate::{
     crd::{
         Finding, Injection,
         condition::{ConditionType, Reason},
-        injection::{PortMode, REVISION},
-        selector::{Labels, Operator, Selector},
+        injection::REVISION,
     },
-    splice,
+    splice, witness,
 };
 
 /// The volumes that the API server adds to each pod.
@@ -40,7 +39,7 @@ pub(super) async fn accepted(
 ) -> kube::Result<Result<(), Finding>> {
     let mut sample = match sample(client, gathered).await? {
         Some(sample) if splice::splice(&sample, injection).is_ok() => sample,
-        _ => synthetic(injection),
+        _ => witness::pod(injection),
     };
     let Ok(changes) = splice::splice(&sample, injection) else {
         // Of a pod that fits, which leaves what no pod fits: it skips them all.
@@ -157,51 +156,6 @@ fn pod(labels: &Value, annotations: &Value, spec: &Value) -> Value {
         "generateName": "mcpulse-dry-run-", "labels": labels, "annotations": annotations,
     });
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-}
-
-/// A pod that nobody has, of the kind that is meant, and that any namespace accepts.
-fn synthetic(injection: &Injection) -> Value {
-    let name = injection.container.as_deref().unwrap_or("server");
-    let mut container = json!({
-        "name": name,
-        "image": "mcpulse.invalid/dry-run:1",
-        "command": ["server"],
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": true,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    });
-    if let Some(rule) = &injection.port {
-        let number = rule.number.unwrap_or(8000);
-        let port = match (&rule.name, rule.mode) {
-            (Some(name), _) => json!({"name": name, "containerPort": number}),
-            (None, PortMode::NamedPort) => json!({"name": "mcp", "containerPort": number}),
-            (None, _) => json!({"containerPort": number}),
-        };
-        container["ports"] = json!([port]);
-        if let Some(arg) = &rule.arg {
-            container["args"] = json!([arg, number.to_string()]);
-        }
-    }
-    pod(&json!(labels(&injection.selector)), &Value::Null, &json!({"containers": [container]}))
-}
-
-/// Labels that a selector matches, as far as they can be told.
-fn labels(selector: &Selector) -> Labels {
-    let mut labels = selector.match_labels.clone();
-    for requirement in &selector.match_expressions {
-        let value = match requirement.operator {
-            Operator::In => requirement.values.first().cloned(),
-            Operator::Exists => Some(String::new()),
-            Operator::NotIn | Operator::DoesNotExist => None,
-        };
-        if let Some(value) = value {
-            labels.entry(requirement.key.clone()).or_insert(value);
-        }
-    }
-    labels
 }
 
 async fn get(client: &Client, url: &str, name: &str) -> kube::Result<Option<Value>> {

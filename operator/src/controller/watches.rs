@@ -1,7 +1,7 @@
 //! What is known of the cluster, kept up to date by watches, and which `McpServer`s a change
 //! concerns.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use futures_util::StreamExt;
 use k8s_openapi::{
@@ -37,6 +37,7 @@ use crate::{
         injection::SERVER,
         selector::{Labels, Selector},
     },
+    servers::Servers,
     target::{self, Workload},
 };
 
@@ -61,15 +62,15 @@ pub(super) struct Cluster {
 pub(super) type Queue = mpsc::Sender<ReconcileRequest<McpServer>>;
 
 impl Cluster {
-    /// Begins to watch one namespace, or all. The watches live in `tasks`.
+    /// Begins to watch one namespace, or all, for what `servers` mean. The watches live in `tasks`.
     pub(super) fn watch(
         client: &Client,
+        servers: &Servers,
         namespace: Option<&str>,
         queue: &Queue,
         metrics: &Arc<Metrics>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let (servers, of_servers) = reflector::store();
         let (pods, of_pods) = reflector::store();
         let (services, of_services) = reflector::store();
         let (limits, of_limits) = reflector::store();
@@ -79,7 +80,7 @@ impl Cluster {
         let (cron_jobs, of_cron_jobs) = reflector::store();
         let (replica_sets, of_replica_sets) = reflector::store();
         let cluster = Self {
-            servers,
+            servers: servers.store().clone(),
             pods,
             services,
             limits,
@@ -90,7 +91,7 @@ impl Cluster {
             replica_sets,
         };
         let watch = Watch { client, namespace, queue, metrics, cluster: &cluster };
-        tasks.spawn(watch.run(of_servers, strip_server, PartialEq::eq, of_server));
+        tasks.spawn(follow(servers.clone(), cluster.clone(), queue.clone()));
         let mut interner = Interner::default();
         let strip_pod = move |pod: &mut Pod| pod.strip(&mut interner);
         tasks.spawn(watch.run(of_pods, strip_pod, PartialEq::eq, of_pod));
@@ -255,20 +256,51 @@ impl Watch<'_> {
                     let servers = cluster.servers.state();
                     requests.extend(servers.iter().map(|one| ObjectRef::from_obj(&**one)));
                 }
-                for server in requests.drain(..) {
-                    let reason = ReconcileReason::Custom { reason: kind.clone() };
-                    if queue.send(ReconcileRequest { obj_ref: server, reason }).await.is_err() {
-                        return;
-                    }
+                if !ask(&queue, &kind, &mut requests).await {
+                    return;
                 }
             }
         }
     }
 }
 
-fn strip_server(server: &mut McpServer) {
-    server.metadata.managed_fields = None;
-    server.metadata.annotations = None;
+/// Asks for a look at those that a change of this kind concerns; whether anybody listens.
+async fn ask(queue: &Queue, kind: &str, requests: &mut Requests) -> bool {
+    for server in requests.drain(..) {
+        let reason = ReconcileReason::Custom { reason: kind.to_owned() };
+        if queue.send(ReconcileRequest { obj_ref: server, reason }).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Asks for a look whenever a `McpServer` comes, goes or changes.
+async fn follow(mut servers: Servers, cluster: Cluster, queue: Queue) {
+    let kind = McpServer::kind(&());
+    let mut before: HashMap<ObjectRef<McpServer>, Arc<McpServer>> = HashMap::new();
+    let mut requests = Requests::new();
+    while servers.changed().await {
+        let now: HashMap<_, _> =
+            servers.all().into_iter().map(|one| (ObjectRef::from_obj(&*one), one)).collect();
+        let version = |one: &McpServer| (one.uid(), one.resource_version());
+        let differs = |one: &McpServer, there: Option<&Arc<McpServer>>| {
+            there.is_none_or(|there| version(there) != version(one))
+        };
+        if before.is_empty() {
+            requests.extend(now.keys().cloned());
+        } else {
+            let gone = before.iter().filter(|(key, one)| differs(one, now.get(key)));
+            let new = now.iter().filter(|(key, one)| differs(one, before.get(key)));
+            for (_, one) in gone.chain(new) {
+                of_server(&cluster, one, &mut requests);
+            }
+        }
+        if !ask(&queue, &kind, &mut requests).await {
+            return;
+        }
+        before = now;
+    }
 }
 
 fn strip_service(service: &mut Service) {
