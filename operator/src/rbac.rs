@@ -11,8 +11,11 @@ const TEXT: &str = include_str!("rbac/roles.yaml");
 pub fn yaml(namespace: &str, watched: Option<&str>) -> String {
     let scope = watched.map(|watched| format!("\n  namespace: {watched}")).unwrap_or_default();
     let kind = if watched.is_some() { "Role" } else { "ClusterRole" };
+    let named =
+        watched.map(|watched| format!("\n  resourceNames: [{watched}]")).unwrap_or_default();
     let text = TEXT.replace("${namespace}", namespace).replace("${policy}", &policy::name(FORMAT));
-    text.replace("${kind}", kind).replace("${scope}", &scope)
+    let text = text.replace("${kind}", kind).replace("${scope}", &scope);
+    text.replace("${named}", &named)
 }
 
 #[cfg(test)]

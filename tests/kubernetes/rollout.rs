@@ -1,5 +1,6 @@
 //! What the operator does about pods that run, and what it says of them.
 
+use mcpulse_operator::{crd::injection::FORMAT, policy};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
@@ -184,11 +185,21 @@ async fn sidecars_that_fail_are_withdrawn(cluster: &Cluster) {
     assert_eq!(server["status"]["withdrawn"], Value::Null);
 }
 
+/// Has the policy leave a namespace alone, or not any more.
+async fn leave_alone(cluster: &Cluster, namespace: &str, alone: bool) {
+    let group = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+    let path = format!("{group}/{}", policy::name(FORMAT));
+    let mut policy = cluster.get(&path).await.expect("the policy");
+    let selector = &mut policy["spec"]["matchConstraints"]["namespaceSelector"];
+    let names = selector["matchExpressions"][0]["values"].as_array_mut().expect("namespaces");
+    names.retain(|name| name != namespace);
+    names.extend(alone.then(|| namespace.into()));
+    cluster.request("PUT", &path, &policy).await.expect("it is changed");
+}
+
 async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: &Operator) {
     let scene = Scene::new(cluster, "missed").await;
-    let path = format!("/api/v1/namespaces/{}", scene.namespace);
-    let label = |value: Value| json!({"metadata": {"labels": {"mcpulse.io/injection": value}}});
-    cluster.merge(&path, &label("disabled".into())).await.expect("a label");
+    leave_alone(cluster, &scene.namespace, true).await;
     scene.apply(SELECTS).await;
     scene.published().await;
     scene.deployed(2).await;
@@ -200,9 +211,33 @@ async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: 
     let labels = [("namespace", scene.namespace.as_str())];
     let counted = operator.scrape().await.sum("mcpulse_pods_missed_total", &labels);
     assert!((counted - 2.0).abs() < 0.5, "{counted}");
-    cluster.merge(&path, &label(Value::Null)).await.expect("no label");
+    leave_alone(cluster, &scene.namespace, false).await;
     scene.well(2).await;
     assert_eq!(scene.templates().await, 2);
+}
+
+async fn a_namespace_that_opts_out_is_told_and_left_alone(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "out").await;
+    let path = format!("/api/v1/namespaces/{}", scene.namespace);
+    let label = |value: Value| json!({"metadata": {"labels": {"mcpulse.io/injection": value}}});
+    cluster.merge(&path, &label("disabled".into())).await.expect("a label");
+    scene.deployed(2).await;
+    scene.apply(SELECTS).await;
+    let told = |server: &Value| {
+        condition(server, "Injected")["reason"] == "NamespaceOptedOut"
+            && server["status"]["pods"]["skipped"] == 2
+    };
+    let server = scene.until("it is told", told).await;
+    assert!(is(&server, "Ready", "True") && !is(&server, "Stalled", "True"), "{server:#}");
+    assert_eq!(server["status"]["skipped"][0]["reason"], "NamespaceOptedOut", "{server:#}");
+    let message = condition(&server, "Injected")["message"].as_str().expect("a message");
+    let (_, remedy) = message.split_once("run kubectl ").expect("a remedy");
+    assert_eq!(scene.templates().await, 1);
+    let mut kubectl = cluster.kubectl();
+    let done = kubectl.args(remedy.split(' ')).status().await.expect("kubectl runs");
+    assert!(done.success(), "{remedy}");
+    scene.well(2).await;
+    assert_eq!(scene.templates().await, 2, "one restart");
 }
 
 async fn an_owner_that_takes_restarts_back_is_noticed(cluster: &Cluster) {
@@ -288,6 +323,7 @@ async fn the_operator_does_what_is_asked_for() {
         live_configuration_and_images_reach_pods_as_they_run(&cluster),
         sidecars_that_fail_are_withdrawn(&cluster),
         pods_that_were_missed_are_told_and_healed(&cluster, &operator),
+        a_namespace_that_opts_out_is_told_and_left_alone(&cluster),
         an_owner_that_takes_restarts_back_is_noticed(&cluster),
         a_target_may_come_and_go(&cluster),
         a_numeric_service_holds_injection_back(&cluster),

@@ -20,6 +20,8 @@ pub(super) struct Gathered {
     pub(super) server: Arc<McpServer>,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// Whether the namespace says that its pods are to be left alone.
+    pub(super) opted_out: bool,
     /// The pods that it means.
     pub(super) target: Result<Target, Finding>,
     /// The selectors of older ones.
@@ -84,7 +86,8 @@ impl Gathered {
             Ok(target) => groups(&namespace, &target.selector, &older, cluster),
             Err(_) => BTreeMap::new(),
         };
-        Self { server, namespace, name, target, older, services, limits, groups }
+        let opted_out = cluster.is_opted_out(&namespace);
+        Self { server, namespace, name, opted_out, target, older, services, limits, groups }
     }
 }
 

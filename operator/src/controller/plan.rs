@@ -14,7 +14,7 @@ use crate::{
     crd::{
         Finding, Injection, McpServerStatus,
         condition::{ConditionType, Reason},
-        injection::CONFIG,
+        injection::{CONFIG, NAMESPACE_OPT_OUT},
         rollout::InjectionMode,
         status::{RolloutState, Withdrawn},
     },
@@ -132,6 +132,15 @@ pub(super) fn render(
         let message = "spec.injection.mode is Disabled; pods that carry the sidecar keep it until \
                        they end";
         return Err(Finding::new(ConditionType::Injected, Reason::Disabled, message));
+    }
+    if gathered.opted_out {
+        let namespace = &gathered.namespace;
+        let message = format!(
+            "namespace {namespace} has the label {NAMESPACE_OPT_OUT}: disabled; pods that carry the \
+             sidecar keep it until they end; to have pods injected, run kubectl label namespace \
+             {namespace} {NAMESPACE_OPT_OUT}-"
+        );
+        return Err(Finding::new(ConditionType::Injected, Reason::NamespaceOptedOut, message));
     }
     match &before.withdrawn {
         Some(withdrawn)

@@ -205,8 +205,7 @@ fn not_injecting(owner: &Owner, why: &str) -> Finding {
     let Owner { kind, name } = owner;
     let message = format!(
         "a pod like those of {kind} {name} was tried, and {why}; nothing is restarted before one \
-         gets the sidecar; is the policy installed (mcpulse-operator policy | kubectl apply -f -), \
-         and does the namespace not have the label mcpulse.io/injection: disabled?"
+         gets the sidecar; is the policy installed (mcpulse-operator policy | kubectl apply -f -)?"
     );
     Finding::new(ConditionType::Injected, Reason::NotInjecting, message)
 }

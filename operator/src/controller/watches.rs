@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
         batch::v1::CronJob,
-        core::v1::{LimitRange, Service},
+        core::v1::{LimitRange, Namespace, Service},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     crd::{
         McpServer, TargetKind, TargetRef,
-        injection::SERVER,
+        injection::{NAMESPACE_OPT_OUT, SERVER},
         selector::{Labels, Selector},
     },
     servers::Servers,
@@ -55,7 +55,8 @@ pub(super) struct Cluster {
     pub(super) stateful_sets: Store<StatefulSet>,
     pub(super) daemon_sets: Store<DaemonSet>,
     pub(super) cron_jobs: Store<CronJob>,
-    pub(super) replica_sets: Store<Metadata>,
+    pub(super) replica_sets: Store<Metadata<ReplicaSet>>,
+    namespaces: Store<Metadata<Namespace>>,
 }
 
 /// `McpServer`s that something has changed for.
@@ -79,6 +80,7 @@ impl Cluster {
         let (daemon_sets, of_daemon_sets) = reflector::store();
         let (cron_jobs, of_cron_jobs) = reflector::store();
         let (replica_sets, of_replica_sets) = reflector::store();
+        let (namespaces, of_namespaces) = reflector::store();
         let cluster = Self {
             servers: servers.store().clone(),
             pods,
@@ -89,6 +91,7 @@ impl Cluster {
             daemon_sets,
             cron_jobs,
             replica_sets,
+            namespaces,
         };
         let watch = Watch { client, namespace, queue, metrics, cluster: &cluster };
         tasks.spawn(follow(servers.clone(), cluster.clone(), queue.clone()));
@@ -102,10 +105,11 @@ impl Cluster {
         tasks.spawn(watch.workloads(of_stateful_sets, TargetKind::StatefulSet));
         tasks.spawn(watch.workloads(of_daemon_sets, TargetKind::DaemonSet));
         tasks.spawn(watch.workloads(of_cron_jobs, TargetKind::CronJob));
-        let same = |a: &Metadata, b: &Metadata| a.metadata == b.metadata;
+        let same = |a: &Metadata<ReplicaSet>, b: &Metadata<ReplicaSet>| a.metadata == b.metadata;
         tasks.spawn(watch.run(of_replica_sets, Strip::strip, same, |cluster, one, requests| {
             of_labels(cluster, one.meta(), requests);
         }));
+        tasks.spawn(watch.namespaces(of_namespaces));
         cluster
     }
 
@@ -121,6 +125,15 @@ impl Cluster {
         let _ = self.daemon_sets.wait_until_ready().await;
         let _ = self.cron_jobs.wait_until_ready().await;
         let _ = self.replica_sets.wait_until_ready().await;
+        let _ = self.namespaces.wait_until_ready().await;
+    }
+
+    /// Whether a namespace has the label by which its pods are left alone.
+    pub(super) fn is_opted_out(&self, namespace: &str) -> bool {
+        let found = self.namespaces.get(&ObjectRef::new(namespace));
+        let label =
+            |one: &ObjectMeta| Some(one.labels.as_ref()?.get(NAMESPACE_OPT_OUT)? == "disabled");
+        found.and_then(|one| label(&one.metadata)).unwrap_or(false)
     }
 
     /// The workload that a `McpServer` names.
@@ -158,8 +171,8 @@ impl Cluster {
     }
 }
 
-/// What is kept of a ReplicaSet: who made it.
-type Metadata = PartialObjectMeta<ReplicaSet>;
+/// All that is kept of some kinds: who made a ReplicaSet, the label of a namespace.
+type Metadata<K> = PartialObjectMeta<K>;
 
 /// One kind of objects.
 #[derive(Clone, Copy)]
@@ -197,12 +210,30 @@ impl Watch<'_> {
         })
     }
 
+    /// Keeps what is known of the namespaces up to date until dropped.
+    fn namespaces(
+        self,
+        writer: Writer<Metadata<Namespace>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let config = match self.namespace {
+            // A role may allow the one with this name alone.
+            Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+            None => watcher::Config::default(),
+        };
+        let same = |a: &Metadata<Namespace>, b: &Metadata<Namespace>| a.metadata == b.metadata;
+        let api = (Api::all(self.client.clone()), config);
+        self.keep(api, writer, strip_namespace, same, |cluster, one, requests| {
+            let servers = cluster.servers_of(one.metadata.name.as_deref());
+            requests.extend(servers.iter().map(|server| ObjectRef::from_obj(&**server)));
+        })
+    }
+
     /// Keeps the store of one kind up to date until dropped. `strip` takes out what is not kept,
     /// after `concerned` has seen the whole; what is the `same` afterwards concerns nobody.
     fn run<K>(
         self,
-        mut writer: Writer<K>,
-        mut strip: impl FnMut(&mut K) + Send + 'static,
+        writer: Writer<K>,
+        strip: impl FnMut(&mut K) + Send + 'static,
         same: impl Fn(&K, &K) -> bool + Send + 'static,
         concerned: impl Fn(&Cluster, &K, &mut Requests) + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static
@@ -220,13 +251,27 @@ impl Watch<'_> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
+        self.keep((api, watcher::Config::default()), writer, strip, same, concerned)
+    }
+
+    /// The same, of those that are asked for.
+    fn keep<K>(
+        self,
+        (api, config): (Api<K>, watcher::Config),
+        mut writer: Writer<K>,
+        mut strip: impl FnMut(&mut K) + Send + 'static,
+        same: impl Fn(&K, &K) -> bool + Send + 'static,
+        concerned: impl Fn(&Cluster, &K, &mut Requests) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
         let (queue, metrics, cluster) =
             (self.queue.clone(), Arc::clone(self.metrics), self.cluster.clone());
         let reader = writer.as_reader();
         async move {
             let kind = K::kind(&()).into_owned();
-            let config = watcher::Config::default().page_size(PAGE);
-            let stream = watcher::watcher(api, config).default_backoff();
+            let stream = watcher::watcher(api, config.page_size(PAGE)).default_backoff();
             let mut stream = std::pin::pin!(stream);
             let mut requests = Vec::new();
             while let Some(event) = stream.next().await {
@@ -309,6 +354,16 @@ fn strip_service(service: &mut Service) {
     service.metadata.labels = None;
     service.metadata.resource_version = None;
     service.status = None;
+}
+
+fn strip_namespace(namespace: &mut Metadata<Namespace>) {
+    let labels = namespace.metadata.labels.take().unwrap_or_default();
+    let labels = labels.into_iter().filter(|(key, _)| key == NAMESPACE_OPT_OUT);
+    namespace.metadata = ObjectMeta {
+        name: namespace.metadata.name.take(),
+        labels: Some(labels.collect()),
+        ..ObjectMeta::default()
+    };
 }
 
 fn strip_limits(limits: &mut LimitRange) {

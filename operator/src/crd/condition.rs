@@ -51,6 +51,8 @@ pub enum Reason {
     PodRefused,
     /// The spec says that nothing is to be injected.
     Disabled,
+    /// The namespace says so.
+    NamespaceOptedOut,
     /// Nothing puts the sidecar into pods.
     NotInjecting,
     /// Pods that should carry the sidecar were created without.

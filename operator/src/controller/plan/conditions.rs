@@ -53,7 +53,7 @@ pub(super) fn tell(
     let busy = courses.iter().any(|(_, course)| course.state == RolloutState::InProgress);
     // What was asked for: nothing at all, or that pods stay as they are.
     let asked = |finding: &&Finding| match finding.reason {
-        Reason::Disabled => true,
+        Reason::Disabled | Reason::NamespaceOptedOut => true,
         Reason::Missed | Reason::NotRestarted | Reason::Outdated => {
             strategy == RolloutStrategy::OnNextRestart && !busy
         }
@@ -62,7 +62,7 @@ pub(super) fn tell(
     let unready = [degraded.as_ref(), injected.as_ref(), up_to_date.as_ref()];
     let unready = unready.into_iter().flatten().find(|finding| !asked(finding));
     tell(ConditionType::Ready, unready, "Ready");
-    let stalled = nothing.filter(|finding| finding.reason != Reason::Disabled);
+    let stalled = nothing.filter(|finding| !asked(finding));
     record_trouble(conditions, ConditionType::Stalled, stalled, generation, now);
     record_trouble(conditions, ConditionType::Degraded, degraded.as_ref(), generation, now);
 }

@@ -42,6 +42,7 @@ impl Case {
             server: Arc::new(server),
             namespace: "team".to_owned(),
             name: "weather".to_owned(),
+            opted_out: false,
             older: Vec::new(),
             services: Vec::new(),
             limits: Vec::new(),
@@ -335,6 +336,22 @@ fn why_nothing_is_injected_is_said_in_every_condition_that_it_concerns() {
     let plan = Case::new("{}").plain("a", NEW).plan_with(Err(&disabled));
     assert_eq!(plan.condition("Ready"), Some(("True", "Ready")));
     assert_eq!(plan.condition("Stalled"), None);
+}
+
+#[test]
+fn a_namespace_that_opts_out_is_no_fault() {
+    let mut case = Case::new("{}").plain("a", NEW);
+    case.gathered.opted_out = true;
+    let finding =
+        render(&case.gathered, &case.before, &defaults("i"), "mcpulse-system").unwrap_err();
+    let remedy = "kubectl label namespace team mcpulse.io/injection-";
+    assert!(finding.message.contains(remedy), "{finding}");
+    let plan = case.plan_with(Err(&finding));
+    assert_eq!(plan.condition("Injected"), Some(("False", "NamespaceOptedOut")));
+    assert_eq!(plan.condition("Ready"), Some(("True", "Ready")));
+    assert_eq!(plan.condition("Stalled"), None);
+    assert_eq!(plan.status.skipped[0].reason, "NamespaceOptedOut");
+    assert_eq!((plan.deeds(), plan.missed.len()), (vec![], 0));
 }
 
 #[test]
