@@ -23,13 +23,14 @@ use class::Class;
 use edits::Edits;
 pub use skip::Skip;
 
-/// Init containers of meshes, behind which the sidecar stands when they come first: what they
-/// set up is for every container that starts later.
-pub(crate) const MESH: [&str; 7] = [
+/// Containers of meshes, which are no server. Behind their init containers the sidecar stands when
+/// they come first: what they set up is for every container that starts later.
+pub(crate) const MESH: [&str; 8] = [
     "istio-init",
     "istio-proxy",
     "istio-validation",
     "kuma-init",
+    "kuma-sidecar",
     "linkerd-init",
     "linkerd-network-validator",
     "linkerd-proxy",

@@ -21,6 +21,7 @@ mod guard;
 mod hook;
 mod kubelet;
 mod limits;
+mod mesh;
 mod operator;
 mod outage;
 mod parity;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    MESH,
     pod::{list, name, number},
     skip::Skip,
 };
@@ -18,7 +19,7 @@ pub(super) struct App<'a> {
 }
 
 impl<'a> App<'a> {
-    /// The container that is named, or declares the port, or is the only one.
+    /// The container that is named, or declares the port, or is the only one that is no mesh's.
     pub(super) fn find(pod: &'a Value, injection: &Injection) -> Result<Self, Skip> {
         let containers = list(&pod["spec"], "containers");
         let at = |place: usize| Self { container: &containers[place], place: place.to_string() };
@@ -33,15 +34,19 @@ impl<'a> App<'a> {
                 injection.port.as_ref().is_some_and(|rule| declares(&containers[place], rule))
             })
             .collect();
-        match (owners.as_slice(), containers.len(), &injection.port) {
-            (&[owner], _, _) => Ok(at(owner)),
-            (&[], 1, _) => Ok(at(0)),
-            (&[], count, Some(rule)) => Err(Skip::NoMatchingContainer(format!(
-                "none of the pod's {count} containers declares the port {}",
+        let others: Vec<usize> = (0..containers.len())
+            .filter(|&place| !MESH.contains(&name(&containers[place])))
+            .collect();
+        match (owners.as_slice(), others.as_slice(), &injection.port) {
+            (&[owner], _, _) | (&[], &[owner], _) => Ok(at(owner)),
+            (&[], _, Some(rule)) => Err(Skip::NoMatchingContainer(format!(
+                "none of the pod's {} containers declares the port {}",
+                containers.len(),
                 called(rule)
             ))),
-            (&[], count, None) => Err(Skip::NoMatchingContainer(format!(
-                "any of the pod's {count} containers could be the server"
+            (&[], others, None) => Err(Skip::NoMatchingContainer(format!(
+                "any of {} containers could be the server",
+                others.len()
             ))),
             (owners, _, _) => Err(Skip::NoMatchingContainer(format!(
                 "{} containers declare the port",
