@@ -3,8 +3,9 @@
 
 use k8s_openapi::api::core::v1::LimitRange;
 use mcpulse_operator::{
-    crd::{Injection, McpServer},
+    crd::{Injection, McpServer, injection::Limits},
     render::{self, Defaults, Order},
+    splice::splice,
     target,
 };
 use mcpulse_tests::eventually;
@@ -19,7 +20,7 @@ use crate::{
 
 /// What a namespace allows, what the McpServer asks for, and how many of the pods below are
 /// injected and skipped; the others are refused with and without the sidecar.
-const CASES: [(&str, &str, (usize, usize)); 7] = [
+const CASES: [(&str, &str, (usize, usize)); 9] = [
     ("{type: Container, max: {cpu: '1', memory: 1Gi}}", "{}", (6, 0)),
     // Less than what Guaranteed pods need, and than what others do.
     ("{type: Container, max: {memory: 32Mi}, default: {memory: 32Mi}}", "{}", (1, 1)),
@@ -33,6 +34,18 @@ const CASES: [(&str, &str, (usize, usize)); 7] = [
     ),
     // Of all containers together.
     ("{type: Pod, max: {memory: 300Mi}}", "{requests: {memory: 60Mi}}", (2, 1)),
+    // The only limit of a pod that has none would be the sidecar's.
+    (
+        "{type: Pod, min: {memory: 25Mi}}",
+        "{requests: {memory: 16Mi}, limits: {memory: 20Mi}}",
+        (4, 1),
+    ),
+    // What a burstable pod has is little more than what it requests; the sidecar has much more.
+    (
+        "{type: Pod, maxLimitRequestRatio: {memory: '2'}}",
+        "{requests: {memory: 16Mi}, limits: {memory: 300Mi}}",
+        (3, 1),
+    ),
 ];
 
 /// Pods with more and more resources.
@@ -100,13 +113,29 @@ async fn compare(cluster: &Cluster) {
         settle(cluster, &pair, &injection).await;
         let mut outcomes = Vec::new();
         for pod in pods() {
-            outcomes.push(pair.compare(cluster, &pod, &injection).await);
+            let outcome = pair.compare(cluster, &pod, &injection).await;
+            if outcome == Outcome::Skipped {
+                refused_with_sidecar(cluster, &pair, &pod, &injection).await;
+            }
+            outcomes.push(outcome);
         }
         eprintln!("{limits} {resources}: {outcomes:?}");
         let count = |outcome| outcomes.iter().filter(|it| **it == outcome).count();
         let counts = (count(Outcome::Injected), count(Outcome::Skipped));
         assert_eq!(counts, wanted, "{limits} {resources}: {outcomes:?}");
     }
+}
+
+/// Checks that a pod is skipped for its limits, and for good reason.
+async fn refused_with_sidecar(cluster: &Cluster, pair: &Pair, pod: &Value, injection: &Injection) {
+    let mut plain = cluster.dry_run(&pair.outside, pod).await.expect("a pod");
+    let skip = splice(&plain, injection).expect_err("it is skipped");
+    assert_eq!(skip.reason(), "Limits");
+    let heedless = Injection { limits: Limits::default(), ..injection.clone() };
+    let patch = splice(&plain, &heedless).expect("nothing else is in the way");
+    json_patch::patch(&mut plain, &patch).expect("the patch applies");
+    let why = cluster.dry_run(&pair.outside, &plain).await.expect_err("it is refused");
+    eprintln!("skipped, for {why}");
 }
 
 /// Waits until the API server has taken note of the limits and of what they make of the injection.
