@@ -34,6 +34,7 @@ mod scene;
 mod shape;
 mod weather;
 mod webhook;
+mod workloads;
 
 /// The harness itself: what a control plane is there for.
 #[tokio::test]

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
-    api::core::v1::{LimitRange, Service},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+    api::core::v1::{LimitRange, PodTemplateSpec, Service},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{pod::Pod, watches::Cluster, workload::Workload};
 use crate::{
-    crd::{Finding, McpServer, Selector, TargetKind, rollout::InjectionMode},
+    crd::{Finding, McpServer, Selector, TargetKind, rollout::InjectionMode, selector::Labels},
     target::{self, Target},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Gathered {
     pub(super) limits: Vec<LimitRange>,
     /// Its pods, by what makes them; those that older ones mean are not among them.
     pub(super) groups: BTreeMap<Owner, Group>,
+    /// Workloads that make such pods, and have fewer than they want.
+    pub(super) short: Vec<Owner>,
 }
 
 /// What makes pods: a workload, or something that is not known further; a pod that nothing
@@ -82,12 +84,16 @@ impl Gathered {
             .state_filter(|limits| limits.metadata.namespace == server.metadata.namespace);
         let mut limits: Vec<_> = limits.iter().map(|limits| LimitRange::clone(limits)).collect();
         limits.sort_by_key(ResourceExt::name_any);
-        let groups = match &target {
-            Ok(target) => groups(&namespace, &target.selector, &older, cluster),
-            Err(_) => BTreeMap::new(),
+        let means = |selector: &Selector, labels: &Labels| {
+            selector.matches(labels) && !older.iter().any(|older| older.matches(labels))
         };
+        let (mut groups, mut short) = (BTreeMap::new(), Vec::new());
+        if let Ok(Target { selector, .. }) = &target {
+            groups = self::groups(&namespace, |labels| means(selector, labels), cluster);
+            short = self::short(&namespace, |labels| means(selector, labels), cluster);
+        }
         let opted_out = cluster.is_opted_out(&namespace);
-        Self { server, namespace, name, opted_out, target, older, services, limits, groups }
+        Self { server, namespace, name, opted_out, target, older, services, limits, groups, short }
     }
 }
 
@@ -101,16 +107,11 @@ fn is_older(one: &McpServer, than: &McpServer) -> bool {
 
 fn groups(
     namespace: &str,
-    selector: &Selector,
-    older: &[Selector],
+    means: impl Fn(&Labels) -> bool,
     cluster: &Cluster,
 ) -> BTreeMap<Owner, Group> {
     let pods = cluster.pods.state_filter(|pod| {
-        pod.namespace().as_deref() == Some(namespace)
-            && !pod.ended
-            && pod.has_labels(|labels| {
-                selector.matches(labels) && !older.iter().any(|older| older.matches(labels))
-            })
+        pod.namespace().as_deref() == Some(namespace) && !pod.ended && pod.has_labels(&means)
     });
     let mut groups: BTreeMap<Owner, Group> = BTreeMap::new();
     for pod in pods {
@@ -134,6 +135,27 @@ fn groups(
         group.pods.sort_by(|a, b| a.name().cmp(b.name()));
     }
     groups
+}
+
+fn short(namespace: &str, means: impl Fn(&Labels) -> bool, cluster: &Cluster) -> Vec<Owner> {
+    let concerned = |metadata: &ObjectMeta, template: Option<&PodTemplateSpec>| {
+        let labels = template.and_then(|it| it.metadata.as_ref()?.labels.as_ref());
+        metadata.namespace.as_deref() == Some(namespace) && labels.is_some_and(&means)
+    };
+    let deployments = cluster
+        .deployments
+        .state_filter(|one| concerned(&one.metadata, one.spec.as_ref().map(|spec| &spec.template)));
+    let stateful_sets = cluster
+        .stateful_sets
+        .state_filter(|one| concerned(&one.metadata, one.spec.as_ref().map(|spec| &spec.template)));
+    let daemon_sets = cluster
+        .daemon_sets
+        .state_filter(|one| concerned(&one.metadata, one.spec.as_ref().map(|spec| &spec.template)));
+    let all = deployments.iter().map(|one| Workload::from(&**one));
+    let all = all.chain(stateful_sets.iter().map(|one| Workload::from(&**one)));
+    let all = all.chain(daemon_sets.iter().map(|one| Workload::from(&**one)));
+    let short = all.filter(|workload| workload.short);
+    short.map(|one| Owner { kind: one.kind.name().to_owned(), name: one.name }).collect()
 }
 
 /// What made a pod: of a ReplicaSet, what made that.

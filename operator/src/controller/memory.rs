@@ -24,8 +24,19 @@ pub(super) struct Memory {
     pub(super) unproven: Option<(Finding, u32)>,
     /// The owners whose pods were seen to get the sidecar, of which revision.
     pub(super) proven: BTreeMap<Owner, String>,
-    /// What the API server would not have in a pod, and when that was found.
-    pub(super) refused: Option<(Injection, Finding, Timestamp)>,
+    /// What was last tried in a pod.
+    pub(super) tried: Option<Tried>,
+}
+
+/// What was tried in a pod.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) injection: Injection,
+    /// What has fewer pods than it wants, for which it was tried again.
+    pub(super) short: Option<Owner>,
+    /// What the API server had against it.
+    pub(super) finding: Option<Finding>,
+    pub(super) at: Timestamp,
 }
 
 impl Memory {

@@ -31,14 +31,16 @@ use crate::{
 /// The volumes that the API server adds to each pod.
 const TOKEN: &str = "kube-api-access-";
 
-/// Whether pods with what is to be injected would be accepted.
+/// Whether pods with what is to be injected would be accepted: one of a workload that has fewer
+/// than it wants, or else one that can have the sidecar.
 pub(super) async fn accepted(
     client: &Client,
     gathered: &Gathered,
     injection: &Injection,
 ) -> kube::Result<Result<(), Finding>> {
+    let short = gathered.short.first();
     let mut sample = match sample(client, gathered).await? {
-        Some(sample) if splice::splice(&sample, injection).is_ok() => sample,
+        Some(sample) if short.is_some() || splice::splice(&sample, injection).is_ok() => sample,
         _ => witness::pod(injection),
     };
     let Ok(changes) = splice::splice(&sample, injection) else {
@@ -52,9 +54,14 @@ pub(super) async fn accepted(
     let Some(why) = refusal(dry_run(client, &gathered.namespace, &sample).await)? else {
         return Ok(Ok(()));
     };
-    // A pod that would be refused all the same is not refused because of the sidecar.
     let without = refusal(dry_run(client, &gathered.namespace, &plain).await)?;
-    Ok(if without.is_some() { Ok(()) } else { Err(refused(&why)) })
+    Ok(match (short, without) {
+        // What other pods use of a quota, their sidecars use as well.
+        (Some(short), _) if why.contains("exceeded quota") => Err(exhausted(short, &why)),
+        (_, None) => Err(refused(&why)),
+        // A pod that would be refused all the same is not refused because of the sidecar.
+        (_, Some(_)) => Ok(()),
+    })
 }
 
 /// Whether a pod like those of this owner comes back with the sidecar.
@@ -88,7 +95,8 @@ async fn sample(client: &Client, gathered: &Gathered) -> kube::Result<Option<Val
         .target_ref
         .as_ref()
         .map(|named| Owner { kind: named.kind.name().to_owned(), name: named.name.clone() });
-    match named.as_ref().or_else(|| gathered.groups.keys().next()) {
+    let short = gathered.short.first();
+    match short.or(named.as_ref()).or_else(|| gathered.groups.keys().next()) {
         Some(owner) => like(client, gathered, owner).await,
         None => Ok(None),
     }
@@ -179,9 +187,10 @@ async fn dry_run(client: &Client, namespace: &str, pod: &Value) -> kube::Result<
 fn refusal(told: kube::Result<Value>) -> kube::Result<Option<String>> {
     match told {
         Ok(_) => Ok(None),
-        // Not the pod's fault: the operator may not, or the API server is busy.
+        // Not the pod's fault: the operator may not, or the API server is busy, as with a quota
+        // that others use at the same time (409).
         Err(kube::Error::Api(status))
-            if [400, 403, 409, 422].contains(&status.code)
+            if [400, 403, 422].contains(&status.code)
                 && !status.message.contains("cannot create resource") =>
         {
             Ok(Some(status.message.clone()))
@@ -196,6 +205,16 @@ fn refused(why: &str) -> Finding {
         "the API server accepts a pod of this namespace as it is, and refuses it with the \
          sidecar, so it is not injected: {why}; allow it (a quota, a limit or a policy of the \
          namespace), or change spec.proxy.resources"
+    );
+    Finding::new(ConditionType::Accepted, Reason::PodRefused, message)
+}
+
+fn exhausted(Owner { kind, name }: &Owner, why: &str) -> Finding {
+    let why: String = why.chars().take(512).collect();
+    let message = format!(
+        "{kind} {name} does not get all its pods, for a quota of the namespace is used up, and \
+         sidecars use it too: {why}; raise the quota, lower spec.proxy.resources, or give pods that \
+         are to go without the label mcpulse.io/inject: disabled"
     );
     Finding::new(ConditionType::Accepted, Reason::PodRefused, message)
 }

@@ -16,7 +16,7 @@ use kube::{
 use super::{
     Settings, apply,
     gather::{Gathered, Owner},
-    memory::Memory,
+    memory::{Memory, Tried},
     metrics::Metrics,
     plan::{self, Cause, Deed, Plan, Situation},
     proof,
@@ -32,7 +32,7 @@ use crate::{
 const DEEDS: usize = 100;
 /// When to look again for the deeds that are left, or that had to wait for other workloads.
 const SOON: Duration = Duration::from_secs(1);
-/// Between two tries of a pod that the API server refuses with the sidecar.
+/// Between two tries of a pod that the API server refuses with the sidecar, or may refuse.
 const REFUSED: Duration = Duration::from_mins(1);
 /// Tries of a pod that comes back without the sidecar before that is said: API servers take a
 /// moment to know a new `McpServer`.
@@ -184,7 +184,7 @@ impl Leader {
         self.with(|shared| shared.busy.insert(key.clone(), plan.busy.clone()));
         let mut again = plan.again;
         let mut sooner = |when: Duration| again = again.map_or(Some(when), |at| Some(at.min(when)));
-        if refused.is_some() || memory.refused.is_some() {
+        if memory.tried.is_some() {
             sooner(REFUSED);
         }
         if plan.deeds.len() > DEEDS {
@@ -217,35 +217,48 @@ impl Leader {
         let new = match plan::render(gathered, before, defaults, own) {
             Ok(new) => new,
             Err(finding) => {
-                memory.refused = None;
+                memory.tried = None;
                 return Ok((Err(finding), None));
             }
         };
-        if before.injection.as_ref() == Some(&new) {
-            memory.refused = None;
+        let short = gathered.short.first();
+        if before.injection.as_ref() == Some(&new) && short.is_none() {
+            memory.tried = None;
             return Ok((Ok(new), None));
         }
         let now = Timestamp::now();
-        let is_old = |since: Timestamp| {
-            Duration::try_from(now.duration_since(since)).unwrap_or_default() >= REFUSED
+        memory.tried.take_if(|tried| {
+            let age = Duration::try_from(now.duration_since(tried.at)).unwrap_or_default();
+            tried.injection != new || tried.short.as_ref() != short || age >= REFUSED
+        });
+        let known = memory.tried.as_ref().map(|tried| tried.finding.clone());
+        let finding = match known {
+            Some(finding) => finding,
+            None => self.tried(gathered, memory, &new, now).await?,
         };
-        memory.refused.take_if(|(refused, _, since)| *refused != new || is_old(*since));
-        let finding = match &memory.refused {
-            Some((_, finding, _)) => Err(finding.clone()),
-            None => proof::accepted(&self.client, gathered, &new)
-                .await
-                .map_err(Trouble::at("try a pod with the sidecar"))?,
-        };
-        match finding {
-            Ok(()) => Ok((Ok(new), None)),
-            Err(finding) => {
-                memory.refused.get_or_insert((new, finding.clone(), now));
-                match &before.injection {
-                    Some(old) => Ok((Ok(old.clone()), Some(finding))),
-                    None => Ok((Err(finding), None)),
-                }
-            }
+        Ok(match (finding, &before.injection) {
+            (None, _) => (Ok(new), None),
+            (Some(finding), Some(old)) => (Ok(old.clone()), Some(finding)),
+            (Some(finding), None) => (Err(finding), None),
+        })
+    }
+
+    /// What the API server has against a pod with the sidecar; remembered where it may change.
+    async fn tried(
+        &self,
+        gathered: &Gathered,
+        memory: &mut Memory,
+        injection: &Injection,
+        at: Timestamp,
+    ) -> Result<Option<Finding>, Trouble> {
+        let told = proof::accepted(&self.client, gathered, injection).await;
+        let finding = told.map_err(Trouble::at("try a pod with the sidecar"))?.err();
+        let short = gathered.short.first().cloned();
+        if finding.is_some() || short.is_some() {
+            let (injection, finding) = (injection.clone(), finding.clone());
+            memory.tried = Some(Tried { injection, short, finding, at });
         }
+        Ok(finding)
     }
 
     /// Counts, and tells of pods that were missed, of each once.

@@ -36,6 +36,8 @@ pub(super) struct Workload {
     pub(super) restarted_at: Option<String>,
     /// How far its rollout is.
     pub(super) progress: Progress,
+    /// Whether it has fewer pods than it wants: it makes more, or the API server refuses them.
+    pub(super) short: bool,
 }
 
 /// How far the rollout of a workload is.
@@ -81,7 +83,7 @@ impl Workload {
         kind: TargetKind,
         metadata: &ObjectMeta,
         template: Option<&PodTemplateSpec>,
-        progress: Progress,
+        (progress, short): (Progress, bool),
     ) -> Self {
         let annotation = |key: &str| Some(metadata.annotations.as_ref()?.get(key)?.as_str());
         let restarted_at = template.and_then(|template| {
@@ -96,6 +98,7 @@ impl Workload {
             restarted_for: annotation(RESTARTED_FOR).and_then(RestartedFor::read),
             restarted_at,
             progress,
+            short,
         }
     }
 
@@ -114,11 +117,12 @@ impl From<&Deployment> for Workload {
         let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
         let (all, updated) = (status.replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0));
         let available = status.available_replicas.unwrap_or(0);
-        let failed = status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Progressing" && condition.status == "False");
+        let says = |type_: &str, it: &str| {
+            let mut conditions = status.conditions.iter().flatten();
+            conditions.any(|condition| condition.type_ == type_ && condition.status == it)
+        };
+        let failed = says("Progressing", "False");
+        let short = says("ReplicaFailure", "True");
         let progress = if spec.and_then(|spec| spec.paused) == Some(true) {
             Progress::Held
         } else if status.observed_generation != one.metadata.generation {
@@ -130,7 +134,8 @@ impl From<&Deployment> for Workload {
         } else {
             Progress::Settled
         };
-        Self::new(TargetKind::Deployment, &one.metadata, spec.map(|spec| &spec.template), progress)
+        let (kind, template) = (TargetKind::Deployment, spec.map(|spec| &spec.template));
+        Self::new(kind, &one.metadata, template, (progress, short))
     }
 }
 
@@ -154,7 +159,9 @@ impl From<&StatefulSet> for Workload {
         } else {
             Progress::Settled
         };
-        Self::new(TargetKind::StatefulSet, &one.metadata, spec.map(|spec| &spec.template), progress)
+        let short = status.replicas < wanted;
+        let (kind, template) = (TargetKind::StatefulSet, spec.map(|spec| &spec.template));
+        Self::new(kind, &one.metadata, template, (progress, short))
     }
 }
 
@@ -174,7 +181,9 @@ impl From<&DaemonSet> for Workload {
         } else {
             Progress::Settled
         };
-        Self::new(TargetKind::DaemonSet, &one.metadata, spec.map(|spec| &spec.template), progress)
+        let short = status.current_number_scheduled < wanted;
+        let (kind, template) = (TargetKind::DaemonSet, spec.map(|spec| &spec.template));
+        Self::new(kind, &one.metadata, template, (progress, short))
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Reason {
     Withdrawn,
     /// The owner of a workload takes restarts back.
     OwnerReverts,
+    /// A workload replaces its pods when somebody else says so.
+    RolloutHeld,
     /// A workload does not get further with its own rollout.
     RolloutFailed,
 }

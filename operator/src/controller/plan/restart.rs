@@ -110,7 +110,10 @@ fn restart(
     match workload.progress {
         Progress::Rolling | Progress::Failed if stuck && ours.is_none() => {}
         Progress::Rolling if ours.is_some() => return Course::is(RolloutState::InProgress),
-        Progress::Rolling | Progress::Held => return Course::is(RolloutState::Waiting),
+        Progress::Rolling => return Course::is(RolloutState::Waiting),
+        Progress::Held => {
+            return Course { finding: Some(held(owner)), ..Course::is(RolloutState::Waiting) };
+        }
         Progress::Failed => {
             return Course { finding: Some(failed(owner)), ..Course::is(RolloutState::Waiting) };
         }
@@ -202,6 +205,16 @@ fn reverts(owner: &Owner) -> Finding {
          rollout.strategy: EvictPods or OnNextRestart"
     );
     Finding::new(ConditionType::UpToDate, Reason::OwnerReverts, message)
+}
+
+fn held(owner: &Owner) -> Finding {
+    let Owner { kind, name } = owner;
+    let message = format!(
+        "{kind} {name} does not replace its pods when it is restarted (it is paused, or its update \
+         strategy is OnDelete or has a partition); delete its pods, or write rollout.strategy: \
+         EvictPods"
+    );
+    Finding::new(ConditionType::UpToDate, Reason::RolloutHeld, message)
 }
 
 fn failed(owner: &Owner) -> Finding {

@@ -47,6 +47,7 @@ impl Case {
             services: Vec::new(),
             limits: Vec::new(),
             groups: BTreeMap::from([(owner(), Group::default())]),
+            short: Vec::new(),
         };
         let before = McpServerStatus { observed_generation: Some(3), ..McpServerStatus::default() };
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
