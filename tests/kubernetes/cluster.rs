@@ -33,8 +33,14 @@ impl Cluster {
 
     /// Starts one that injects pods by the policy, and whose workloads make pods.
     pub(crate) async fn with_workloads() -> Self {
-        let cluster = Self::on(ControlPlane::start().await.with_controllers()).await;
+        let cluster = Self::with_controllers().await;
         cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+        cluster
+    }
+
+    /// Starts one whose workloads make pods, which nothing injects.
+    pub(crate) async fn with_controllers() -> Self {
+        let cluster = Self::on(ControlPlane::start().await.with_controllers()).await;
         let namespace = json!({"metadata": {"name": "mcpulse-system"}});
         cluster.post("/api/v1/namespaces", &namespace).await.expect("a namespace");
         cluster

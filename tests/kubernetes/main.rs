@@ -25,6 +25,7 @@ mod mesh;
 mod operator;
 mod outage;
 mod parity;
+mod process;
 #[path = "../../operator/src/splice/tests/random.rs"]
 mod random;
 mod refusal;
@@ -34,6 +35,7 @@ mod scene;
 mod shape;
 mod weather;
 mod webhook;
+mod wire;
 mod workloads;
 
 /// The harness itself: what a control plane is there for.

@@ -80,6 +80,16 @@ impl Operator {
         self.0.metrics_address().await
     }
 
+    /// The port on which it serves its webhook, once it does.
+    pub(crate) async fn webhook_port(&self) -> u16 {
+        eventually("the webhook is served", PATIENCE, async || {
+            let said = self.said();
+            let (_, address) = said.split_once("webhook address=127.0.0.1:")?;
+            address.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        })
+        .await
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.0.pid()
