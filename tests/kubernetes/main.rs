@@ -11,12 +11,14 @@ use std::process::ExitStatus;
 use mcpulse_tests::ControlPlane;
 use tokio::process::Command;
 
+mod busy;
 mod certificate;
 mod cluster;
 mod definition;
 mod engine;
 mod faults;
 mod formats;
+mod gate;
 mod guard;
 mod hook;
 mod kubelet;
