@@ -129,6 +129,8 @@ pub fn run(
 
 #[cfg(test)]
 mod tests {
+    use std::{env, fs, path::Path};
+
     use clap::CommandFactory;
 
     use super::*;
@@ -136,5 +138,26 @@ mod tests {
     #[test]
     fn the_command_line_is_one() {
         Line::command().debug_assert();
+    }
+
+    #[test]
+    fn readme_has_the_flags_of_run() {
+        let mut line = Line::command();
+        let run = line.find_subcommand_mut("run").unwrap();
+        let cell = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let row = |flag: &clap::Arg| {
+            let name = flag.get_long()?;
+            let values = flag.get_value_names().unwrap_or_default().join(" ");
+            let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
+            let defaults = flag.get_default_values().iter().map(|value| value.to_string_lossy());
+            let default = defaults.collect::<Vec<_>>().join(" ");
+            let (flag, help) = (cell(&format!("--{name} {values}")), flag.get_help()?);
+            let variable = cell(&variable.unwrap_or_default());
+            Some(format!("| {flag} | {variable} | {} | {help} |\n", cell(&default)))
+        };
+        let table: String = run.get_arguments().filter_map(row).collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = fs::read_to_string(path).unwrap();
+        assert!(readme.contains(&format!("|---|---|---|---|\n{table}\n")), "{table}");
     }
 }

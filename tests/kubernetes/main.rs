@@ -30,6 +30,7 @@ mod parity;
 mod process;
 #[path = "../../operator/src/splice/tests/random.rs"]
 mod random;
+mod readme;
 mod refusal;
 mod rollout;
 mod scene;
