@@ -4,13 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http::{Method, Response, request::Builder};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use mcpulse_tests::{Proxy, eventually, program};
 use serde_json::Value;
 use tokio::{
@@ -22,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::faults::{Ends, PATIENCE, assert_settled, by};
+use crate::{
+    faults::{Ends, PATIENCE, assert_settled, by},
+    web::{Answer, Web},
+};
 
 mod abuse;
 mod batches;
@@ -46,28 +45,7 @@ const STRANGER: &str = "7e4e4c1e-5d25-4f39-9a4c-6a4f2a0c8f53";
 struct Bridge {
     ends: Ends,
     proxy: Proxy,
-    url: String,
-    client: Client<HttpConnector, Full<Bytes>>,
-}
-
-/// What a client got.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) session: Option<String>,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-
-    /// The status, the id and the code of an error.
-    fn error(&self) -> (u16, Value, i64) {
-        let body = self.json();
-        (self.status, body["id"].clone(), body["error"]["code"].as_i64().unwrap_or_default())
-    }
+    web: Web,
 }
 
 impl Bridge {
@@ -88,42 +66,20 @@ impl Bridge {
         args.extend(own.iter().map(String::as_str));
         args.extend(further);
         let proxy = Proxy::start(args);
-        let url = format!("http://{}/mcp", proxy.address().await);
-        // A refusal may close the connection before its body was read.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { ends, proxy, url, client }
+        let web = Web::of(format!("http://{}", proxy.address().await));
+        Self { ends, proxy, web }
     }
 
-    fn request(&self, method: Method, session: Option<&str>) -> http::request::Builder {
-        let request = Request::builder()
-            .method(method)
-            .uri(&self.url)
-            .header("accept", "application/json, text/event-stream")
-            .header("content-type", "application/json");
-        match session {
-            Some(session) => request.header("mcp-session-id", session),
-            None => request,
-        }
+    fn request(&self, method: Method, session: Option<&str>) -> Builder {
+        self.web.request(method, "/mcp", session)
     }
 
-    async fn send(
-        &self,
-        request: http::request::Builder,
-        body: impl Into<Bytes>,
-    ) -> Response<Incoming> {
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let sent = timeout(PATIENCE, self.client.request(request)).await;
-        sent.expect("the head of an answer").expect("HTTP")
+    async fn send(&self, request: Builder, body: impl Into<Bytes>) -> Response<Incoming> {
+        self.web.send(request, body).await
     }
 
-    async fn exchange(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
-        let response = self.send(request, body).await;
-        let session = response.headers().get("mcp-session-id");
-        let session = session.map(|id| id.to_str().expect("text").to_owned());
-        let status = response.status().as_u16();
-        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("a body");
-        let body = String::from_utf8_lossy(&body.expect("whole").to_bytes()).into_owned();
-        Answer { status, session, body }
+    async fn exchange(&self, request: Builder, body: impl Into<Bytes>) -> Answer {
+        self.web.exchange(request, body).await
     }
 
     async fn post(&self, session: Option<&str>, body: impl Into<Bytes>) -> Answer {
@@ -135,9 +91,8 @@ impl Bridge {
     }
 
     /// A request to another path.
-    fn at(&self, method: Method, path: &str) -> http::request::Builder {
-        let base = self.url.strip_suffix("/mcp").expect("the path of the endpoint");
-        self.request(method, None).uri(format!("{base}{path}"))
+    fn at(&self, method: Method, path: &str) -> Builder {
+        self.web.request(method, path, None)
     }
 
     /// The stream of the client's own.

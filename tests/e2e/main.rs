@@ -17,3 +17,4 @@ mod real;
 mod remote;
 mod reporting;
 mod stdio;
+mod web;

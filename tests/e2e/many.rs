@@ -4,20 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http::{Method, Response, request::Builder};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use mcpulse_tests::{Collector, Proxy, Receiver, program};
 use tempfile::TempDir;
-use tokio::time::timeout;
 
 use crate::{
-    bridge::{Answer, INITIALIZE, Stream},
-    faults::PATIENCE,
+    bridge::{INITIALIZE, Stream},
+    web::{Answer, Web},
 };
 
 mod paths;
@@ -30,8 +24,7 @@ struct Scene {
     mcpulse: Receiver,
     collector: Collector,
     proxy: Proxy,
-    base: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    web: Web,
 }
 
 impl Scene {
@@ -43,10 +36,8 @@ impl Scene {
         let text = text(&list(servers), &mcpulse, &collector, directory.path());
         std::fs::write(&file, text).expect("a file");
         let proxy = Proxy::start(["run", "--config", file.to_str().expect("text")]);
-        let base = format!("http://{}", proxy.address().await);
-        // A refusal may close the connection before its body was read.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { directory, mcpulse, collector, proxy, base, client }
+        let web = Web::of(format!("http://{}", proxy.address().await));
+        Self { directory, mcpulse, collector, proxy, web }
     }
 
     fn file(&self) -> PathBuf {
@@ -65,36 +56,16 @@ impl Scene {
         std::fs::rename(new, self.file()).expect("the file is replaced");
     }
 
-    fn request(&self, method: Method, path: &str, session: Option<&str>) -> http::request::Builder {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("accept", "application/json, text/event-stream")
-            .header("content-type", "application/json");
-        match session {
-            Some(session) => request.header("mcp-session-id", session),
-            None => request,
-        }
+    fn request(&self, method: Method, path: &str, session: Option<&str>) -> Builder {
+        self.web.request(method, path, session)
     }
 
-    async fn send(
-        &self,
-        request: http::request::Builder,
-        body: impl Into<Bytes>,
-    ) -> Response<Incoming> {
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let sent = timeout(PATIENCE, self.client.request(request)).await;
-        sent.expect("the head of an answer").expect("HTTP")
+    async fn send(&self, request: Builder, body: impl Into<Bytes>) -> Response<Incoming> {
+        self.web.send(request, body).await
     }
 
-    async fn exchange(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
-        let response = self.send(request, body).await;
-        let session = response.headers().get("mcp-session-id");
-        let session = session.map(|id| id.to_str().expect("text").to_owned());
-        let status = response.status().as_u16();
-        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("a body");
-        let body = String::from_utf8_lossy(&body.expect("whole").to_bytes()).into_owned();
-        Answer { status, session, body }
+    async fn exchange(&self, request: Builder, body: impl Into<Bytes>) -> Answer {
+        self.web.exchange(request, body).await
     }
 
     async fn post(&self, path: &str, session: Option<&str>, body: impl Into<Bytes>) -> Answer {

@@ -344,7 +344,7 @@ async fn abandon(bridge: &Bridge, mark: &str, all: u64) -> Before {
         let mut opening = JoinSet::new();
         for _ in 0..25 {
             let request = bridge.request(Method::POST, None).body(Full::from(INITIALIZE));
-            opening.spawn(bridge.client.request(request.expect("a request")));
+            opening.spawn(bridge.web.client.request(request.expect("a request")));
         }
         while let Some(opened) = opening.join_next().await {
             assert_eq!(opened.expect("no panic").expect("HTTP").status(), 200);

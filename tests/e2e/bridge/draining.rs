@@ -110,7 +110,7 @@ async fn who_waits_on_a_stream_when_the_drain_is_over_is_told_there() {
         let mut stage = Stage::set(&["--drain-timeout", "300ms"]).await;
         if http2 {
             let builder = &mut Client::builder(TokioExecutor::new());
-            stage.bridge.client = builder.http2_only(true).build_http();
+            stage.bridge.web.client = builder.http2_only(true).build_http();
         }
         let (session, mut program) = stage.open().await;
         let request = stage.bridge.request(http::Method::POST, Some(&session));

@@ -144,7 +144,7 @@ async fn many_that_end_together_hold_nobody_up() {
     let mut deleting = JoinSet::new();
     for session in &sessions {
         let request = bridge.request(Method::DELETE, Some(session)).body(Full::default());
-        deleting.spawn(bridge.client.request(request.expect("a request")));
+        deleting.spawn(bridge.web.client.request(request.expect("a request")));
     }
     let mut longest = Duration::ZERO;
     eventually("they are gone", ENDED, async || {

@@ -127,7 +127,7 @@ async fn what_is_not_to_be_passed_on_is_refused() {
         (request(Method::PUT, "x", "y"), 405),
         (bridge.request(Method::GET, None), 400),
         (bridge.request(Method::DELETE, None), 400),
-        (bridge.request(Method::POST, here).uri(bridge.url.replace("/mcp", "/other")), 404),
+        (bridge.web.request(Method::POST, "/other", here), 404),
     ] {
         let shown = format!("{request:?}");
         assert_eq!(bridge.exchange(request, listing).await.status, status, "{shown}");
@@ -235,7 +235,7 @@ async fn who_asks_more_than_may_wait_is_told_when_to_come_again() {
     for calls in calls.chunks(100) {
         let batch = bridge.request(Method::POST, Some(&session));
         let batch = batch.body(Full::from(format!("[{}]", calls.join(","))));
-        let answered = bridge.client.request(batch.expect("a request"));
+        let answered = bridge.web.client.request(batch.expect("a request"));
         batches.spawn(async move {
             let answered = answered.await.expect("HTTP");
             let status = answered.status();

@@ -29,7 +29,7 @@ async fn real_clients_of_three_kinds_of_servers_are_reported_apart() {
         of_remote("legacy", "sse", &legacy.url_at(legacy.address())),
     ])
     .await;
-    let at = |path: &str| format!("{}{path}", scene.base);
+    let at = |path: &str| scene.web.url(path);
     let calls = |message: &str| {
         ["1", "2", "3"].map(|n| Call::new("echo", json!({ "message": format!("{message} {n}") })))
     };

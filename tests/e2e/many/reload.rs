@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 
 use super::{INITIALIZE, Scene, list, of_program};
 use crate::{
-    bridge::{Actor, Answer, running},
+    bridge::{Actor, running},
     faults::{PATIENCE, balanced, by, call, result},
+    web::Answer,
 };
 
 /// A server whose programs are the test.
