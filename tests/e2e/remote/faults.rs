@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpulse_proto::v1::MetricStatus;
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     PATIENCE,
@@ -436,14 +436,21 @@ async fn what_is_elsewhere_for_now_is_looked_for_where_it_was() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said_to_and_found_later() {
-    let script = Script::start(|asked, _| async move { asked.usual("one") }).await;
-    let url = script.url();
-    drop(script);
-    let mut talk = Talk::with(&url, &[]).await;
+    let port = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = port.local_addr().expect("an address");
+    drop(port);
+    let mut talk = Talk::with(&format!("http://{address}/mcp"), &[]).await;
     talk.call(1).await;
     let answer = talk.hear().await;
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32603)));
     assert_eq!(reported(&talk).await.1, "transport");
+    let script = Script::start_at(address, |asked, _| async move { asked.usual("one") }).await;
+    talk.begin().await;
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+    let calls = talk.receiver.wait_for(2, PATIENCE).await;
+    assert_eq!(calls[1].error_type, "", "{calls:#?}");
+    assert_eq!(count(&script.asked(), "tools/call"), 1);
 }
 
 #[tokio::test]

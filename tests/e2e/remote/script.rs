@@ -212,7 +212,16 @@ impl Script {
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
     {
-        Self::serve(None, answer).await
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    /// The same at this address.
+    pub(crate) async fn start_at<F, A>(address: SocketAddr, answer: F) -> Self
+    where
+        F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
+        A: Future<Output = Reply> + Send + 'static,
+    {
+        Self::serve(None, address, answer).await
     }
 
     /// The same over TLS and HTTP/2.
@@ -221,10 +230,11 @@ impl Script {
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
     {
-        Self::serve(Some(identity.acceptor(&["h2"])), answer).await
+        let address = ([127, 0, 0, 1], 0).into();
+        Self::serve(Some(identity.acceptor(&["h2"])), address, answer).await
     }
 
-    async fn serve<F, A>(tls: Option<TlsAcceptor>, answer: F) -> Self
+    async fn serve<F, A>(tls: Option<TlsAcceptor>, address: SocketAddr, answer: F) -> Self
     where
         F: Fn(Asked, Vec<Asked>) -> A + Send + Sync + 'static,
         A: Future<Output = Reply> + Send + 'static,
@@ -232,7 +242,7 @@ impl Script {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (fates, connections) = (broadcast::Sender::new(4), Arc::<AtomicUsize>::default());
         let (all_fates, opened) = (fates.clone(), Arc::clone(&connections));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let open: Arc<(AtomicUsize, AtomicUsize)> = Arc::default();
