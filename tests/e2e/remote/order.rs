@@ -240,6 +240,34 @@ async fn a_cancelled_request_is_left() {
 }
 
 #[tokio::test]
+async fn a_batch_of_notifications_waits_for_its_turn() {
+    let script = Script::start(|asked, before| async move {
+        // Long enough for whoever does not wait.
+        let pause = if before.len() < 3 { 100 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        asked.usual("one")
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    let note =
+        |number: u64| json!({ "jsonrpc": "2.0", "method": "n", "params": { "number": number } });
+    talk.ask(0, "initialize", json!({ "protocolVersion": "2025-03-26" })).await;
+    talk.say(&json!([note(1), note(2)])).await;
+    talk.say(&note(3)).await;
+    talk.say(&json!([note(4)])).await;
+    assert_eq!(talk.hear().await["id"], 0);
+    eventually("all are with the server", PATIENCE, async || {
+        (script.asked().len() == 4).then_some(())
+    })
+    .await;
+    let asked = script.asked();
+    assert!(asked[1..].iter().all(|asked| asked.header("mcp-session-id") == "one"));
+    let first = |body: &Value| body.get(0).unwrap_or(body)["params"]["number"].clone();
+    let order: Vec<_> = asked[1..].iter().map(|asked| first(&asked.body)).collect();
+    assert_eq!(order, [1, 3, 4]);
+}
+
+#[tokio::test]
 async fn a_cancellation_follows_the_whole_request() {
     let script = Script::start(|asked, _| async move { asked.usual("one") }).await;
     let (open, opened) = watch::channel(false);

@@ -28,6 +28,8 @@ pub(super) struct Said {
     pub(super) asked: Vec<Asked>,
     /// What a batch withdraws among other things.
     pub(super) withdraws: Vec<Id>,
+    /// It tells something beside that: notifications mean something in order.
+    pub(super) tells: bool,
 }
 
 /// What to do with a line.
@@ -89,6 +91,7 @@ impl Said {
             version: None,
             asked: Vec::new(),
             withdraws: Vec::new(),
+            tells: false,
         };
         let (mut stray, mut batch, mut id) = (false, false, None);
         let frame = messages(&text, |message| {
@@ -139,8 +142,9 @@ impl Said {
             }
             Kind::Notification => {
                 let withdrawn = Id::of(message, Field::RequestId);
-                if let Some(id) = withdrawn.filter(|_| self.is(method::CANCELLED)) {
-                    self.what = What::Cancellation(id);
+                match withdrawn.filter(|_| self.is(method::CANCELLED)) {
+                    Some(id) => self.what = What::Cancellation(id),
+                    None => self.tells = true,
                 }
             }
             Kind::Answer(_) | Kind::Refusal => {}
@@ -231,6 +235,22 @@ mod tests {
         ] {
             let batch = read(&text).unwrap().unwrap();
             assert_eq!((batch.what, batch.withdraws), (what, vec![Id::Number(1)]), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_tells_something_has_its_turn() {
+        let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
+        let (note, answer) = (r#"{"method":"n"}"#, r#"{"id":1,"result":{}}"#);
+        for (text, tells) in [
+            (note.to_owned(), true),
+            (format!("[{answer},{note}]"), true),
+            (answer.to_owned(), false),
+            (format!("[{answer}]"), false),
+            (cancel.to_owned(), false),
+            (format!("[{cancel}]"), false),
+        ] {
+            assert_eq!(read(&text).unwrap().unwrap().tells, tells, "{text}");
         }
     }
 

@@ -228,7 +228,7 @@ impl Talk {
     fn waits(&self, said: &Said) -> bool {
         match &said.what {
             What::Request => true,
-            What::Aside => said.method.is_some(),
+            What::Aside => said.tells,
             // Not before the request itself.
             What::Cancellation(id) => !self.known.contains_key(id) && !self.has_unsent(id),
         }
@@ -254,7 +254,7 @@ impl Talk {
                 self.cancel(said, &id);
             }
             What::Request => self.crowd.push_back(said),
-            What::Aside if said.method.is_some() => self.lane.push_back(said),
+            What::Aside if said.tells => self.lane.push_back(said),
             What::Aside => {
                 self.send(said);
             }
