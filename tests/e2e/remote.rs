@@ -11,3 +11,4 @@ mod proxies;
 mod records;
 mod rules;
 pub(crate) mod script;
+mod streams;

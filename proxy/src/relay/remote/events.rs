@@ -5,12 +5,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
+use super::conversation::PAUSE;
 use crate::sse::{self, Event, Piece};
 
 /// Largest message that is taken.
 pub(super) const LARGEST: usize = 256 << 20;
 /// Longest event id that is kept; a longer one cannot be a header either.
 const LONGEST_ID: usize = 8 << 10;
+/// Longest pause that a server can ask for.
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
 /// Longest URI of an endpoint that is used.
 const LONGEST_URI: usize = 8 << 10;
 
@@ -33,7 +36,19 @@ pub(super) struct Messages {
 pub(super) struct Cursor {
     /// The id of the last event that had one.
     pub(super) last: Option<HeaderValue>,
-    pub(super) retry: Option<Duration>,
+    retry: Option<Duration>,
+}
+
+impl Cursor {
+    /// How long to wait at least before the stream is asked for again.
+    pub(super) fn retry(&self) -> Duration {
+        self.retry.unwrap_or_default().min(LONGEST_RETRY)
+    }
+
+    /// How long to wait before a stream that ended is asked for again.
+    pub(super) fn pause(&self) -> Duration {
+        self.retry.map_or(PAUSE, |retry| retry.min(LONGEST_RETRY))
+    }
 }
 
 /// A message is larger than any that is taken.
@@ -135,6 +150,19 @@ mod tests {
             assert_eq!(read(&mut messages, text, chunk), ["1"]);
             assert_eq!(messages.endpoint().as_deref(), Some("/m?s=1"));
         }
+    }
+
+    #[test]
+    fn a_server_says_how_long_to_wait_within_reason() {
+        let pauses = |retry: &str| {
+            let mut messages = Messages::default();
+            assert!(read(&mut messages, &format!("{retry}\n\n"), 9).is_empty());
+            [messages.cursor().retry(), messages.cursor().pause()]
+        };
+        assert_eq!(pauses("id: 1"), [Duration::ZERO, PAUSE]);
+        assert_eq!(pauses("retry: 5"), [Duration::from_millis(5); 2]);
+        assert_eq!(pauses("retry: 180000"), [Duration::from_mins(3); 2]);
+        assert_eq!(pauses("retry: 999999999999"), [LONGEST_RETRY; 2]);
     }
 
     #[test]

@@ -1,31 +1,35 @@
 //! The session beside its messages: the stream on which the server says what it says by itself,
 //! and the end.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Messages, PAUSE, resuming::may_pass};
+use super::{
+    Conversation, Messages, PAUSE,
+    resuming::{LEAST_APART, may_pass},
+};
 
-/// The longest pause between two tries to open the stream.
+/// The longest pause between two tries to open the stream, unless the server names a longer one.
 pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// From one opening of the stream to the next at least, whatever the server says.
-const LEAST_APART: Duration = Duration::from_millis(250);
 
 impl Conversation {
-    /// Keeps the stream open on which the server says what it says by itself, until there is
-    /// none to be had.
+    /// Keeps the stream open on which the server says what it says by itself, until it says that
+    /// it has none.
     pub(in crate::relay::remote) async fn listen(&self) {
         let mut events = Messages::default();
         let mut generation = self.current().generation;
-        let mut pause = PAUSE;
+        // The session that gave a stream.
+        let mut given = None;
+        let (mut patience, mut warned) = (PAUSE, false);
         loop {
             let last = events.cursor().last.clone();
-            match self.resume(&self.current(), last.as_ref()).await {
+            let pause = match self.resume(&self.current(), last.as_ref()).await {
                 Ok(Ok(mut download)) => {
+                    (given, patience) = (Some(generation), PAUSE);
                     events.begin();
                     let begun = Instant::now();
                     tokio::select! {
@@ -38,45 +42,46 @@ impl Conversation {
                         // A server may leave the stream of a session open that it has forgotten.
                         () = self.session.replaced(generation) => events = Messages::default(),
                     }
-                    let retry = events.cursor().retry.unwrap_or(PAUSE).min(LONGEST_PAUSE);
-                    pause = retry.max(LEAST_APART.saturating_sub(begun.elapsed()));
+                    events.cursor().pause().max(LEAST_APART.saturating_sub(begun.elapsed()))
                 }
                 Ok(Err(status)) => {
-                    if self.refused(status, generation).await.is_break() {
+                    if has_none(status, self.current().id.is_some()) {
+                        tracing::debug!("the server has no stream of its own: {status}");
                         return;
                     }
-                    pause = LONGEST_PAUSE.min(pause * 2);
+                    if status != StatusCode::NOT_FOUND {
+                        if !may_pass(status) && !std::mem::replace(&mut warned, true) {
+                            tracing::warn!(
+                                "the server gives no stream of its own: {status}; it is asked again"
+                            );
+                        }
+                        if is_about_the_request(status) {
+                            // Perhaps it no longer knows where the last one broke off.
+                            events = Messages::default();
+                        }
+                    } else if given != Some(generation) {
+                        tracing::debug!("the server has no stream for this session: {status}");
+                        self.session.replaced(generation).await;
+                    } else if self.heal(generation).await.is_ok() {
+                        generation = self.current().generation;
+                        events = Messages::default();
+                    }
+                    longer(&mut patience).max(events.cursor().retry())
                 }
                 Err(problem) => {
                     tracing::debug!("the server's own stream: {problem}");
-                    pause = LONGEST_PAUSE.min(pause * 2);
+                    longer(&mut patience).max(events.cursor().retry())
                 }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.session.replaced(generation) => {}
             }
-            sleep(pause).await;
             let current = self.current().generation;
             if std::mem::replace(&mut generation, current) != current {
                 events = Messages::default();
             }
         }
-    }
-
-    /// The server gave no stream: whether to ask again.
-    async fn refused(&self, status: StatusCode, generation: u64) -> ControlFlow<()> {
-        let has_id = self.current().id.is_some();
-        if status == StatusCode::NOT_FOUND && has_id && self.heal(generation).await.is_ok() {
-            return ControlFlow::Continue(());
-        }
-        if may_pass(status) {
-            return ControlFlow::Continue(());
-        }
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            tracing::debug!("the server has no stream of its own to offer");
-        } else {
-            tracing::warn!(
-                "the server gives no stream of its own: {status}; it is not asked again"
-            );
-        }
-        ControlFlow::Break(())
     }
 
     /// Ends the session, if there is one that can be.
@@ -98,4 +103,27 @@ impl Conversation {
             }
         }
     }
+}
+
+/// Whether a server that refuses a stream with this status has none, for a session with an id or
+/// without.
+fn has_none(status: StatusCode, has_id: bool) -> bool {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::NOT_ACCEPTABLE
+        | StatusCode::NOT_IMPLEMENTED => true,
+        StatusCode::NOT_FOUND => !has_id,
+        _ => false,
+    }
+}
+
+/// Whether another request might fare better than one that is refused with this status.
+fn is_about_the_request(status: StatusCode) -> bool {
+    let about_us = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    status.is_client_error() && !may_pass(status) && !about_us
+}
+
+/// This pause, and from now on one twice as long.
+fn longer(patience: &mut Duration) -> Duration {
+    std::mem::replace(patience, LONGEST_PAUSE.min(*patience * 2))
 }

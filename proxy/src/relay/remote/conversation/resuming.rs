@@ -1,11 +1,13 @@
 //! The stream of events that answers a message, resumed where it breaks off.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Errand, PAUSE, listening::LONGEST_PAUSE};
+use super::{Conversation, Errand, PAUSE};
 use crate::{
     mcp::header::LAST_EVENT_ID,
     relay::{
@@ -20,8 +22,59 @@ use crate::{
     traffic::{BodyKind, End},
 };
 
-/// How often in vain a stream is resumed on which an answer is awaited.
-const RESUMED_IN_VAIN: u32 = 5;
+/// From one opening of a stream to the next at least, whatever the server says.
+pub(super) const LEAST_APART: Duration = Duration::from_millis(250);
+/// How often in a row a server may fail to give the stream on which an answer is awaited.
+const REFUSED_IN_A_ROW: u32 = 5;
+/// How long it may give streams that end at once and on which nothing comes.
+const VAIN_FOR: Duration = Duration::from_mins(1);
+/// A stream that lasts for so long is none that ends at once.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// Whether there is still hope for an answer on a stream that is resumed again and again.
+#[derive(Debug)]
+struct Hope {
+    /// How often in a row the server did not give it.
+    refused: u32,
+    /// When there was last a sign of the answer being worked on.
+    sign: Instant,
+}
+
+impl Hope {
+    fn new() -> Self {
+        Self { refused: 0, sign: Instant::now() }
+    }
+
+    /// The pause before the stream is asked for.
+    fn pause(&self, cursor: &Cursor) -> Duration {
+        if self.refused == 0 {
+            cursor.pause().max(LEAST_APART)
+        } else {
+            cursor.retry().max(PAUSE * self.refused)
+        }
+    }
+
+    /// The server did not give it.
+    fn refuse(&mut self) {
+        self.refused += 1;
+    }
+
+    /// It did after this `pause`, at the time `begun`, and the stream has ended; `news` says that
+    /// something came on it.
+    fn end(&mut self, pause: Duration, begun: Instant, news: bool) {
+        self.refused = 0;
+        if news || begun.elapsed() >= A_WHILE {
+            self.sign = Instant::now();
+        } else if pause > PAUSE {
+            // That the server wants it to wait says nothing against it.
+            self.sign += pause;
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.refused >= REFUSED_IN_A_ROW || self.sign.elapsed() > VAIN_FOR
+    }
+}
 
 impl Conversation {
     /// Reads the events that answer a message of the session `of`; where they break off, it goes
@@ -53,14 +106,12 @@ impl Conversation {
     ) -> Result<(), Problem> {
         let mut events = Messages::default();
         self.events(&mut events, first, Some(errand)).await?;
-        let mut vain = 0;
+        let mut hope = Hope::new();
         loop {
-            let Cursor { last, retry } = events.cursor().clone();
-            let Some(last) = last.filter(|_| !errand.asked.is_empty() && !errand.said.is_modern())
-            else {
-                return Ok(());
-            };
-            let pause = retry.unwrap_or(PAUSE).max(PAUSE * vain).min(LONGEST_PAUSE);
+            let last = events.cursor().last.clone();
+            let waits = !errand.asked.is_empty() && !errand.said.is_modern();
+            let Some(last) = last.filter(|_| waits) else { return Ok(()) };
+            let pause = hope.pause(events.cursor());
             tokio::select! {
                 () = sleep(pause) => {}
                 () = errand.marks.withdrawn.cancelled() => return Ok(()),
@@ -70,30 +121,27 @@ impl Conversation {
                     "the stream broke off, and the server has forgotten the session it belongs to",
                 ));
             }
+            let begun = Instant::now();
             let resumed = self.server.in_time(self.resume(of, Some(&last))).await;
-            let problem = match resumed {
+            let (problem, may_pass) = match resumed {
                 Ok(Ok(mut download)) => {
-                    let before = events.cursor().last.clone();
                     events.begin();
                     self.events(&mut events, &mut download, Some(errand)).await?;
-                    if before != events.cursor().last {
-                        vain = 0;
-                    }
-                    Problem::strange("the server ended the stream without an answer")
+                    hope.end(pause, begun, events.cursor().last.as_ref() != Some(&last));
+                    (Problem::strange("the server ended the stream without an answer"), true)
                 }
                 Ok(Err(status)) => {
+                    hope.refuse();
                     let message = format!("the server answered {status} when asked to go on");
-                    let problem = Problem::strange(message);
-                    if !may_pass(status) {
-                        return Err(problem);
-                    }
-                    problem
+                    (Problem::strange(message), may_pass(status))
                 }
-                Err(problem) if problem.end == End::TimedOut => return Err(problem),
-                Err(problem) => problem,
+                Err(problem) => {
+                    hope.refuse();
+                    let late = problem.end == End::TimedOut;
+                    (problem, !late)
+                }
             };
-            vain += 1;
-            if vain >= RESUMED_IN_VAIN {
+            if !may_pass || hope.is_lost() {
                 return Err(problem);
             }
         }
@@ -129,4 +177,44 @@ pub(super) fn may_pass(status: StatusCode) -> bool {
             status,
             StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// How often a server is asked that does this each time.
+    async fn asked(retry: Option<u64>, lasts: Duration, given: bool) -> u32 {
+        let (mut hope, mut cursor) = (Hope::new(), Messages::default());
+        if let Some(retry) = retry {
+            cursor.read(format!("retry: {retry}\n\n").as_bytes()).unwrap();
+        }
+        for times in 1..=600 {
+            let pause = hope.pause(cursor.cursor());
+            advance(pause).await;
+            let begun = Instant::now();
+            advance(lasts).await;
+            if given {
+                hope.end(pause, begun, false);
+            } else {
+                hope.refuse();
+            }
+            if hope.is_lost() {
+                return times;
+            }
+        }
+        u32::MAX
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_given_is_in_vain_only_if_all_end_at_once() {
+        assert_eq!(asked(None, Duration::ZERO, false).await, REFUSED_IN_A_ROW);
+        // One a second, for a minute; what the server asks for is not counted.
+        assert_eq!(asked(None, Duration::ZERO, true).await, 61);
+        assert_eq!(asked(Some(0), Duration::ZERO, true).await, 241);
+        assert_eq!(asked(Some(40_000), Duration::from_millis(500), true).await, 121);
+        assert_eq!(asked(None, A_WHILE, true).await, u32::MAX);
+    }
 }
