@@ -156,6 +156,8 @@ pub enum End {
     Refused,
     /// The proxy no longer waits for an answer, on whichever stream, and has told the client so.
     GivenUp,
+    /// The client withdrew what it asked; if that was before it was sent, nothing went upstream.
+    Withdrawn,
     /// What was asked is asked again on another stream, where it ends: nothing came of it here.
     AskedAgain,
 }

@@ -5,6 +5,7 @@
 //!   the proxy itself ends: `transport`.
 //! - A modern client that leaves an exchange cancels it; a legacy one does not, but unless the
 //!   events of the answer had ids nobody can see it any more: `transport`.
+//! - What the client withdrew before it was sent, or where nothing else says so: `cancelled`.
 //! - Where events had ids, the answer may come on a later stream of the session: the request
 //!   stays open.
 //! - A gap in one direction makes requests doubtful whose answer or withdrawal travels that
@@ -291,6 +292,7 @@ fn fate(route: &Route, open: &Open, end: End) -> Fate {
     Fate::Ends(match end {
         End::Unreachable | End::Refused | End::GivenUp | End::AskedAgain => Outcome::Transport,
         End::TimedOut => Outcome::Timeout,
+        End::Withdrawn => Outcome::Cancelled,
         End::ServerGone if route.is_legacy_sse() => Outcome::Transport,
         _ if elsewhere => return Fate::Stays,
         End::ClientGone if open.modern => Outcome::Cancelled,

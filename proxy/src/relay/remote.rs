@@ -18,6 +18,7 @@ use crate::{
     traffic::HttpTransport,
 };
 
+mod awaited;
 mod carrier;
 mod client;
 mod conversation;

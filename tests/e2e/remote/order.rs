@@ -240,6 +240,81 @@ async fn a_cancelled_request_is_left() {
 }
 
 #[tokio::test]
+async fn calls_that_are_answered_elsewhere_are_left() {
+    let endless = Endless::default();
+    let own: Arc<watch::Sender<Option<mpsc::Sender<Bytes>>>> = Arc::default();
+    let script = Script::start({
+        let endless = endless.clone();
+        move |asked, _| {
+            let (endless, own) = (endless.clone(), Arc::clone(&own));
+            async move {
+                match (&*asked.name(), asked.body["id"].as_u64()) {
+                    ("GET", _) => {
+                        let (reply, sender) = Reply::stream(": nothing yet\n\n");
+                        own.send_replace(Some(sender));
+                        reply
+                    }
+                    ("tools/call", Some(..=128)) => {
+                        let answer =
+                            json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+                        let mut own = own.subscribe();
+                        let sender = own.wait_for(Option::is_some).await.expect("a stream").clone();
+                        let sender = sender.expect("a stream");
+                        sender.send(format!("data: {answer}\n\n").into()).await.expect("heard");
+                        endless.reply(Reply::stream(""))
+                    }
+                    _ => asked.usual("one"),
+                }
+            }
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    for id in 1..=129 {
+        talk.call(id).await;
+    }
+    for _ in 1..=129 {
+        assert!(talk.hear().await["result"].is_object());
+    }
+    endless.come_to(0).await;
+    let records = talk.receiver.wait_for(129, PATIENCE).await;
+    assert!(records.iter().all(|call| call.error_type.is_empty()), "{records:#?}");
+    talk.proxy.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn a_batch_of_which_nothing_is_wanted_is_left() {
+    let endless = Endless::default();
+    let script = Script::start({
+        let endless = endless.clone();
+        move |asked, _| {
+            std::future::ready(if asked.body.is_array() {
+                let answer = json!({ "jsonrpc": "2.0", "id": 1, "result": {} });
+                endless.reply(Reply::stream(format!("data: {answer}\n\n")))
+            } else {
+                asked.usual("one")
+            })
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.say(&Value::Array([1, 2, 3].map(|id| large(id, 0)).to_vec())).await;
+    assert_eq!(talk.hear().await["id"], 1);
+    talk.say(&cancel(2)).await;
+    talk.call(4).await;
+    assert_eq!(talk.hear().await["id"], 4);
+    endless.come_to(1).await;
+    talk.say(&cancel(3)).await;
+    endless.come_to(0).await;
+    let records = talk.receiver.wait_for(4, PATIENCE).await;
+    let cancelled = records.iter().filter(|call| call.error_type == "cancelled").count();
+    assert_eq!((records.len(), cancelled), (4, 2), "{records:#?}");
+    talk.proxy.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
 async fn a_batch_of_notifications_waits_for_its_turn() {
     let script = Script::start(|asked, before| async move {
         // Long enough for whoever does not wait.

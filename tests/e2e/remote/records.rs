@@ -136,6 +136,8 @@ async fn what_is_no_answer_is_reported_as_the_client_was_told() {
     let other = r#"{"jsonrpc":"2.0","id":"1","result":{}}"#;
     let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-5,"message":"m"}}"#;
     let event = format!("data: {error}\n\n");
+    let late = format!(": ping\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"n\"}}\n\n{event}");
+    let large = error.replace("\"m\"", &format!("\"{}\"", "m".repeat(2 << 20)));
     let cases = [
         (200, JSON, cut, -32603, "transport"),
         (200, JSON, &trailed, -32603, "transport"),
@@ -145,7 +147,11 @@ async fn what_is_no_answer_is_reported_as_the_client_was_told() {
         (400, JSON, result, -32603, "http_400"),
         (400, JSON, error, -5, "-5"),
         (401, JSON, error, -32603, "http_401"),
-        (400, "text/event-stream", &event, -32603, "http_400"),
+        (403, JSON, error, -5, "-5"),
+        (500, JSON, &large, -5, "-5"),
+        (400, "text/event-stream", &event, -5, "-5"),
+        (502, "text/event-stream", &late, -5, "-5"),
+        (400, "text/event-stream", ": nothing\n\n", -32603, "http_400"),
     ];
     for (status, kind, body, code, end) in cases {
         let text = body.to_owned();
@@ -165,6 +171,74 @@ async fn what_is_no_answer_is_reported_as_the_client_was_told() {
         }
         assert_eq!(told["error"]["code"], code, "{status} {kind} {body}: {told}");
         assert_eq!(ends(&talk, 1).await, [end], "{status} {kind} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_is_answered_as_the_server_said() {
+    let script = Script::start(|asked, _| async move {
+        let error = json!({ "code": -32600, "message": "no batches here" });
+        match &asked.body {
+            Value::Array(_) => {
+                Reply::json(400, &json!({ "jsonrpc": "2.0", "id": null, "error": error }))
+            }
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    let call = |id| {
+        json!({
+            "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "t" },
+        })
+    };
+    talk.say(&json!([call(1), call(2)])).await;
+    for id in [1, 2] {
+        let told = talk.hear().await;
+        assert_eq!((&told["id"], &told["error"]["code"]), (&json!(id), &json!(-32600)));
+    }
+    assert_eq!(ends(&talk, 2).await, ["-32600", "-32600"]);
+    talk.proxy.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn a_call_that_is_withdrawn_before_it_was_sent_is_one() {
+    for begins in [true, false] {
+        let script = Script::start(move |asked, _| async move {
+            match &*asked.name() {
+                "initialize" if begins => std::future::pending().await,
+                "tools/call" => std::future::pending().await,
+                _ => asked.usual("one"),
+            }
+        })
+        .await;
+        let mut talk = Talk::to(&script).await;
+        if begins {
+            // Behind the beginning of the session.
+            talk.ask(0, "initialize", json!({ "protocolVersion": "2025-11-25" })).await;
+        } else {
+            // Behind as many as are in flight at once.
+            talk.begin().await;
+            for id in 1..=128 {
+                talk.call(id).await;
+            }
+            waiting(&script, 128).await;
+        }
+        talk.call(200).await;
+        talk.say(&json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 200 },
+        }))
+        .await;
+        assert_eq!(ends(&talk, 1).await, ["cancelled"], "begins: {begins}");
+        talk.proxy.scrape().await.assert_balanced();
+        // What is left when the client goes is withdrawn as well.
+        talk.call(201).await;
+        talk.close();
+        talk.end(Duration::from_secs(10)).await;
+        let calls = if begins { 2 } else { 130 };
+        assert_eq!(ends(&talk, calls).await, vec!["cancelled"; calls], "begins: {begins}");
+        assert!(script.asked().iter().all(|asked| asked.body["id"] != 200));
     }
 }
 

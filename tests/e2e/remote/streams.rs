@@ -1,8 +1,13 @@
 //! The streams of a server: its own, and those of answers, given up only where nothing comes of
 //! them.
 
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use mcpulse_proto::v1::MetricStatus;
 use mcpulse_tests::eventually;
 use serde_json::json;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     PATIENCE,
@@ -104,4 +109,110 @@ async fn an_answer_may_be_asked_for_many_times() {
     talk.call(1).await;
     assert_eq!(talk.hear().await["result"], json!({}));
     assert_eq!(reported(&talk).await, ok());
+}
+
+/// Where else than on its own exchange a call is answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answered {
+    /// And its own stream ends without an answer.
+    First,
+    /// And on its own as well.
+    Twice,
+    /// While nothing comes of the POST.
+    Alone,
+    /// After the server has nodded.
+    AfterNod,
+}
+
+/// A server that answers calls on its own stream.
+async fn astray(answered: Answered, session: bool) -> Script {
+    let stream: Arc<watch::Sender<Option<mpsc::Sender<Bytes>>>> = Arc::default();
+    Script::start(move |asked, _| {
+        let stream = Arc::clone(&stream);
+        async move {
+            match &*asked.name() {
+                "initialize" if !session => asked.result(&json!({
+                    "protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {},
+                })),
+                "GET" => {
+                    let (reply, sender) = Reply::stream(": nothing yet\n\n");
+                    stream.send_replace(Some(sender));
+                    reply
+                }
+                "tools/call" => {
+                    let answer = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} });
+                    let event = Bytes::from(format!("data: {answer}\n\n"));
+                    let mut own = stream.subscribe();
+                    let sender = own.wait_for(Option::is_some).await.expect("a stream").clone();
+                    let sender = sender.expect("a stream");
+                    if answered == Answered::AfterNod {
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(200)).await;
+                            sender.send(event).await
+                        });
+                        return Reply::empty(202);
+                    }
+                    sender.send(event.clone()).await.expect("the proxy listens");
+                    match answered {
+                        Answered::Twice => Reply::events(event),
+                        Answered::Alone => std::future::pending().await,
+                        _ => {
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                            Reply::events(": no more\n\n")
+                        }
+                    }
+                }
+                "ping" => asked.result(&json!({})),
+                _ => asked.usual("one"),
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_counts_once_wherever_it_comes() {
+    for answered in [Answered::First, Answered::Twice, Answered::Alone, Answered::AfterNod] {
+        for session in [true, false] {
+            let script = astray(answered, session).await;
+            let mut talk = Talk::to(&script).await;
+            talk.begin().await;
+            talk.call(1).await;
+            let told = talk.hear().await;
+            assert_eq!((&told["id"], &told["result"]), (&json!(1), &json!({})), "{answered:?}");
+            let (status, error, _) = reported(&talk).await;
+            assert_eq!(
+                (status, &*error),
+                (MetricStatus::Success, ""),
+                "{answered:?} session: {session}"
+            );
+            eventually("the exchange is left", PATIENCE, async || {
+                (script.open().0 == 0).then_some(())
+            })
+            .await;
+            talk.ask(2, "ping", json!({})).await;
+            assert_eq!(talk.hear().await["id"], 2, "{answered:?} session: {session}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_nod_is_no_answer_once_the_server_has_no_stream() {
+    let script = Script::start(|asked, _| async move {
+        match &*asked.name() {
+            "tools/call" => Reply::empty(202),
+            "GET" => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Reply::empty(405)
+            }
+            _ => asked.usual("one"),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    let message = talk.hear().await["error"]["message"].to_string();
+    assert!(message.contains("202"), "{message}");
+    assert_eq!(reported(&talk).await.1, "transport");
 }

@@ -188,6 +188,9 @@ fn every_end_has_its_outcome() {
     let resumable = "id: 1\ndata:\n\n";
     assert_eq!(ends(Some((200, EventStream)), resumable, End::GivenUp), same(Outcome::Transport));
     assert_eq!(ends(Some((503, Opaque)), "", End::Refused), same(Outcome::HttpError(503)));
+    for (head, body) in [(None, ""), (Some((200, EventStream)), resumable)] {
+        assert_eq!(ends(head, body, End::Withdrawn), same(Outcome::Cancelled));
+    }
     // A client that leaves cancels in the modern era only.
     let left = [Some(Outcome::Transport), Some(Outcome::Cancelled)];
     assert_eq!(ends(None, "", End::ClientGone), left);

@@ -85,8 +85,6 @@ impl Reply {
 pub(in crate::relay) struct Download {
     inner: Incoming,
     answer: Answer,
-    /// The end of the body is not yet that of the exchange.
-    held: bool,
     /// Gone once the body is through.
     lease: Option<Lease>,
     counters: Arc<Counters>,
@@ -143,32 +141,15 @@ impl Download {
         counters: Arc<Counters>,
         stream: Option<Box<EventStream>>,
     ) -> Self {
-        let mut download =
-            Self { inner, answer, held: false, lease: Some(lease), counters, stream };
+        let mut download = Self { inner, answer, lease: Some(lease), counters, stream };
         if download.inner.is_end_stream() {
             download.finish();
         }
         download
     }
 
-    /// Shows the body to `answer`, but not how it ends.
-    pub(in crate::relay) fn held(self, answer: Answer) -> Self {
-        Self { answer, held: true, ..self }
-    }
-
-    /// What is yet to be told how the exchange ended, where the body was held.
-    pub(in crate::relay) fn into_answer(self) -> Answer {
-        self.answer
-    }
-
-    fn show_end(&mut self, end: End) {
-        if !self.held {
-            self.answer.end(end);
-        }
-    }
-
     fn finish(&mut self) {
-        self.show_end(End::Clean);
+        self.answer.end(End::Clean);
         if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
@@ -204,7 +185,7 @@ impl Body for Download {
             let frame = match next {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
-                    this.show_end(End::ServerGone);
+                    this.answer.end(End::ServerGone);
                     this.lease = None;
                     this.counters.count_failed(Failed::Truncated);
                     tracing::debug!("the upstream broke off a response: {error}");

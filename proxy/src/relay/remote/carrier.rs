@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -90,6 +90,18 @@ impl Carrier {
         }
     }
 
+    /// Shows the tap a message that the client withdrew before it was sent.
+    pub(super) fn show_withdrawn(&self, said: &Said) {
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.show_withdrawn(said),
+            Transport::Legacy(legacy) => {
+                // It belongs to no session.
+                let nowhere = legacy.server.spoken_to_by(HttpTransport::Streamable);
+                nowhere.show_withdrawn(&HeaderMap::new(), &said.text());
+            }
+        }
+    }
+
     /// Whether to cancel this request is to leave its exchange.
     pub(super) fn is_left_by_leaving(&self, said: &Said) -> bool {
         // On HTTP+SSE nothing ends with the exchange of a request.
@@ -99,7 +111,7 @@ impl Carrier {
     /// The server has been told that the client is ready.
     pub(super) fn ready(&self, initialized: &Bytes) {
         match self.spoken() {
-            Transport::Streamable(conversation) => conversation.session.ready(initialized),
+            Transport::Streamable(conversation) => conversation.ready(initialized),
             Transport::Legacy(legacy) => legacy.ready(initialized),
         }
     }

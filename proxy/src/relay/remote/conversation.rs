@@ -1,24 +1,28 @@
 //! Carries what the client says to the server, each message as an exchange, and what the server
 //! says, on whichever stream, to the client.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::{
-    sync::{Semaphore, mpsc},
-    time::{Instant, sleep_until, timeout},
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
 };
 
-use self::{errand::Errand, healing::has_forgotten};
+use self::{
+    errand::{Errand, Unsent},
+    healing::has_forgotten,
+};
 use super::{
+    awaited::{Awaited, Register},
     events::Messages,
     marks::Marks,
     mirror, passing,
     problem::{Problem, Told},
     said::{Said, messages},
-    server::{Refusal, Server, whole},
+    server::{Refusal, Response, Server, whole},
     session::{Session, State},
     words,
 };
@@ -30,7 +34,7 @@ use crate::{
         mirrored::Tools,
     },
     scan::Frame,
-    traffic::{BodyKind, End},
+    traffic::{BodyKind, End, ResponseHead},
 };
 
 mod errand;
@@ -53,6 +57,9 @@ pub(super) struct Conversation {
     tools: Tools,
     pub(super) told: mpsc::Sender<Told>,
     slots: Semaphore,
+    register: Register,
+    /// Whether the server has a stream of its own, or is about to be asked for one.
+    listens: watch::Sender<bool>,
 }
 
 /// What became of a message.
@@ -72,11 +79,20 @@ pub(super) struct Unspoken {
     answer: Answer,
 }
 
-/// What the server said about a message.
+/// What the server said, and for whom that is.
 struct Heard {
     text: Bytes,
-    /// Answers are among it, and not only what it says meanwhile.
-    answers: bool,
+    whom: Whom,
+    /// What it answers that was asked on other exchanges.
+    others: Vec<Arc<Awaited>>,
+}
+
+enum Whom {
+    /// Whoever asked on this exchange, the client or the proxy.
+    Asker,
+    Client,
+    /// It is an answer that nobody awaits, or that was there before.
+    Nobody,
 }
 
 impl Unspoken {
@@ -89,9 +105,15 @@ impl Unspoken {
 impl Conversation {
     /// One with so many requests in flight at most.
     pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
-        let slots = Semaphore::new(in_flight);
-        let (session, tools) = (Session::default(), Tools::default());
-        Self { server, session, tools, told, slots }
+        Self {
+            server,
+            session: Session::default(),
+            tools: Tools::default(),
+            told,
+            slots: Semaphore::new(in_flight),
+            register: Register::default(),
+            listens: watch::Sender::new(false),
+        }
     }
 
     /// Tells the client something.
@@ -101,8 +123,7 @@ impl Conversation {
 
     /// Carries a message to the server and what comes of it to the client.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> Carried {
-        let state = if said.is(method::INITIALIZE) { State::default() } else { self.current() };
-        let headers = self.headers(said, &state);
+        let unsent = Unsent::new(self, said);
         let asks = !said.asked.is_empty();
         let slot = async { if asks { self.slots.acquire().await.ok() } else { None } };
         let slot = tokio::select! {
@@ -110,7 +131,14 @@ impl Conversation {
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return Carried::Untaken,
         };
-        let mut errand = Errand::new(said, marks, &self.server, &headers);
+        let begins = said.is(method::INITIALIZE);
+        let state = if begins { State::default() } else { self.current() };
+        let headers = self.headers(said, &state);
+        let probes = self.server.observe(Method::POST, &headers);
+        let mut errand = Errand::seen(said, marks, &headers, probes);
+        unsent.sent();
+        // What begins a session is answered where it is asked.
+        let _entry = (!begins).then(|| self.register.enter(&said.asked, &marks.awaited));
         let carried = marks.hold(slot, self.exchange(&mut errand, state)).await;
         match errand.unspoken.take() {
             Some(unspoken) => Carried::Unspoken(unspoken),
@@ -122,16 +150,15 @@ impl Conversation {
     pub(super) async fn refuse(&self, said: &Said, marks: &Marks, unspoken: Unspoken) {
         let Unspoken { refusal, answer } = unspoken;
         let mut errand = Errand::unseen(said, marks);
-        let refused = self.turned_down(&mut errand, &refusal, answer).await;
+        errand.answer = answer;
+        let refused = self.turned_down(&mut errand, &refusal).await;
+        errand.finish(false);
         self.settle(&errand, refused).await;
     }
 
     /// Tells the client what it would else wait for.
     async fn settle(&self, errand: &Errand<'_>, carried: Result<(), Problem>) -> Carried {
         let came = if carried.is_ok() { Carried::Taken } else { Carried::Untaken };
-        if errand.marks.withdrawn.is_cancelled() {
-            return came;
-        }
         let said = errand.said;
         if let Err(problem) = &carried
             && said.asked.is_empty()
@@ -143,7 +170,7 @@ impl Conversation {
             Ok(()) => Problem::strange("the server ended the exchange without an answer"),
             Err(problem) => problem,
         };
-        for asked in &errand.asked {
+        for asked in &errand.unanswered {
             self.tell(words::failed(asked, &problem)).await;
         }
         came
@@ -156,28 +183,33 @@ impl Conversation {
         state: State,
     ) -> Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>> {
         // To repeat a message takes others of the proxy's own: boxed, for it comes back here.
-        Box::pin(self.attempts(errand, state))
+        Box::pin(async move {
+            let carried = self.attempts(errand, state).await;
+            errand.finish(matches!(carried, Err(Problem { end: End::TimedOut, .. })));
+            carried
+        })
     }
 
     async fn attempts(&self, errand: &mut Errand<'_>, mut state: State) -> Result<(), Problem> {
         let said = errand.said;
-        let mut answer = errand.answer.take().unwrap_or(Answer(None));
         let (mut healed, mut corrected) = (false, false);
         let response = loop {
             let headers = self.headers(said, &state);
-            let (probe, sent) = (&mut errand.question, &errand.marks.sent);
-            let text = said.text();
-            let sent = self.server.send(&Method::POST, &headers, &text, probe, sent);
-            let response = sent.await.inspect_err(|problem| answer.end(problem.end))?;
+            let (text, sent) = (said.text(), &errand.marks.sent);
+            let sent = self.server.send(&Method::POST, &headers, &text, &mut errand.question, sent);
+            let Some(sent) = errand.patience.unless_over(sent).await else { return Ok(()) };
+            let response = sent.inspect_err(|problem| errand.answer.end(problem.end))?;
             if response.status.is_success() {
                 break response;
             }
             let refusal = response.refusal().await;
             let said_code = words::code(&refusal.body);
-            if !healed && has_forgotten(&refusal, &headers, errand) {
+            if !healed && has_forgotten(&refusal, &headers, said) {
                 healed = true;
                 if self.heal(state.generation).await.is_ok() {
                     state = self.current();
+                    // For the tap it belongs to the session that is gone.
+                    errand.tied = false;
                     continue;
                 }
             }
@@ -191,10 +223,11 @@ impl Conversation {
             let begins = said.is(method::INITIALIZE) && self.current().generation == 0;
             if begins && words::may_be_of_http_sse(&refusal) {
                 let problem = words::refused(&refusal, self.server.url());
+                let answer = errand.take_answer();
                 errand.unspoken = Some(Unspoken { refusal, answer });
                 return Err(problem);
             }
-            return self.turned_down(errand, &refusal, answer).await;
+            return self.turned_down(errand, &refusal).await;
         };
         errand.marks.taken.cancel();
         errand.minted = response.headers.get(SESSION_ID).cloned();
@@ -202,162 +235,200 @@ impl Conversation {
             // Its stream is of the session that it begins.
             (state.id, state.generation) = (errand.minted.clone(), self.current().generation);
         }
+        if said.asked.is_empty() {
+            errand.patience.last_words();
+        }
         match response.kind() {
-            BodyKind::EventStream => self.stream(errand, response, answer, &state).await,
-            BodyKind::Json => {
-                let whole = whole(response, &mut answer);
-                let whole = if errand.asked.is_empty() {
-                    timeout(LAST_WORDS, whole).await.unwrap_or_else(|_| Ok(Default::default()))
-                } else {
-                    whole.await
-                };
-                let (text, last) = whole
-                    .inspect_err(|_| answer.end(errand.end()))
-                    .map_err(|error| Problem::strange(format!("the answer broke off: {error}")))?;
-                let blank = text.trim_ascii().is_empty();
-                let heard = if blank { None } else { self.hear(text, errand) };
-                if heard.is_some() {
-                    answer.data(&last);
-                }
-                answer.end(errand.end());
-                if let Some(heard) = heard {
-                    self.pass_on(heard, errand).await;
+            BodyKind::EventStream => self.stream(errand, response, &state).await,
+            BodyKind::Json => self.whole(errand, response).await,
+            BodyKind::Opaque => self.nothing(errand, response).await,
+        }
+    }
+
+    /// The response is one message, or a batch of them.
+    async fn whole(&self, errand: &mut Errand<'_>, response: Response) -> Result<(), Problem> {
+        errand.kind = Some(BodyKind::Json);
+        let whole = errand.patience.unless_over(whole(response, &mut errand.answer)).await;
+        let Some(whole) = whole else { return Ok(()) };
+        let broken = |error| Problem::strange(format!("the answer broke off: {error}"));
+        let (text, last) = whole.map_err(broken)?;
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        if let Some(heard) = self.hear(text, Some(errand), true) {
+            errand.answer.data(&last);
+            self.pass_on(heard, Some(errand)).await;
+        }
+        Ok(())
+    }
+
+    /// The response says nothing.
+    async fn nothing(&self, errand: &mut Errand<'_>, response: Response) -> Result<(), Problem> {
+        let status = response.status;
+        let head = ResponseHead { status, body: BodyKind::Opaque, session: None };
+        let mut download = response.unseen(&mut Answer(None));
+        let rest = async { while let Some(Ok(_)) = download.frame().await {} };
+        let _ = timeout(LAST_WORDS, rest).await;
+        let asks = !errand.said.asked.is_empty();
+        let nod = matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
+        let mut late = None;
+        if asks && nod && !errand.said.is_modern() {
+            // Some servers answer on the stream that they have for everything else.
+            let marks = errand.marks;
+            let no_more = self.server.in_time(async {
+                let mut listens = self.listens.subscribe();
+                tokio::select! {
+                    _ = listens.wait_for(|listens| !listens) => {}
+                    () = marks.withdrawn.cancelled() => {}
                 }
                 Ok(())
-            }
-            BodyKind::Opaque => {
-                let status = response.status;
-                let mut download = response.unseen(&mut answer);
-                let rest = async { while let Some(Ok(_)) = download.frame().await {} };
-                let _ = timeout(LAST_WORDS, rest).await;
-                answer.end(errand.end());
-                if errand.asked.is_empty() {
-                    return Ok(());
-                }
-                let message = format!("the server answered {status} with neither JSON nor events");
-                Err(Problem::strange(message))
-            }
+            });
+            let Some(no_more) = errand.patience.unless_over(no_more).await else { return Ok(()) };
+            late = no_more.err();
         }
+        errand.kind = Some(BodyKind::Opaque);
+        errand.answer.head(|| head);
+        if !asks {
+            return Ok(());
+        }
+        let message = format!("the server answered {status} with neither JSON nor events");
+        Err(late.unwrap_or_else(|| Problem::strange(message)))
     }
 
     /// The server's answer is not to the message, or in no way that ends well.
-    async fn turned_down(
-        &self,
-        errand: &mut Errand<'_>,
-        refusal: &Refusal,
-        answer: Answer,
-    ) -> Result<(), Problem> {
-        let needs_login =
-            matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if !needs_login
-            && let [asked] = &errand.asked[..]
-            && let Some(told) = words::under_id(&refusal.body, asked)
-        {
-            refusal.show_as(&told, answer);
-            errand.asked.clear();
-            self.hand_over(errand, told).await;
-            return Ok(());
+    async fn turned_down(&self, errand: &mut Errand<'_>, refusal: &Refusal) -> Result<(), Problem> {
+        let left = errand.marks.awaited.left();
+        let told: Option<Vec<_>> =
+            left.iter().map(|asked| words::under_id(&refusal.body, asked)).collect();
+        let told = told.filter(|told| !told.is_empty() && !words::wants_login(refusal));
+        let Some(told) = told else {
+            refusal.show(errand.take_answer());
+            return Err(words::refused(refusal, self.server.url()));
+        };
+        refusal.show_as(&words::together(&told), errand.take_answer());
+        for (asked, text) in left.iter().zip(told) {
+            // Unless it has just been answered elsewhere.
+            if errand.marks.awaited.answer(&asked.id, None) {
+                let heard = Heard { text, whom: Whom::Asker, others: Vec::new() };
+                self.pass_on(heard, Some(errand)).await;
+            }
         }
-        refusal.show(answer);
-        Err(words::refused(refusal, self.server.url()))
+        Ok(())
     }
 
-    /// Reads a stream of events to its end, or until nothing more is awaited of it: then it has
-    /// [`LAST_WORDS`], whatever it says.
+    /// Reads a stream of events to its end, or as long as the errand takes whose answer comes on
+    /// it; `own` says whether that is its own exchange.
     async fn events(
         &self,
         events: &mut Messages,
         download: &mut Download,
         mut errand: Option<&mut Errand<'_>>,
+        own: bool,
     ) -> Result<(), Problem> {
-        let mut until = None;
         loop {
-            if errand.as_ref().is_some_and(|errand| errand.asked.is_empty()) {
-                until.get_or_insert_with(|| Instant::now() + LAST_WORDS);
-            }
-            let frame = match until {
-                // First the time: a server may always have something to say.
-                Some(until) => tokio::select! {
-                    biased;
-                    () = sleep_until(until) => None,
-                    frame = download.frame() => frame,
-                },
+            let frame = match &mut errand {
+                Some(errand) => errand.patience.unless_over(download.frame()).await.flatten(),
                 None => download.frame().await,
             };
             // A stream that breaks is one that ended: what was awaited tells what that means.
             let Some(Ok(frame)) = frame else { return Ok(()) };
             let Ok(chunk) = frame.into_data() else { continue };
+            if let Some(errand) = errand.as_mut().filter(|_| own) {
+                errand.answer.data(&chunk);
+            }
             for text in events.read(&chunk).map_err(|error| Problem::strange(error.to_string()))? {
-                match &mut errand {
-                    Some(errand) => self.pass(text, errand).await,
-                    None if messages(&text, |_| {}) == Frame::Whole => self.tell(text).await,
-                    None => no_message(),
+                if let Some(heard) = self.hear(text, errand.as_deref_mut(), own) {
+                    self.pass_on(heard, errand.as_deref_mut()).await;
                 }
             }
         }
     }
 
-    /// Passes on what the server said about a message.
-    async fn pass(&self, text: Bytes, errand: &mut Errand<'_>) {
-        if let Some(heard) = self.hear(text, errand) {
-            self.pass_on(heard, errand).await;
-        }
-    }
-
-    /// Takes in what the server said about a message; nothing if it is no message.
-    fn hear(&self, mut text: Bytes, errand: &mut Errand<'_>) -> Option<Heard> {
-        let said = errand.said;
-        let (mut begun, mut answered, mut nameless) = (None, Vec::new(), false);
+    /// Takes in what the server said, about an errand if it was on a stream of it; nothing if it
+    /// is no message.
+    fn hear(
+        &self,
+        mut text: Bytes,
+        mut errand: Option<&mut Errand<'_>>,
+        own: bool,
+    ) -> Option<Heard> {
+        let begins = errand.as_ref().is_some_and(|errand| errand.said.is(method::INITIALIZE));
+        let (mut begun, mut answers, mut nameless, mut more) = (None, Vec::new(), false, false);
         let frame = messages(&text, |message| match Kind::of(message) {
             Kind::Answer(id) => {
-                answered.push(id);
-                if said.is(method::INITIALIZE) && !jsonrpc::is_error(message) {
+                answers.push(id);
+                if begins && !jsonrpc::is_error(message) {
                     let version = message.text(Field::NegotiatedVersion);
                     begun = Some(version.and_then(|it| HeaderValue::from_str(&it).ok()));
                 }
             }
             Kind::Refusal => nameless = true,
-            _ => {}
+            _ => more = true,
         });
         if frame != Frame::Whole {
             no_message();
             return None;
         }
-        errand.asked.retain(|asked| !answered.contains(&asked.id));
-        if let Some(version) = begun {
-            self.session.begin(&said.text(), errand.minted.take(), version);
+        let (mut asker, mut others) = (false, Vec::new());
+        let elsewhere = (!own).then_some(&text);
+        for id in &answers {
+            let awaited = errand.as_ref().map(|errand| &errand.marks.awaited);
+            if awaited.is_some_and(|awaited| awaited.answer(id, elsewhere)) {
+                asker = true;
+            } else {
+                others.extend(self.register.answer(id, &text));
+            }
         }
-        if nameless
-            && let [asked] = &errand.asked[..]
-            && let Some(named) = words::under_id(&text, asked)
-        {
-            text = named;
-            errand.asked.clear();
+        if let Some(errand) = &mut errand {
+            if let Some(version) = begun.filter(|_| asker) {
+                self.session.begin(&errand.said.text(), errand.minted.take(), version);
+            }
+            if nameless
+                && let [asked] = &errand.marks.awaited.left()[..]
+                && let Some(named) = words::under_id(&text, asked)
+            {
+                text = named;
+                errand.marks.awaited.answer(&asked.id, None);
+            }
+            asker |= nameless;
+            if errand.kept.is_none()
+                && errand.said.is_modern()
+                && errand.said.is(method::TOOLS_LIST)
+            {
+                self.tools.learn(&text);
+            }
         }
-        if errand.kept.is_none() && said.is_modern() && said.is(method::TOOLS_LIST) {
-            self.tools.learn(&text);
-        }
-        Some(Heard { text, answers: nameless || !answered.is_empty() })
-    }
-
-    async fn pass_on(&self, Heard { text, answers }: Heard, errand: &mut Errand<'_>) {
-        // Whatever else the server says meanwhile is for the client.
-        if answers {
-            self.hand_over(errand, text).await;
+        let whom = if asker {
+            Whom::Asker
+        } else if more || nameless || !others.is_empty() {
+            Whom::Client
         } else {
-            self.tell(text).await;
+            Whom::Nobody
+        };
+        Some(Heard { text, whom, others })
+    }
+
+    /// Tells whomever it is for what the server said.
+    async fn pass_on(&self, heard: Heard, mut errand: Option<&mut Errand<'_>>) {
+        let Heard { text, whom, others } = heard;
+        let kept = errand.as_mut().and_then(|errand| errand.kept.as_mut());
+        match (whom, kept) {
+            (Whom::Nobody, _) => tracing::debug!("an answer that nobody awaits is left out"),
+            (Whom::Asker, Some(kept)) => kept.push(text),
+            _ => self.tell(text).await,
+        }
+        // First the client, for who has waited for it may end the session.
+        let here = errand.as_ref().map(|errand| &errand.marks.awaited);
+        let here = here.filter(|_| errand.as_ref().is_some_and(|it| !it.said.asked.is_empty()));
+        for awaited in here.into_iter().chain(&others).filter(|awaited| awaited.is_over()) {
+            awaited.answered.cancel();
         }
     }
 
-    /// Hands an answer of the server to whoever asked.
-    async fn hand_over(&self, errand: &mut Errand<'_>, text: Bytes) {
-        match &mut errand.kept {
-            Some(kept) => kept.push(text),
-            None => self.tell(text).await,
-        }
-        if errand.asked.is_empty() {
-            errand.marks.answered.cancel();
-        }
+    /// The server has been told that the client is ready, and is asked for a stream next.
+    pub(super) fn ready(&self, initialized: &Bytes) {
+        self.session.ready(initialized);
+        self.listens.send_replace(true);
     }
 
     fn current(&self) -> State {

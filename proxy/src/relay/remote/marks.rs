@@ -1,8 +1,11 @@
 //! What is known of a message on its way, for those who wait for more than its end.
 
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
+
+use super::{awaited::Awaited, said::Asked};
+use crate::jsonrpc::Id;
 
 /// What others know of a message on its way.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +20,27 @@ pub(super) struct Marks {
     pub(super) withdrawn: CancellationToken,
     /// Whatever came of it.
     pub(super) over: CancellationToken,
+    /// The answers that are still to come.
+    pub(super) awaited: Arc<Awaited>,
 }
 
 impl Marks {
+    /// Those of a message that asks this.
+    pub(super) fn of(asked: &[Asked]) -> Self {
+        let answered = CancellationToken::new();
+        let awaited = Arc::new(Awaited::new(asked, answered.clone()));
+        Self { answered, awaited, ..Self::default() }
+    }
+
+    /// Nobody waits for this answer any more. Returns whether that is so of all.
+    pub(super) fn withdraw(&self, id: &Id) -> bool {
+        let all = self.awaited.withdraw(id);
+        if all {
+            self.withdrawn.cancel();
+        }
+        all
+    }
+
     /// Lets an exchange come to its end, but drops `slot` as soon as nobody waits for an answer.
     pub(super) async fn hold<T>(&self, slot: impl Sized, exchange: impl Future<Output = T>) -> T {
         let mut exchange = pin!(exchange);

@@ -14,14 +14,15 @@ use http::{
     response,
     uri::PathAndQuery,
 };
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{problem::Problem, rights::Rights};
+use super::{problem::Problem, rights::Rights, said::messages};
 use crate::{
     config::{Remote, shown},
+    jsonrpc::Kind,
     mcp::header::{PROTOCOL_VERSION, SESSION_ID},
     ready::Gate,
     relay::http::{
@@ -45,8 +46,10 @@ const AGENT: &str = concat!("mcpulse-proxy/", env!("CARGO_PKG_VERSION"));
 const REDIRECTS: usize = 5;
 /// How often a request is sent again that the server says it has not looked at.
 const SENT_AGAIN: usize = 3;
-/// Most bytes of a response that is no answer of a server.
+/// Most bytes that are kept of a response without any message.
 const LARGEST_REFUSAL: usize = 1 << 20;
+/// How long such a response may take, or pause if it is JSON.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A place at a remote server.
 #[derive(Debug)]
@@ -190,6 +193,16 @@ impl Server {
         };
         let (to_server, to_client) = tap.open(Arc::clone(id), StreamKind::Exchange(exchange));
         (Some(to_server), Answer(Some(to_client)))
+    }
+
+    /// Shows the tap a message that its client withdrew before it was sent.
+    pub(super) fn show_withdrawn(&self, headers: &HeaderMap, text: &Bytes) {
+        let (question, mut answer) = self.observe(Method::POST, headers);
+        if let Some(mut question) = question {
+            question.data(text);
+            question.end(End::Clean);
+        }
+        answer.end(End::Withdrawn);
     }
 
     /// What is spoken there.
@@ -358,12 +371,6 @@ impl Response {
         Download::new(self.body, answer, self.lease, self.counters, None)
     }
 
-    /// The body as it comes, shown to the tap, which is yet to be told of the end.
-    pub(super) fn held(self, mut answer: Answer) -> Download {
-        self.show_head(&mut answer);
-        Download::new(self.body, Answer(None), self.lease, self.counters, None).held(answer)
-    }
-
     /// The body as it comes; the tap is shown the head alone, and is yet to be told of the end.
     pub(super) fn unseen(self, answer: &mut Answer) -> Download {
         self.show_head(answer);
@@ -374,13 +381,17 @@ impl Response {
     pub(super) async fn refusal(self) -> Refusal {
         let (status, headers, kind) = (self.status, self.headers.clone(), self.kind());
         let download = Download::new(self.body, Answer(None), self.lease, self.counters, None);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let body = Limited::new(download, LARGEST_REFUSAL).collect();
-        let body = match tokio::time::timeout_at(deadline, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            _ => Bytes::new(),
+        let body = match kind {
+            // As large as any other message may be.
+            BodyKind::Json => refused(download, super::events::LARGEST).await,
+            BodyKind::EventStream => {
+                timeout(REFUSED_WITHIN, first_answer(download)).await.ok().flatten()
+            }
+            BodyKind::Opaque => {
+                timeout(REFUSED_WITHIN, refused(download, LARGEST_REFUSAL)).await.ok().flatten()
+            }
         };
-        Refusal { status, headers, kind, body }
+        Refusal { status, headers, kind, body: body.unwrap_or_default() }
     }
 
     fn show_head(&self, answer: &mut Answer) {
@@ -414,6 +425,37 @@ impl Refusal {
         answer.head(|| ResponseHead { status: self.status, body, session });
         answer.data(told);
         answer.end(End::Clean);
+    }
+}
+
+/// The whole body of a refusal, unless it breaks off, is larger than this, or nothing comes of it
+/// for a while.
+async fn refused(mut download: Download, most: usize) -> Option<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(frame) = timeout(REFUSED_WITHIN, download.frame()).await.ok()? {
+        let Ok(chunk) = frame.ok()?.into_data() else { continue };
+        if body.len() + chunk.len() > most {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body.freeze())
+}
+
+/// The first message of a stream that answers something.
+async fn first_answer(mut download: Download) -> Option<Bytes> {
+    let mut events = super::events::Messages::default();
+    loop {
+        let Ok(chunk) = download.frame().await?.ok()?.into_data() else { continue };
+        for text in events.read(&chunk).ok()? {
+            let mut answers = false;
+            messages(&text, |message| {
+                answers |= matches!(Kind::of(message), Kind::Answer(_) | Kind::Refusal);
+            });
+            if answers {
+                return Some(text);
+            }
+        }
     }
 }
 

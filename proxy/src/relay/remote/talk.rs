@@ -94,8 +94,6 @@ struct UnderWay {
 struct Known {
     /// To cancel it is to leave its exchange.
     leaves: bool,
-    /// Nothing else is awaited of its exchange.
-    alone: bool,
     marks: Marks,
     errand: AbortHandle,
 }
@@ -164,7 +162,10 @@ impl Talk {
             }
         };
         let _ = timeout_at(answers, answered).await;
-        self.held.clear();
+        // The client has left: so it withdraws what was not even sent.
+        for said in self.held.drain(..).chain(self.crowd.drain(..)) {
+            self.carrier.show_withdrawn(&said);
+        }
         let left = async {
             while self.begins() {
                 self.go_on().await;
@@ -281,21 +282,25 @@ impl Talk {
         for queue in [&mut self.held, &mut self.crowd] {
             if let Some(at) = queue.iter().position(|said| asks_only(said, id)) {
                 // Not even on its way: the server hears of neither.
-                let request = queue.remove(at);
-                self.waiting -= cost(&said) + request.as_ref().map_or(0, cost);
+                if let Some(request) = queue.remove(at) {
+                    self.waiting -= cost(&said) + cost(&request);
+                    self.carrier.show_withdrawn(&request);
+                }
                 return;
             }
         }
-        let Some(Known { alone, marks, errand, .. }) = self.known.get(id) else {
+        let Some(Known { marks, errand, .. }) = self.known.get(id) else {
             // Nobody waits for it.
             self.lane.push_back(said);
             return;
         };
-        let (marks, errand) = (marks.clone(), alone.then(|| errand.clone()));
+        let (marks, errand) = (marks.clone(), errand.clone());
         if self.withdraw(id) {
             self.waiting -= cost(&said);
             return;
         }
+        // Of a batch others may be wanted.
+        let errand = marks.withdrawn.is_cancelled().then_some(errand);
         self.spawn(said, Marks::default(), move |carrier, said, own| async move {
             let leave = || {
                 if let Some(errand) = &errand {
@@ -330,28 +335,25 @@ impl Talk {
     /// Nobody waits for this answer any more. Returns whether that is all there is to it: the
     /// exchange has been left.
     fn withdraw(&mut self, id: &Id) -> bool {
-        let Some(Known { leaves, alone: true, marks, errand }) = self.known.get(id) else {
-            return false;
-        };
-        marks.withdrawn.cancel();
-        if *leaves {
+        let Some(Known { leaves, marks, errand }) = self.known.get(id) else { return false };
+        let left = marks.withdraw(id) && *leaves;
+        if left {
             errand.abort();
         }
-        *leaves
+        left
     }
 
     /// Sends a message, and sees to it that it can be cancelled.
     fn send(&mut self, said: Said) -> task::Id {
         let leaves = self.carrier.is_left_by_leaving(&said);
-        // In a batch there is more.
-        let (alone, asked) = (said.method.is_some(), said.asked.clone());
-        let marks = Marks::default();
+        let asked = said.asked.clone();
+        let marks = Marks::of(&asked);
         let errand = self.spawn(said, marks.clone(), async |carrier, said, marks| {
             carrier.carry(&said, &marks).await
         });
         for asked in asked {
             let (marks, errand) = (marks.clone(), errand.clone());
-            self.known.insert(asked.id, Known { leaves, alone, marks, errand });
+            self.known.insert(asked.id, Known { leaves, marks, errand });
         }
         errand.id()
     }

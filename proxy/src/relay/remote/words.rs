@@ -8,15 +8,16 @@ use serde_json::value::RawValue;
 use super::{
     events::one_line,
     problem::{Problem, Refused, Told},
-    said::Asked,
+    said::{Asked, messages},
     server::Refusal,
 };
 use crate::{
-    jsonrpc,
+    jsonrpc::{self, Kind},
     mcp::code::{
         HEADER_MISMATCH, INTERNAL, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY,
         UNSUPPORTED_VERSION,
     },
+    scan::Frame,
 };
 
 /// Most characters of a body that says in its own words what is wrong.
@@ -36,14 +37,34 @@ pub(super) fn failed(asked: &Asked, why: &Problem) -> Told {
     Told { text, why: Some(why.clone()) }
 }
 
-/// An error of the server's that names no request, as the answer to the one that it is about, on
-/// one line: what stands on a line of its own is a message of its own for the client.
+/// An error of the server's as the answer to the request that it is about, on one line: what
+/// stands on a line of its own is a message of its own for the client. One that names the request
+/// stays as it is.
 pub(super) fn under_id(text: &[u8], asked: &Asked) -> Option<Bytes> {
+    let (mut is_error, mut names_it) = (false, false);
+    let frame = messages(text, |message| {
+        is_error = !message.in_batch() && jsonrpc::is_error(message);
+        names_it = Kind::of(message) == Kind::Answer(asked.id.clone());
+    });
+    if frame != Frame::Whole || !is_error {
+        return None;
+    }
+    if names_it {
+        return Some(one_line(text.into()));
+    }
     let Failed { error, jsonrpc } = serde_json::from_slice(text).ok()?;
     jsonrpc?;
     let (id, error) = (&asked.written, error.get());
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
     Some(one_line(BytesMut::from(&*answer)))
+}
+
+/// Several answers as one body.
+pub(super) fn together(answers: &[Bytes]) -> Bytes {
+    match answers {
+        [answer] => answer.clone(),
+        _ => [b"[", &answers.join(&b","[..])[..], b"]"].concat().into(),
+    }
 }
 
 /// The code of an error in a body.
@@ -80,6 +101,15 @@ pub(super) fn may_be_of_http_sse(refusal: &Refusal) -> bool {
     status && !is_modern
 }
 
+/// Whether the server wants to know who asks, or wants somebody else to.
+pub(super) fn wants_login(refusal: &Refusal) -> bool {
+    match refusal.status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::FORBIDDEN => refusal.headers.contains_key(WWW_AUTHENTICATE),
+        _ => false,
+    }
+}
+
 /// What it means that the server refused.
 pub(super) fn refused(refusal: &Refusal, url: &str) -> Problem {
     let challenges = refusal.headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
@@ -91,8 +121,7 @@ pub(super) fn refused(refusal: &Refusal, url: &str) -> Problem {
 /// A refusal in words, with a way out where there is one; and in those of the server.
 fn in_words(refusal: &Refusal, url: &str) -> (String, Option<String>) {
     let status = refusal.status;
-    let challenged = refusal.headers.contains_key(WWW_AUTHENTICATE);
-    if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && challenged) {
+    if wants_login(refusal) {
         let message = format!(
             "the server wants to know who you are ({status}): give the proxy a token for it with \
              --bearer-token, or let a browser log you in with 'mcpulse-proxy stdio -- npx \
@@ -122,12 +151,20 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1.0,"error":{"code": -1, "message":"\u0061"}}"#
         );
         assert_eq!(code(nameless), Some(-1));
+        let named = b"{ \"id\":1, \"error\":{\"code\":-1},\n\"more\":1e0}";
+        assert_eq!(
+            under_id(named, &asked).unwrap(),
+            r#"{ "id":1, "error":{"code":-1}, "more":1e0}"#
+        );
         let forged = b"{\"error\":{\"code\":-1,\"data\":[0,\r\n{\"id\":2,\"result\":1}\n]},\"jsonrpc\":\"2.0\"}";
         assert_eq!(
             under_id(forged, &asked).unwrap(),
             r#"{"jsonrpc":"2.0","id":1.0,"error":{"code":-1,"data":[0,  {"id":2,"result":1} ]}}"#
         );
-        for other in [&b"<html>"[..], br#"{"error":"invalid_token"}"#, br#"{"jsonrpc":"2.0"}"#] {
+        let batch = br#"[{"jsonrpc":"2.0","id":1,"error":{"code":-1}},1]"#;
+        for other in
+            [&b"<html>"[..], batch, br#"{"error":"invalid_token"}"#, br#"{"jsonrpc":"2.0"}"#]
+        {
             assert_eq!((under_id(other, &asked), code(other)), (None, None));
         }
         assert!(

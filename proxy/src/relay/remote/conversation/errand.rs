@@ -1,13 +1,18 @@
 //! A message on its way, as the conversation that carries it sees it.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use std::pin::pin;
 
-use super::{Answer, Marks, Server, Unspoken};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Conversation, LAST_WORDS, Marks, Unspoken};
 use crate::{
+    mcp::header::SESSION_ID,
     relay::remote::said::{Asked, Said},
     tap::Probe,
-    traffic::End,
+    traffic::{BodyKind, End, ResponseHead},
 };
 
 /// A message on its way, and what is awaited for it.
@@ -15,53 +20,179 @@ pub(super) struct Errand<'a> {
     pub(super) said: &'a Said,
     /// What others know of it.
     pub(super) marks: &'a Marks,
-    /// Answers that are still to come.
-    pub(super) asked: Vec<Asked>,
     /// The session that the response began.
     pub(super) minted: Option<HeaderValue>,
     /// What the server says, where it is the proxy that asks and not the client.
     pub(super) kept: Option<Vec<Bytes>>,
     /// Shows the tap what is asked, once, and what is answered.
     pub(super) question: Option<Probe>,
-    pub(super) answer: Option<Answer>,
+    pub(super) answer: Answer,
     /// The server seems not to speak this transport.
     pub(super) unspoken: Option<Unspoken>,
+    /// What the client waited for in vain, when it is over.
+    pub(super) unanswered: Vec<Asked>,
+    /// How its response is read, once it has begun.
+    pub(super) kind: Option<BodyKind>,
+    /// The tap ties to it what comes on other streams of its session.
+    pub(super) tied: bool,
+    pub(super) patience: Patience<'a>,
+}
+
+/// How long an exchange is followed.
+pub(super) struct Patience<'a> {
+    answered: &'a CancellationToken,
+    /// When it is left at the latest.
+    until: Option<Instant>,
 }
 
 impl<'a> Errand<'a> {
-    pub(super) fn new(
-        said: &'a Said,
-        marks: &'a Marks,
-        server: &Server,
-        headers: &HeaderMap,
-    ) -> Self {
-        let (question, answer) = server.observe(Method::POST, headers);
-        Self { question, answer: Some(answer), ..Self::unseen(said, marks) }
-    }
-
     /// One that the tap is not shown.
     pub(super) fn unseen(said: &'a Said, marks: &'a Marks) -> Self {
         Self {
             said,
             marks,
-            asked: said.asked.clone(),
             minted: None,
             kept: None,
             question: None,
-            answer: None,
+            answer: Answer(None),
             unspoken: None,
+            unanswered: Vec::new(),
+            kind: None,
+            tied: true,
+            patience: Patience { answered: &marks.answered, until: None },
         }
     }
 
-    /// How the exchange that carried it has ended for the tap: whoever still waits for an answer
-    /// is told by the proxy that there is none.
-    pub(super) fn end(&self) -> End {
-        let waits = !self.asked.is_empty() && !self.marks.withdrawn.is_cancelled();
-        if waits { End::GivenUp } else { End::Clean }
+    /// One that the tap is shown by these, as sent with `headers`.
+    pub(super) fn seen(
+        said: &'a Said,
+        marks: &'a Marks,
+        headers: &HeaderMap,
+        (question, answer): (Option<Probe>, Answer),
+    ) -> Self {
+        let mut errand = Self::unseen(said, marks);
+        (errand.question, errand.answer) = (question, answer);
+        errand.tied = headers.contains_key(SESSION_ID) && !said.is_modern();
+        errand
     }
 
     /// One of the proxy's own.
-    pub(super) fn own(self) -> Self {
-        Self { kept: Some(Vec::new()), ..self }
+    pub(super) fn own(mut self) -> Self {
+        self.kept = Some(Vec::new());
+        self
+    }
+
+    /// Takes what shows the tap what is answered.
+    pub(super) fn take_answer(&mut self) -> Answer {
+        std::mem::replace(&mut self.answer, Answer(None))
+    }
+
+    /// The exchange is over: whoever still waits for an answer is told by the proxy that there is
+    /// none, and the tap how it ended.
+    pub(super) fn finish(&mut self, timed_out: bool) {
+        if self.unspoken.is_some() {
+            return;
+        }
+        let over = self.marks.awaited.is_over();
+        self.unanswered = self.marks.awaited.give_up();
+        if !self.tied {
+            for text in self.marks.awaited.take_elsewhere() {
+                self.show_elsewhere(&text);
+            }
+        }
+        self.answer.end(if timed_out {
+            End::TimedOut
+        } else if !self.unanswered.is_empty() {
+            End::GivenUp
+        } else if over {
+            End::Clean
+        } else {
+            End::Withdrawn
+        });
+    }
+
+    /// Shows the tap an answer that it could not know for one.
+    fn show_elsewhere(&mut self, text: &Bytes) {
+        match self.kind {
+            None => {
+                let (status, body) = (StatusCode::OK, BodyKind::Json);
+                self.answer.head(|| ResponseHead { status, body, session: None });
+                self.answer.data(text);
+                self.kind = Some(BodyKind::Json);
+            }
+            Some(BodyKind::EventStream) => {
+                let event = [b"\n\ndata: ", &text[..], b"\n\n"].concat();
+                self.answer.data(&event.into());
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Patience<'_> {
+    /// What comes of this; none if everything has been answered and the server has had its last
+    /// words since.
+    pub(super) async fn unless_over<T>(&mut self, it: impl Future<Output = T>) -> Option<T> {
+        let mut it = pin!(it);
+        if self.until.is_none() {
+            tokio::select! {
+                it = &mut it => return Some(it),
+                () = self.answered.cancelled() => {}
+            }
+        }
+        let until = self.last_words();
+        tokio::select! {
+            // First the time: a server may always have something to say.
+            biased;
+            () = sleep_until(until) => None,
+            it = it => Some(it),
+        }
+    }
+
+    /// From now on nothing is awaited. Returns how long the server may go on.
+    pub(super) fn last_words(&mut self) -> Instant {
+        *self.until.get_or_insert_with(|| Instant::now() + LAST_WORDS)
+    }
+}
+
+impl Drop for Errand<'_> {
+    /// Only the client ends what is not finished: it withdraws it, or leaves.
+    fn drop(&mut self) {
+        self.answer.end(End::Withdrawn);
+    }
+}
+
+/// A message that waits to be sent. If it never is, the tap is shown that its client withdrew it.
+pub(super) struct Unsent<'a> {
+    conversation: &'a Conversation,
+    said: Option<&'a Said>,
+}
+
+impl<'a> Unsent<'a> {
+    pub(super) fn new(conversation: &'a Conversation, said: &'a Said) -> Self {
+        Self { conversation, said: Some(said) }
+    }
+
+    /// It is sent.
+    pub(super) fn sent(mut self) {
+        self.said = None;
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(said) = self.said {
+            self.conversation.show_withdrawn(said);
+        }
+    }
+}
+
+impl Conversation {
+    /// Shows the tap a message that the client withdrew before it was sent.
+    pub(in crate::relay::remote) fn show_withdrawn(&self, said: &Said) {
+        if said.asked.is_empty() {
+            return;
+        }
+        self.server.show_withdrawn(&self.headers(said, &self.current()), &said.text());
     }
 }

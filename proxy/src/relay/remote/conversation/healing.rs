@@ -61,20 +61,18 @@ impl Conversation {
         let said = text.and_then(|text| Said::read(text).ok().flatten());
         let Some(said) = said else { return Ok(()) };
         let headers = self.headers(&said, &state);
-        let (question, answer) = self.server.observe_again(&headers);
-        let marks = Marks::default();
-        let unseen = Errand::unseen(&said, &marks);
-        let mut errand = Errand { question, answer: Some(answer), ..unseen }.own();
+        let (probes, marks) = (self.server.observe_again(&headers), Marks::of(&said.asked));
+        let mut errand = Errand::seen(&said, &marks, &headers, probes).own();
         self.exchange(&mut errand, state).await?;
-        match errand.asked[..] {
+        match errand.unanswered[..] {
             [] => Ok(()),
             _ => Err(Problem::strange("the server did not answer initialize")),
         }
     }
 }
 
-/// Whether a server that refuses an errand like this does not know its session.
-pub(super) fn has_forgotten(refusal: &Refusal, headers: &HeaderMap, errand: &Errand<'_>) -> bool {
+/// Whether a server that refuses a message like this does not know its session.
+pub(super) fn has_forgotten(refusal: &Refusal, headers: &HeaderMap, said: &Said) -> bool {
     if refusal.status != StatusCode::NOT_FOUND || !headers.contains_key(SESSION_ID) {
         return false;
     }
@@ -86,7 +84,7 @@ pub(super) fn has_forgotten(refusal: &Refusal, headers: &HeaderMap, errand: &Err
             let mut dispatched = false;
             messages(&refusal.body, |message| {
                 if let Kind::Answer(id) = Kind::of(message) {
-                    dispatched |= errand.asked.iter().any(|asked| asked.id == id);
+                    dispatched |= said.asked.iter().any(|asked| asked.id == id);
                 }
             });
             !dispatched

@@ -27,13 +27,15 @@ impl Conversation {
         let (mut patience, mut warned) = (PAUSE, false);
         loop {
             let last = events.cursor().last.clone();
-            let pause = match self.resume(&self.current(), last.as_ref()).await {
+            let resumed = self.resume(&self.current(), last.as_ref()).await;
+            self.listens.send_replace(matches!(resumed, Ok(Ok(_))));
+            let pause = match resumed {
                 Ok(Ok(mut download)) => {
                     (given, patience) = (Some(generation), PAUSE);
                     events.begin();
                     let begun = Instant::now();
                     tokio::select! {
-                        read = self.events(&mut events, &mut download, None) => {
+                        read = self.events(&mut events, &mut download, None, false) => {
                             if let Err(problem) = read {
                                 tracing::warn!("the server's own stream: {problem}");
                                 events = Messages::default();

@@ -17,12 +17,12 @@ impl Conversation {
         let mut cursor = None;
         for _ in 0..PAGES {
             let Some(question) = list_like(call, cursor.as_deref()) else { return news };
-            let marks = Marks::default();
+            let marks = Marks::of(&question.asked);
             let mut errand = Errand::unseen(&question, &marks).own();
             if self.exchange(&mut errand, State::default()).await.is_err() {
                 return news;
             }
-            let answers = errand.kept.unwrap_or_default();
+            let answers = errand.kept.take().unwrap_or_default();
             news |= answers.iter().any(|text| self.tools.learn(text));
             cursor = answers.iter().find_map(|text| next_page(text));
             if cursor.is_none() {

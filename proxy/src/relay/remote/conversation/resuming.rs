@@ -11,7 +11,7 @@ use super::{Conversation, Errand, PAUSE};
 use crate::{
     mcp::header::LAST_EVENT_ID,
     relay::{
-        http::download::{Answer, Download},
+        http::download::Download,
         remote::{
             events::{Cursor, Messages},
             problem::Problem,
@@ -83,38 +83,25 @@ impl Conversation {
         &self,
         errand: &mut Errand<'_>,
         response: Response,
-        answer: Answer,
         of: &State,
     ) -> Result<(), Problem> {
-        let mut download = response.held(answer);
-        let came = self.to_the_answer(errand, &mut download, of).await;
-        let waits = !errand.asked.is_empty() && !errand.marks.withdrawn.is_cancelled();
-        // Only now: for the tap the answer might else still come on a later stream.
-        download.into_answer().end(match &came {
-            Err(Problem { end: End::TimedOut, .. }) => End::TimedOut,
-            _ if waits => End::GivenUp,
-            _ => End::Clean,
-        });
-        came
-    }
-
-    async fn to_the_answer(
-        &self,
-        errand: &mut Errand<'_>,
-        first: &mut Download,
-        of: &State,
-    ) -> Result<(), Problem> {
+        errand.kind = Some(BodyKind::EventStream);
+        // How it ends the tap is told only when nothing more comes of it: the answer might else
+        // still come on a later stream.
+        let mut download = response.unseen(&mut errand.answer);
         let mut events = Messages::default();
-        self.events(&mut events, first, Some(errand)).await?;
+        self.events(&mut events, &mut download, Some(errand), true).await?;
+        drop(download);
         let mut hope = Hope::new();
         loop {
             let last = events.cursor().last.clone();
-            let waits = !errand.asked.is_empty() && !errand.said.is_modern();
+            let waits = errand.marks.awaited.is_wanted() && !errand.said.is_modern();
             let Some(last) = last.filter(|_| waits) else { return Ok(()) };
-            let pause = hope.pause(events.cursor());
+            let (pause, marks) = (hope.pause(events.cursor()), errand.marks);
             tokio::select! {
                 () = sleep(pause) => {}
-                () = errand.marks.withdrawn.cancelled() => return Ok(()),
+                () = marks.answered.cancelled() => return Ok(()),
+                () = marks.withdrawn.cancelled() => return Ok(()),
             }
             if self.current().generation != of.generation {
                 return Err(Problem::strange(
@@ -122,11 +109,12 @@ impl Conversation {
                 ));
             }
             let begun = Instant::now();
-            let resumed = self.server.in_time(self.resume(of, Some(&last))).await;
+            let resumed = self.server.in_time(self.resume(of, Some(&last)));
+            let Some(resumed) = errand.patience.unless_over(resumed).await else { return Ok(()) };
             let (problem, may_pass) = match resumed {
                 Ok(Ok(mut download)) => {
                     events.begin();
-                    self.events(&mut events, &mut download, Some(errand)).await?;
+                    self.events(&mut events, &mut download, Some(errand), false).await?;
                     hope.end(pause, begun, events.cursor().last.as_ref() != Some(&last));
                     (Problem::strange("the server ended the stream without an answer"), true)
                 }
