@@ -284,6 +284,36 @@ async fn calls_that_are_answered_elsewhere_are_left() {
 }
 
 #[tokio::test]
+async fn subscriptions_keep_no_call_waiting() {
+    let endless = Endless::default();
+    let script = Script::start({
+        let endless = endless.clone();
+        move |asked, _| {
+            std::future::ready(match &*asked.name() {
+                "subscriptions/listen" => endless.reply(Reply::stream("")),
+                _ => asked.usual("none"),
+            })
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    for id in 1..=129 {
+        let mut listen = modern(id, "", &Value::Null);
+        listen["method"] = "subscriptions/listen".into();
+        talk.say(&listen).await;
+    }
+    endless.come_to(128).await;
+    talk.say(&modern(200, "t", &json!({}))).await;
+    assert_eq!(talk.hear().await["id"], 200);
+    assert_eq!(count(&script.asked(), "subscriptions/listen"), 128);
+    talk.say(&cancel(1)).await;
+    eventually("the last one has its turn", PATIENCE, async || {
+        (count(&script.asked(), "subscriptions/listen") == 129).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_batch_of_which_nothing_is_wanted_is_left() {
     let endless = Endless::default();
     let script = Script::start({

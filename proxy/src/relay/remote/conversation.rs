@@ -57,6 +57,8 @@ pub(super) struct Conversation {
     tools: Tools,
     pub(super) told: mpsc::Sender<Told>,
     slots: Semaphore,
+    /// Those of subscriptions, which last and shall keep nothing else waiting.
+    subscriptions: Semaphore,
     register: Register,
     /// Whether the server has a stream of its own, or is about to be asked for one.
     listens: watch::Sender<bool>,
@@ -103,7 +105,7 @@ impl Unspoken {
 }
 
 impl Conversation {
-    /// One with so many requests in flight at most.
+    /// One with so many requests in flight at most, and as many subscriptions.
     pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
         Self {
             server,
@@ -111,6 +113,7 @@ impl Conversation {
             tools: Tools::default(),
             told,
             slots: Semaphore::new(in_flight),
+            subscriptions: Semaphore::new(in_flight),
             register: Register::default(),
             listens: watch::Sender::new(false),
         }
@@ -125,7 +128,8 @@ impl Conversation {
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> Carried {
         let unsent = Unsent::new(self, said);
         let asks = !said.asked.is_empty();
-        let slot = async { if asks { self.slots.acquire().await.ok() } else { None } };
+        let slots = if said.is(method::LISTEN) { &self.subscriptions } else { &self.slots };
+        let slot = async { if asks { slots.acquire().await.ok() } else { None } };
         let slot = tokio::select! {
             slot = slot => slot,
             // Not even on its way: the server hears of neither.
