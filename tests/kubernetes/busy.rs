@@ -56,7 +56,6 @@ async fn an_api_server_that_is_slow_and_busy_costs_time_and_nothing_else() {
         assert_eq!(scene.templates().await, 1);
     };
     tokio::join!(restarted, evicted);
-    assert_eq!(restarts(&operator, "ok").await, 1, "{}", operator.said());
     let troubles = gate.troubles();
     eprintln!("troubles: {troubles:?}, requests: {:?}", gate.asked());
     assert!(troubles.iter().all(|count| *count > 0), "{troubles:?}");

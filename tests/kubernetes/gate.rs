@@ -32,6 +32,11 @@ use crate::cluster::Cluster;
 /// How much longer an answer takes.
 const DELAY: Duration = Duration::from_millis(200);
 
+/// Kinds of requests.
+const READ: usize = 0;
+const WRITE: usize = 1;
+const WATCH: usize = 2;
+
 /// A gate, until it is dropped.
 pub(crate) struct Gate {
     kubeconfig: NamedTempFile,
@@ -46,6 +51,8 @@ struct Rules {
     keeps_leases: AtomicBool,
     requests: AtomicUsize,
     leases: AtomicUsize,
+    /// Those that might have been answered otherwise: reads, writes, watches.
+    chances: [AtomicUsize; 3],
     troubles: [AtomicUsize; 3],
 }
 
@@ -61,6 +68,7 @@ impl Gate {
             keeps_leases: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
+            chances: [const { AtomicUsize::new(0) }; 3],
             troubles: [const { AtomicUsize::new(0) }; 3],
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -120,7 +128,7 @@ impl Drop for Gate {
 
 impl Rules {
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let (method, uri) = (request.method().clone(), request.uri().clone());
         if uri.path().contains("/leases") {
             self.leases.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +139,12 @@ impl Rules {
         if self.busy.load(Ordering::Relaxed) {
             tokio::time::sleep(DELAY).await;
             let watches = uri.query().is_some_and(|query| query.contains("watch=true"));
-            if let Some(answer) = self.trouble(number, &method, watches) {
+            let kind = match (watches, &method) {
+                (true, _) => WATCH,
+                (false, &Method::GET) => READ,
+                (false, _) => WRITE,
+            };
+            if let Some(answer) = self.trouble(kind) {
                 return Ok(answer);
             }
         }
@@ -147,18 +160,19 @@ impl Rules {
         })
     }
 
-    /// An answer that is none of the API server's.
-    fn trouble(&self, number: usize, method: &Method, watches: bool) -> Option<Response<Body>> {
+    /// An answer that is none of the API server's, to one of four requests of a kind.
+    fn trouble(&self, kind: usize) -> Option<Response<Body>> {
+        let number = self.chances[kind].fetch_add(1, Ordering::Relaxed) as u64;
         // In no rhythm with those who try again.
-        let dice = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
-        let (which, answer) = match (dice, watches) {
-            (1, false) => (0, status(429, "TooManyRequests")),
-            (3, false) if method != Method::GET => (1, status(409, "Conflict")),
-            (5, false) if method == Method::GET => (2, status(410, "Expired")),
-            (1 | 5, true) => {
+        let dice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        let (which, answer) = match (kind, dice) {
+            (WATCH, 2 | 5) => {
                 let event = json!({"type": "ERROR", "object": of(410, "Expired")});
                 (2, Response::new(Body::from(format!("{event}\n").into_bytes())))
             }
+            (READ | WRITE, 2) => (0, status(429, "TooManyRequests")),
+            (WRITE, 5) => (1, status(409, "Conflict")),
+            (READ, 5) => (2, status(410, "Expired")),
             _ => return None,
         };
         self.troubles[which].fetch_add(1, Ordering::Relaxed);
