@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     PATIENCE,
     faults::{count, modern, ok, reported, waiting},
+    records::ends,
     script::{Asked, Reply, Script, Talk},
 };
 
@@ -357,6 +358,15 @@ async fn requests_wait_until_others_are_answered_or_withdrawn() {
     // The place of the one that was cancelled is another's.
     waiting(&script, 129).await;
     assert_eq!(count(&script.asked(), "notifications/cancelled"), 1);
+    // Whether it was sent or not, each is a call that the client made and withdrew.
+    let sent: Vec<_> = script.asked().iter().map(|asked| asked.body["id"].clone()).collect();
+    let waits = (1..=150).find(|id| !sent.contains(&json!(id))).expect("some wait");
+    talk.say(&cancel(waits)).await;
+    assert_eq!(ends(&talk, 2).await, ["cancelled"; 2]);
+    talk.close();
+    talk.end(Duration::from_secs(10)).await;
+    assert_eq!(ends(&talk, 150).await, ["cancelled"; 150]);
+    assert_eq!(count(&script.asked(), "tools/call"), 129);
 }
 
 #[tokio::test]

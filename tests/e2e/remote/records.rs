@@ -24,7 +24,7 @@ use super::{
 const LARGE: usize = 4 << 20;
 
 /// How each call was reported, once there are so many.
-async fn ends(talk: &Talk, calls: usize) -> Vec<String> {
+pub(super) async fn ends(talk: &Talk, calls: usize) -> Vec<String> {
     let records = talk.receiver.wait_for(calls, PATIENCE).await;
     records.into_iter().map(|call| call.error_type).collect()
 }

@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -94,11 +94,7 @@ impl Carrier {
     pub(super) fn show_withdrawn(&self, said: &Said) {
         match self.spoken() {
             Transport::Streamable(conversation) => conversation.show_withdrawn(said),
-            Transport::Legacy(legacy) => {
-                // It belongs to no session.
-                let nowhere = legacy.server.spoken_to_by(HttpTransport::Streamable);
-                nowhere.show_withdrawn(&HeaderMap::new(), &said.text());
-            }
+            Transport::Legacy(legacy) => legacy.show_withdrawn(said),
         }
     }
 

@@ -11,14 +11,11 @@ use tokio::{
     time::timeout,
 };
 
-use self::{
-    errand::{Errand, Unsent},
-    healing::has_forgotten,
-};
+use self::{errand::Errand, healing::has_forgotten};
 use super::{
     awaited::{Awaited, Register},
     events::Messages,
-    marks::Marks,
+    marks::{Marks, Unsent},
     mirror, passing,
     problem::{Problem, Told},
     said::{Said, messages},
@@ -126,15 +123,16 @@ impl Conversation {
 
     /// Carries a message to the server and what comes of it to the client.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> Carried {
-        let unsent = Unsent::new(self, said);
+        let unsent = Unsent::or(|| self.show_withdrawn(said));
         let asks = !said.asked.is_empty();
         let slots = if said.is(method::LISTEN) { &self.subscriptions } else { &self.slots };
-        let slot = async { if asks { slots.acquire().await.ok() } else { None } };
+        let slot = async { if asks { slots.acquire().await.map(Some) } else { Ok(None) } };
         let slot = tokio::select! {
             slot = slot => slot,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return Carried::Untaken,
         };
+        let Ok(slot) = slot else { return Carried::Untaken };
         let begins = said.is(method::INITIALIZE);
         let state = if begins { State::default() } else { self.current() };
         let headers = self.headers(said, &state);

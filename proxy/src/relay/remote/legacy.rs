@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc},
+    sync::{AcquireError, Mutex, Semaphore, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::{
     conversation::{LAST_WORDS, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
     line::{Awaited, Line, Reading, all_answered},
-    marks::Marks,
+    marks::{Marks, Unsent},
     passing,
     problem::{Problem, Refused, Told},
     said::Said,
@@ -83,6 +83,8 @@ impl Legacy {
 
     /// Ends the session, which ends with its stream.
     pub(super) fn leave(&self) {
+        // Nothing more is sent.
+        self.slots.close();
         self.over.cancel();
     }
 
@@ -117,16 +119,19 @@ impl Legacy {
     /// Returns whether the server took it. Nothing is ever repeated.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> bool {
         let asks = !said.asked.is_empty();
+        let unsent = Unsent::or(|| self.show_withdrawn(said));
         let begin = async {
-            let slot = if asks { self.slots.acquire().await.ok() } else { None };
+            let slot = if asks { Some(self.slots.acquire().await?) } else { None };
             // With `initialize` the client begins by itself.
-            (slot, self.open(!said.is(method::INITIALIZE)).await)
+            Ok::<_, AcquireError>((slot, self.open(!said.is(method::INITIALIZE)).await))
         };
-        let (slot, line) = tokio::select! {
+        let begun = tokio::select! {
             begun = begin => begun,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return false,
         };
+        let Ok((slot, line)) = begun else { return false };
+        unsent.sent();
         let (left, carried) = match line {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
@@ -366,13 +371,24 @@ impl Legacy {
         ))
     }
 
+    /// Shows the tap a message that the client withdrew before it was sent.
+    pub(super) fn show_withdrawn(&self, said: &Said) {
+        if !said.asked.is_empty() {
+            self.nowhere().show_withdrawn(&HeaderMap::new(), &said.text());
+        }
+    }
+
+    /// Where what belongs to no session is shown.
+    fn nowhere(&self) -> Server {
+        self.server.spoken_to_by(HttpTransport::Streamable)
+    }
+
     /// Shows the tap what could not even be asked.
     fn show_unsent(&self, said: &Said, why: &Problem) {
         if said.asked.is_empty() {
             return;
         }
-        // It belongs to no session.
-        let nowhere = self.server.spoken_to_by(HttpTransport::Streamable);
+        let nowhere = self.nowhere();
         let (question, mut answer) = nowhere.observe(Method::POST, &HeaderMap::new());
         if let Some(mut question) = question {
             question.data(&said.text());

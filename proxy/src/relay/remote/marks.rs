@@ -53,3 +53,26 @@ impl Marks {
         exchange.await
     }
 }
+
+/// A message that waits to be sent. If it never is, the tap is shown by this that its client
+/// withdrew it.
+pub(super) struct Unsent<F: Fn()>(Option<F>);
+
+impl<F: Fn()> Unsent<F> {
+    pub(super) fn or(show: F) -> Self {
+        Self(Some(show))
+    }
+
+    /// It is sent.
+    pub(super) fn sent(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: Fn()> Drop for Unsent<F> {
+    fn drop(&mut self) {
+        if let Some(show) = &self.0 {
+            show();
+        }
+    }
+}

@@ -162,31 +162,6 @@ impl Drop for Errand<'_> {
     }
 }
 
-/// A message that waits to be sent. If it never is, the tap is shown that its client withdrew it.
-pub(super) struct Unsent<'a> {
-    conversation: &'a Conversation,
-    said: Option<&'a Said>,
-}
-
-impl<'a> Unsent<'a> {
-    pub(super) fn new(conversation: &'a Conversation, said: &'a Said) -> Self {
-        Self { conversation, said: Some(said) }
-    }
-
-    /// It is sent.
-    pub(super) fn sent(mut self) {
-        self.said = None;
-    }
-}
-
-impl Drop for Unsent<'_> {
-    fn drop(&mut self) {
-        if let Some(said) = self.said {
-            self.conversation.show_withdrawn(said);
-        }
-    }
-}
-
 impl Conversation {
     /// Shows the tap a message that the client withdrew before it was sent.
     pub(in crate::relay::remote) fn show_withdrawn(&self, said: &Said) {
