@@ -9,11 +9,15 @@ use bytes::Bytes;
 use mcpulse_proto::v1::MetricStatus;
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     PATIENCE,
     faults::{count, modern, ok, reported, waiting},
+    order::{dam, large},
     records::ends,
     script::{Asked, Reply, Script, Talk},
 };
@@ -389,4 +393,19 @@ async fn to_cancel_is_to_say_so_in_every_era() {
         let (_, error, client) = reported(&talk).await;
         assert_eq!((error.as_str(), client.as_str()), ("cancelled", "talk"));
     }
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_read_can_be_cancelled() {
+    let script = hanging().await;
+    let (_shut, opened) = watch::channel(false);
+    let (full, mut filled) = mpsc::channel(1);
+    let mut talk = Talk::over("sse", &dam(&script, full, opened).await, &[]).await;
+    talk.begin().await;
+    // More than the buffers of a connection hold.
+    talk.say(&large(1, 16 << 20)).await;
+    filled.recv().await.expect("a dam");
+    talk.say(&cancel(1)).await;
+    let (_, error, client) = reported(&talk).await;
+    assert_eq!((error.as_str(), client.as_str()), ("cancelled", "talk"));
 }

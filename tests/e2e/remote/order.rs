@@ -53,7 +53,11 @@ impl Endless {
 
 /// Leads to `script`, but lets no more of a connection pass than its first 64 KiB, after which it
 /// says that it is `full`, until `open`.
-async fn dam(script: &Script, full: mpsc::Sender<()>, open: watch::Receiver<bool>) -> String {
+pub(super) async fn dam(
+    script: &Script,
+    full: mpsc::Sender<()>,
+    open: watch::Receiver<bool>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
     let to = script.address();
@@ -85,7 +89,7 @@ async fn dam(script: &Script, full: mpsc::Sender<()>, open: watch::Receiver<bool
 }
 
 /// A call with an argument of so many bytes.
-fn large(id: u64, bytes: usize) -> Value {
+pub(super) fn large(id: u64, bytes: usize) -> Value {
     json!({
         "jsonrpc": "2.0", "id": id, "method": "tools/call",
         "params": { "name": "t", "arguments": { "a": "x".repeat(bytes) } },

@@ -58,6 +58,22 @@ struct State {
     failed: Option<(Instant, Problem)>,
 }
 
+/// What the tap is shown of what comes of an exchange. Only the client ends one that is dropped: it
+/// withdraws what it asked, or leaves.
+struct Shown(Answer);
+
+impl Shown {
+    fn take(&mut self) -> Answer {
+        std::mem::replace(&mut self.0, Answer(None))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.end(End::Withdrawn);
+    }
+}
+
 impl Legacy {
     /// One with so many requests in flight at most.
     pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
@@ -172,11 +188,12 @@ impl Legacy {
         again: bool,
     ) -> Result<(), Problem> {
         let headers = HeaderMap::new();
-        let (mut question, mut answer) = if again {
+        let (mut question, answer) = if again {
             line.posts.observe_again(&headers)
         } else {
             line.posts.observe(Method::POST, &headers)
         };
+        let mut shown = Shown(answer);
         let post = async {
             // Held no longer than until the server has taken it.
             let text = said.text();
@@ -185,10 +202,10 @@ impl Legacy {
         let mut post = pin!(post);
         let posted = tokio::select! {
             posted = &mut post => {
-                Some(posted.inspect_err(|problem| answer.end(problem.end))?)
+                Some(posted.inspect_err(|problem| shown.0.end(problem.end))?)
             }
             () = line.ended() => {
-                answer.end(self.broken());
+                shown.0.end(self.broken());
                 return Err(Problem::new(ENDED, self.broken()));
             }
             // A nod that comes later than the answer is worth a moment, for its connection.
@@ -201,7 +218,7 @@ impl Legacy {
         if let Some(response) = posted {
             if !response.status.is_success() {
                 let refusal = response.refusal().await;
-                refusal.show(answer);
+                refusal.show(shown.take());
                 return Err(words::refused(&refusal, self.server.url()));
             }
             marks.taken.cancel();
@@ -210,7 +227,7 @@ impl Legacy {
         // The tap is told of the end of the exchange when it is known what came of it.
         let nod = async {
             if let Some(nod) = nod {
-                self.take_nod(line, nod, &mut answer).await;
+                self.take_nod(line, nod, &mut shown.0).await;
             }
         };
         let last_words = async {
@@ -242,10 +259,10 @@ impl Legacy {
             }
         });
         if !answered {
-            answer.end(self.broken());
+            shown.0.end(self.broken());
             return Err(Problem::new(ENDED, self.broken()));
         }
-        answer.end(End::Clean);
+        shown.0.end(End::Clean);
         Ok(())
     }
 
