@@ -230,6 +230,10 @@ impl Matcher {
                 self.pending.select(|open| open.scope == Scope::Session(session))
             }
             _ if route.is_legacy_sse() => return,
+            // It was to end the session, as far as anybody knows.
+            Some(session) if route.exchange().is_some_and(|it| it.method == Method::DELETE) => {
+                self.pending.select(|open| open.scope == Scope::Session(session))
+            }
             _ => route.calls.clone(),
         };
         for ticket in concerned {

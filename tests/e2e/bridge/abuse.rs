@@ -121,7 +121,7 @@ async fn sessions_that_are_unknown_or_of_another_are_not_found() {
     assert_eq!(stage.bridge.delete(&own).await, 204);
     assert_eq!(program.hear().await, None, "nothing of it came to a program");
     drop(program);
-    stage.bridge.assert_settled(&[("rpc_error", 5)], &[]).await;
+    stage.bridge.assert_settled(&[("transport", 5)], &[]).await;
     stage.assert_left_nothing(&before).await;
     let answer = other.bridge.post(Some(&foreign), "{}").await;
     assert_eq!(answer.status, 400, "its own proxy knows it still");
@@ -403,7 +403,7 @@ async fn assert_ended(mark: &str, script: &str) {
     assert_eq!(bridge.post(Some(&session), call("1")).await.error(), (502, json!(1), -32603));
     assert_eq!(bridge.post(Some(&session), call("2")).await.error(), (404, json!(2), -32600));
     bridge.wait_for_ended("exited", 1).await;
-    bridge.assert_settled(&[("rpc_error", 1), ("transport", 1)], &[]).await;
+    bridge.assert_settled(&[("transport", 2)], &[]).await;
     bridge.assert_left_nothing(mark, &before).await;
 }
 

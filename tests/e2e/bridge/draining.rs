@@ -130,6 +130,45 @@ async fn who_waits_on_a_stream_when_the_drain_is_over_is_told_there() {
     }
 }
 
+/// A client over HTTP/2 that asks this and falls asleep with its host once it has the answer: it
+/// says nothing more until the other end is dropped, not even that it lives.
+fn sleeper(url: String, asks: &'static str) -> std::sync::mpsc::Sender<()> {
+    let (wake, woken) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(async {
+            let builder = &mut Client::builder(TokioExecutor::new());
+            let client: Client<_, http_body_util::Full<bytes::Bytes>> =
+                builder.http2_only(true).build_http();
+            let request = http::Request::post(url)
+                .header("accept", "application/json, text/event-stream")
+                .header("content-type", "application/json")
+                .body(asks.into());
+            let answer = client.request(request.expect("a request")).await.expect("an answer");
+            http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
+            tell.send(()).expect("the test waits");
+            // Nothing runs on this thread while it waits here.
+            let _ = woken.recv();
+        });
+    });
+    told.recv().expect("an answer");
+    wake
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sleeps_does_not_hold_the_drain() {
+    let script = format!("{ANSWER} cat");
+    let mut bridge = Bridge::before(&["sh", "-c", &script], &["--drain-timeout", "10m"]).await;
+    bridge.wait_until_ready(true).await;
+    let url = bridge.web.url("/mcp");
+    let asleep = tokio::task::spawn_blocking(|| sleeper(url, INITIALIZE)).await.expect("asleep");
+    bridge.proxy.signal(Signal::TERM);
+    assert!(bridge.proxy.wait(ENDED).await.success());
+    drop(asleep);
+}
+
 fn cancel(id: &str) -> String {
     let params = format!(r#"{{"requestId":{id}}}"#);
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#)

@@ -29,7 +29,7 @@ async fn a_program_that_dies_fails_its_calls_at_once_and_no_other() {
     assert_eq!(answer.body, result("2"));
     bridge.wait_until_ready(true).await;
     bridge.wait_for_ended("exited", 1).await;
-    bridge.assert_settled(&[("ok", 1), ("rpc_error", 1), ("transport", 1)], &[]).await;
+    bridge.assert_settled(&[("ok", 1), ("transport", 2)], &[]).await;
 }
 
 #[tokio::test]
@@ -82,6 +82,20 @@ async fn a_program_that_cannot_be_used_is_not_ready() {
     assert_eq!(answer.session, None);
     bridge.wait_until_ready(false).await;
     bridge.proxy.wait_for_stderr("broken").await;
+}
+
+#[tokio::test]
+async fn a_program_that_clients_give_up_on_is_looked_at() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let hangs = directory.path().join("hangs");
+    let script = format!("[ -e {} ] && exec sleep 60; {ANSWER} cat", hangs.display());
+    let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
+    bridge.wait_until_ready(true).await;
+    std::fs::write(&hangs, "").expect("a file");
+    let begun = bridge.send(bridge.request(http::Method::POST, None), INITIALIZE);
+    let patience = std::time::Duration::from_secs(3);
+    assert!(tokio::time::timeout(patience, begun).await.is_err(), "it hangs");
+    bridge.wait_until_ready(false).await;
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn a_session_from_its_first_word_to_its_last() {
     assert_eq!(bridge.post(Some(&session), call("3")).await.error().0, 404);
     assert_eq!(bridge.delete(&session).await, 404);
     bridge.wait_for_ended("deleted", 1).await;
-    bridge.assert_settled(&[("ok", 2), ("rpc_error", 1)], &[]).await;
+    bridge.assert_settled(&[("ok", 2), ("transport", 1)], &[]).await;
 }
 
 #[tokio::test]
@@ -257,5 +257,5 @@ async fn who_asks_more_than_may_wait_is_told_when_to_come_again() {
     while let Some(answered) = batches.join_next().await {
         assert_eq!(answered.expect("no panic"), 200);
     }
-    bridge.assert_settled(&[("ok", 1024), ("rpc_error", 1)], &[]).await;
+    bridge.assert_settled(&[("ok", 1024), ("transport", 1)], &[]).await;
 }

@@ -12,6 +12,7 @@ use crate::{
     jsonrpc::Id,
     mcp::code::{INVALID_REQUEST, METHOD_NOT_FOUND},
     relay::http::{download::Answer, refusal::retry_after},
+    traffic::End,
 };
 
 /// The revisions that have sessions.
@@ -32,6 +33,18 @@ pub(super) fn error(
         }
         None => reply::aside(status, reply::error(None, code, message), answer),
     }
+}
+
+/// The same in place of the program, to which the message does not get.
+fn in_its_place(
+    status: StatusCode,
+    id: Option<&Id>,
+    code: i64,
+    message: &str,
+    mut answer: Answer,
+) -> Response<Reply> {
+    answer.end(End::Refused);
+    reply::unseen(status, reply::error(id.map(Id::to_string).as_deref(), code, message))
 }
 
 /// What to say to a body that does not cross.
@@ -58,8 +71,11 @@ impl Exchanges {
             Unheard::IdInUse | Unheard::LongId => StatusCode::BAD_REQUEST,
             Unheard::TooMany => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let code = code(unheard);
-        let mut response = error(status, id, code, &unheard.to_string(), answer);
+        let (code, message) = (code(unheard), unheard.to_string());
+        let mut response = match unheard {
+            Unheard::Over | Unheard::TooMany => in_its_place(status, id, code, &message, answer),
+            Unheard::IdInUse | Unheard::LongId => error(status, id, code, &message, answer),
+        };
         if unheard == Unheard::TooMany {
             self.counters.count_refused("waiting");
             response.headers_mut().insert(RETRY_AFTER, retry_after(None));
@@ -71,7 +87,7 @@ impl Exchanges {
 /// What to say to a message that names a session which is not, or no more.
 pub(super) fn stray(id: Option<&Id>, answer: Answer) -> Response<Reply> {
     let message = "there is no such session; initialize a new one";
-    error(StatusCode::NOT_FOUND, id, INVALID_REQUEST, message, answer)
+    in_its_place(StatusCode::NOT_FOUND, id, INVALID_REQUEST, message, answer)
 }
 
 /// What to say to a client that asks for the era without sessions. Clients of both eras tell by

@@ -87,6 +87,11 @@ impl Routing {
         Some(number)
     }
 
+    /// Forgets this request, whose client has left it: what is answered late goes nowhere.
+    pub(super) fn forget_left(&mut self, number: u64) {
+        self.forget(number);
+    }
+
     /// Where a message of the program goes. `reach` says whether a request can be sent more than
     /// its answer, `listens` whether the client has a stream of its own open.
     pub(super) fn route(

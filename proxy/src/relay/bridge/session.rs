@@ -132,6 +132,9 @@ impl Session {
         let mut state = self.lock();
         state.client = Some(if is_line { Client::OfLine } else { Client::OfStreams });
         self.counters.count_begun();
+        if let Some(farewell) = self.farewell.as_ref().filter(|_| !is_line) {
+            farewell.begin();
+        }
         if state.input.is_none() {
             // Its program has ended already, as its client will hear.
             self.counters.count_ended(Ended::Exited);
@@ -172,7 +175,7 @@ impl Session {
         said: Said,
         takes_events: bool,
     ) -> Result<(Inbox, EventId), Unheard> {
-        let input = self.input()?;
+        let input = self.lock().input.clone().ok_or(Unheard::Over)?;
         // From here on nothing waits: the answer may come as soon as the line is sent.
         let room = input.reserve().await.map_err(|_| Unheard::Over)?;
         let Kind::Request(id) = said.gist.kind else { return Err(Unheard::Over) };
@@ -180,9 +183,11 @@ impl Session {
         if state.input.is_none() {
             return Err(Unheard::Over);
         }
-        if state.routing.waiting() >= MOST_WAITING && !state.forget_withdrawn() {
+        let is_full = state.routing.waiting() >= MOST_WAITING;
+        if is_full && !state.forget_withdrawn() && !state.forget_left() {
             return Err(Unheard::TooMany);
         }
+        state.used = Instant::now();
         let number = state.routing.ask(id.clone(), said.gist.token).ok_or(Unheard::IdInUse)?;
         let (outbox, inbox) = stream(Queue::default());
         let first = state.streams.replay.begin_stream();
@@ -383,16 +388,10 @@ impl Audience for Session {
         }
         state.streams = Streams::default();
         state.routing = Routing::default();
-        let client = state.client;
+        let has_begun = state.client.is_some();
         drop(state);
-        if client.is_some() {
+        if has_begun {
             self.counters.count_ended(why);
-        }
-        if client == Some(Client::OfStreams)
-            && why != Ended::Deleted
-            && let Some(farewell) = &self.farewell
-        {
-            farewell.is_due();
         }
         self.over.cancel();
     }
@@ -421,6 +420,18 @@ impl State {
             waiting.remove(&number);
             true
         })
+    }
+
+    /// Forgets the oldest request whose client has left its stream, if there is one, first of all
+    /// one whose stream it cannot go on with.
+    fn forget_left(&mut self) -> bool {
+        let Self { routing, waiting, .. } = self;
+        let left = waiting.iter().filter(|(_, it)| !it.to.outbox.is_open());
+        let oldest = left.min_by_key(|(number, it)| (it.to.outbox.is_resumable(), **number));
+        let Some(number) = oldest.map(|(number, _)| *number) else { return false };
+        routing.forget_left(number);
+        waiting.remove(&number);
+        true
     }
 }
 

@@ -1,5 +1,7 @@
 //! What clients are told whose program, or server, gives no answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, header::WWW_AUTHENTICATE};
 use tokio::time::Instant;
@@ -8,7 +10,7 @@ use super::{
     exchange::Exchanges,
     limits::Full,
     opening::Unopened,
-    reply::{self, GIVEN_UP, INTERNAL, LOST, PATIENCE, Reply},
+    reply::{self, GIVEN_UP, INTERNAL, LOST, Reply},
 };
 use crate::{
     config::ErrorStatus,
@@ -20,6 +22,10 @@ use crate::{
     },
     traffic::{BodyKind, End, ResponseHead},
 };
+
+/// How long a client waits at least who may know of its program what we do not: to look costs no
+/// more than a program that is tried.
+const DOUBTFUL: Duration = Duration::from_secs(2);
 
 /// The wait for the first answer of a program. A client that gives up on it late knows as much
 /// of the program as we would.
@@ -38,7 +44,7 @@ impl Hope<'_> {
 
 impl Drop for Hope<'_> {
     fn drop(&mut self) {
-        if self.since.elapsed() >= PATIENCE {
+        if self.since.elapsed() >= DOUBTFUL {
             self.health.doubt();
         }
     }

@@ -13,18 +13,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Map},
-};
+use futures_util::future::BoxFuture;
 use hyper::{
     Request, Response,
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
     service::Service,
 };
@@ -36,9 +33,9 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{
     counters::{Away, Counters},
@@ -69,6 +66,9 @@ const SEND_BUFFER: usize = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// The pause after the system had no room for another connection.
 const BREATH: Duration = Duration::from_millis(100);
+/// How long a client over HTTP/2 with nothing in flight may be silent in a drain: one that lives
+/// says at once that it has heard.
+const SILENT: Duration = Duration::from_secs(2);
 /// The time for saying goodbye to who asked nothing, and for answering, at the end of the drain,
 /// those who wait for a response.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -79,7 +79,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What answers the exchanges of a listener.
 pub(in crate::relay) trait Answering: Send + Sync + 'static {
     /// What answers are made of.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// Answers a request, whatever happens. Dropped before its end, the client went away. Boxed,
     /// for hyper keeps the room of a future for as long as the connection lives.
@@ -304,21 +307,27 @@ impl<A: Answering> Serving<A> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let asked = Arc::new(AtomicBool::new(false));
-        let answering = Arc::clone(&self.answering);
-        let service = Exchanging { answering, asked: Arc::clone(&asked) };
+        let (answering, in_flight) = (Arc::clone(&self.answering), TaskTracker::new());
+        let service =
+            Exchanging { answering, asked: Arc::clone(&asked), in_flight: in_flight.clone() };
         // Or what a client does not read would stay in memory for as long as it likes.
         let io = TokioIo::new(Patient::new(io, self.listener.read_timeout));
         if http2 {
             let connection = self.listener.http2.serve_connection(io, service);
-            self.drive(Box::pin(connection), &asked).await;
+            self.drive(Box::pin(connection), &asked, Some(&in_flight)).await;
         } else {
             let connection = self.listener.http1.serve_connection(io, service);
-            self.drive(Box::pin(connection), &asked).await;
+            self.drive(Box::pin(connection), &asked, None).await;
         }
     }
 
-    async fn drive<C>(&self, mut connection: Pin<Box<C>>, asked: &AtomicBool)
-    where
+    /// Of HTTP/1 a connection with nothing `in_flight` ends by itself.
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<Box<C>>,
+        asked: &AtomicBool,
+        in_flight: Option<&TaskTracker>,
+    ) where
         C: GracefulConnection<Error = hyper::Error>,
     {
         if let Some(result) = self.listener.until_shutdown(connection.as_mut()).await {
@@ -337,7 +346,10 @@ impl<A: Answering> Serving<A> {
         let drained = timeout(self.listener.drain_timeout, self.listener.shutdown.hastened());
         tokio::select! {
             biased;
-            result = connection.as_mut() => return self.listener.note(result, asked),
+            result = unless_silent(connection.as_mut(), in_flight) => match result {
+                Some(result) => return self.listener.note(result, asked),
+                None => return tracing::debug!("a client of HTTP/2 heard no goodbye"),
+            },
             _ = drained => self.answering.abandon(),
         }
         if let Ok(result) = timeout(LAST_WORDS, connection).await {
@@ -347,23 +359,87 @@ impl<A: Answering> Serving<A> {
     }
 }
 
+/// Serves a connection until it ends; none once nothing is `in_flight` on it and nothing has
+/// happened for a while.
+async fn unless_silent<F: Future>(
+    mut connection: Pin<&mut F>,
+    in_flight: Option<&TaskTracker>,
+) -> Option<F::Output> {
+    let Some(in_flight) = in_flight else { return Some(connection.await) };
+    let mut silence = pin!(sleep(SILENT));
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        if silence.as_mut().poll(cx).is_ready() && in_flight.is_empty() {
+            return Poll::Ready(None);
+        }
+        // Woken by something, or waiting for an exchange.
+        silence.as_mut().reset(Instant::now() + SILENT);
+        silence.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
 /// The exchanges of one connection.
 struct Exchanging<A> {
     answering: Arc<A>,
     /// There was one.
     asked: Arc<AtomicBool>,
+    in_flight: TaskTracker,
 }
 
-type Answered<B> = fn(Response<B>) -> Result<Response<B>, Infallible>;
+/// A body whose exchange is in flight until it is dropped.
+pub(super) struct Served<B> {
+    body: B,
+    _in_flight: TaskTrackerToken,
+}
+
+impl<B: Body + Unpin> Body for Served<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Answers a request, and says so for as long as that takes.
+struct Serve<B> {
+    answered: BoxFuture<'static, Response<B>>,
+    in_flight: TaskTrackerToken,
+}
+
+impl<B> Future for Serve<B> {
+    type Output = Result<Response<Served<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.answered.as_mut().poll(cx));
+        let _in_flight = self.in_flight.clone();
+        Poll::Ready(Ok(response.map(|body| Served { body, _in_flight })))
+    }
+}
 
 impl<A: Answering> Service<Request<Incoming>> for Exchanging<A> {
-    type Response = Response<A::Body>;
+    type Response = Response<Served<A::Body>>;
     type Error = Infallible;
-    type Future = Map<BoxFuture<'static, Response<A::Body>>, Answered<A::Body>>;
+    type Future = Serve<A::Body>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
-        Arc::clone(&self.answering).respond(request).map(Ok)
+        let in_flight = self.in_flight.token();
+        Serve { answered: Arc::clone(&self.answering).respond(request), in_flight }
     }
 }
 

@@ -390,16 +390,36 @@ fn cancel(id: usize) -> Said {
 }
 
 #[tokio::test]
+async fn who_has_left_takes_up_no_room() {
+    let mut talk = Talk::begin();
+    let mut held = None;
+    for id in 0..MOST_WAITING {
+        let inbox = talk.ask(&CALL.replace('1', &id.to_string())).await.unwrap();
+        held.get_or_insert(inbox);
+        talk.lines.recv().await.unwrap();
+    }
+    let mut asked = talk.ask(&CALL.replace('1', "-1")).await.unwrap();
+    // The oldest that was left, and nothing else.
+    let late = |id| format!(r#"{{"id":{id},"result":{{}}}}"#);
+    talk.says(&late(1));
+    assert_eq!(talk.counters.dropped(), 1);
+    talk.says(&late(0));
+    assert_eq!(next(&mut held.unwrap()).await, Ok(late(0)));
+    talk.says(&late(-1));
+    assert_eq!(next(&mut asked).await, Ok(late(-1)));
+}
+
+#[tokio::test]
 async fn what_was_cancelled_takes_up_no_room() {
     let mut talk = Talk::begin();
     let mut held = Vec::new();
     for id in 0..MOST_WAITING {
-        let inbox = talk.ask(&CALL.replace('1', &id.to_string())).await.unwrap();
-        held.extend((id < 2).then_some(inbox));
+        held.push(talk.ask(&CALL.replace('1', &id.to_string())).await.unwrap());
         talk.lines.recv().await.unwrap();
     }
     let other = CALL.replace('1', "-1");
     assert_eq!(talk.ask(&other).await.unwrap_err(), Unheard::TooMany);
+    drop(held.remove(5));
     for id in [0, 1, 5] {
         talk.session.tell(cancel(id)).await.unwrap();
         talk.lines.recv().await.unwrap();
