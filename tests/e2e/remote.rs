@@ -4,6 +4,7 @@ use mcpulse_tests::pair::PATIENCE;
 
 mod fallback;
 mod faults;
+mod healing;
 mod http2;
 pub(crate) mod legacy;
 mod order;

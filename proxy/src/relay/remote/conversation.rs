@@ -206,9 +206,12 @@ impl Conversation {
             }
             let refusal = response.refusal().await;
             let said_code = words::code(&refusal.body);
-            if !healed && has_forgotten(&refusal, &headers, said) {
+            // What the proxy says by itself may be what the session is being begun with.
+            let heals = !healed && errand.kept.is_none();
+            if heals && has_forgotten(&refusal, &headers, said) {
                 healed = true;
-                if self.heal(state.generation).await.is_ok() {
+                // What the client answers was asked in the session that is gone.
+                if self.heal(state.generation).await.is_ok() && !said.answers {
                     state = self.current();
                     // For the tap it belongs to the session that is gone.
                     errand.tied = false;
@@ -243,7 +246,7 @@ impl Conversation {
         match response.kind() {
             BodyKind::EventStream => self.stream(errand, response, &state).await,
             BodyKind::Json => self.whole(errand, response).await,
-            BodyKind::Opaque => self.nothing(errand, response).await,
+            BodyKind::Opaque => self.nothing(errand, response, &state).await,
         }
     }
 
@@ -264,8 +267,13 @@ impl Conversation {
         Ok(())
     }
 
-    /// The response says nothing.
-    async fn nothing(&self, errand: &mut Errand<'_>, response: Response) -> Result<(), Problem> {
+    /// The response to a message of the session `of` says nothing.
+    async fn nothing(
+        &self,
+        errand: &mut Errand<'_>,
+        response: Response,
+        of: &State,
+    ) -> Result<(), Problem> {
         let status = response.status;
         let head = ResponseHead { status, body: BodyKind::Opaque, session: None };
         let mut download = response.unseen(&mut Answer(None));
@@ -274,16 +282,19 @@ impl Conversation {
         let asks = !errand.said.asked.is_empty();
         let nod = matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
         let mut late = None;
-        if asks && nod && !errand.said.is_modern() {
+        let begins = errand.said.is(method::INITIALIZE);
+        if asks && nod && !begins && !errand.said.is_modern() {
             // Some servers answer on the stream that they have for everything else.
             let marks = errand.marks;
             let no_more = self.server.in_time(async {
                 let mut listens = self.listens.subscribe();
                 tokio::select! {
-                    _ = listens.wait_for(|listens| !listens) => {}
-                    () = marks.withdrawn.cancelled() => {}
+                    _ = listens.wait_for(|listens| !listens) => Ok(()),
+                    () = marks.withdrawn.cancelled() => Ok(()),
+                    () = self.session.replaced(of.generation) => Err(Problem::strange(
+                        "no answer came, and the server has forgotten the session it belongs to",
+                    )),
                 }
-                Ok(())
             });
             let Some(no_more) = errand.patience.unless_over(no_more).await else { return Ok(()) };
             late = no_more.err();

@@ -48,6 +48,11 @@ impl Problem {
         Self { message, words, end: End::Clean, refused: Some(refused) }
     }
 
+    /// Whether the server has refused with this status.
+    pub(super) fn is_of(&self, status: StatusCode) -> bool {
+        self.refused.as_ref().is_some_and(|refused| refused.status == status)
+    }
+
     /// What its client is told.
     pub(super) fn told(&self) -> String {
         match &self.words {

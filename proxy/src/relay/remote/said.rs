@@ -30,6 +30,8 @@ pub(super) struct Said {
     pub(super) withdraws: Vec<Id>,
     /// It tells something beside that: notifications mean something in order.
     pub(super) tells: bool,
+    /// It answers the server, which has asked in the session as it is.
+    pub(super) answers: bool,
 }
 
 /// What to do with a line.
@@ -92,6 +94,7 @@ impl Said {
             asked: Vec::new(),
             withdraws: Vec::new(),
             tells: false,
+            answers: false,
         };
         let (mut stray, mut batch, mut id) = (false, false, None);
         let frame = messages(&text, |message| {
@@ -147,7 +150,7 @@ impl Said {
                     None => self.tells = true,
                 }
             }
-            Kind::Answer(_) | Kind::Refusal => {}
+            Kind::Answer(_) | Kind::Refusal => self.answers = true,
             Kind::Unknown => return false,
         }
         true
@@ -242,15 +245,16 @@ mod tests {
     fn what_tells_something_has_its_turn() {
         let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
         let (note, answer) = (r#"{"method":"n"}"#, r#"{"id":1,"result":{}}"#);
-        for (text, tells) in [
-            (note.to_owned(), true),
-            (format!("[{answer},{note}]"), true),
-            (answer.to_owned(), false),
-            (format!("[{answer}]"), false),
-            (cancel.to_owned(), false),
-            (format!("[{cancel}]"), false),
+        for (text, tells, answers) in [
+            (note.to_owned(), true, false),
+            (format!("[{answer},{note}]"), true, true),
+            (answer.to_owned(), false, true),
+            (format!("[{answer}]"), false, true),
+            (cancel.to_owned(), false, false),
+            (format!("[{cancel}]"), false, false),
         ] {
-            assert_eq!(read(&text).unwrap().unwrap().tells, tells, "{text}");
+            let said = read(&text).unwrap().unwrap();
+            assert_eq!((said.tells, said.answers), (tells, answers), "{text}");
         }
     }
 

@@ -24,15 +24,16 @@ impl Conversation {
     pub(super) async fn heal(&self, dead: u64) -> Result<(), Problem> {
         let noticed = Instant::now();
         let mut failed = self.session.healing.lock().await;
-        if self.current().generation != dead {
-            return Ok(());
-        }
+        // First this: a session that failed halfway is another, too.
         if let Some((at, why)) = &*failed
             && *at >= noticed
         {
             return Err(why.clone());
         }
-        let begun = timeout(BEGUN_WITHIN, self.begin_anew(dead)).await.unwrap_or_else(|_| {
+        if self.current().generation != dead {
+            return Ok(());
+        }
+        let begun = timeout(BEGUN_WITHIN, self.begin_anew()).await.unwrap_or_else(|_| {
             let seconds = BEGUN_WITHIN.as_secs();
             let message = format!("the server began no session within {seconds} s");
             Err(Problem::new(message, End::TimedOut))
@@ -47,14 +48,22 @@ impl Conversation {
         begun
     }
 
-    async fn begin_anew(&self, dead: u64) -> Result<(), Problem> {
-        let state = self.current();
-        self.say_again(state.initialize, State::default()).await?;
-        let current = self.current();
-        if current.generation == dead {
-            return Err(Problem::strange("the server refused initialize"));
+    /// Says again what began the session; once more if the server has forgotten the new one
+    /// before it heard that the client is ready.
+    async fn begin_anew(&self) -> Result<(), Problem> {
+        let mut is_last = false;
+        loop {
+            let before = self.current();
+            self.say_again(before.initialize, State::default()).await?;
+            let current = self.current();
+            if current.generation == before.generation {
+                return Err(Problem::strange("the server refused initialize"));
+            }
+            match self.say_again(before.initialized, current).await {
+                Err(problem) if !is_last && problem.is_of(StatusCode::NOT_FOUND) => is_last = true,
+                said => return said,
+            }
         }
-        self.say_again(state.initialized, current).await
     }
 
     async fn say_again(&self, text: Option<Bytes>, state: State) -> Result<(), Problem> {

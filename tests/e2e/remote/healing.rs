@@ -1,0 +1,115 @@
+//! A session that the server has forgotten, where it is more than one, or answers are about.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    faults::{count, waiting},
+    script::{Asked, Reply, Script, Talk},
+};
+
+/// The session that comes after these requests.
+fn next(before: &[Asked]) -> String {
+    format!("s{}", count(before, "initialize") + 1)
+}
+
+/// A stream that stays open and says this.
+fn stream(says: impl Into<bytes::Bytes>) -> Reply {
+    let (reply, sender) = Reply::stream(says);
+    tokio::spawn(async move { sender.closed().await });
+    reply
+}
+
+/// What ten calls come to with a server that forgets the first session, and the ones after it,
+/// before they are used, if that is what is said of them.
+async fn ten(forgets: fn(&str) -> bool) -> (Script, Vec<Value>) {
+    let script = Script::start(move |asked, before| async move {
+        let session = asked.header("mcp-session-id");
+        match &*asked.name() {
+            "initialize" => asked.usual(&next(&before)),
+            "tools/call" if session == "s1" => Reply::empty(404),
+            _ if forgets(session) => Reply::empty(404),
+            _ => asked.usual(""),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    let begun = Instant::now();
+    let mut answers = Vec::new();
+    for id in 1..=10 {
+        talk.call(id).await;
+    }
+    for _ in 1..=10 {
+        answers.push(talk.hear().await);
+    }
+    // It is not a matter of waiting.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    talk.proxy.scrape().await.assert_balanced();
+    (script, answers)
+}
+
+#[tokio::test]
+async fn a_session_that_is_forgotten_at_once_is_begun_once_more() {
+    let (script, answers) = ten(|session| session == "s2").await;
+    assert!(answers.iter().all(|answer| answer["result"].is_object()), "{answers:?}");
+    assert_eq!(count(&script.asked(), "initialize"), 3);
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_every_session_is_said_to() {
+    let (_, answers) = ten(|session| session != "s1").await;
+    for answer in &answers {
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("404"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_nodded_to_is_lost_with_its_session() {
+    let script = Script::start(|asked, before| async move {
+        match (&*asked.name(), asked.header("mcp-session-id"), &asked.body["id"]) {
+            ("initialize", ..) => asked.usual(&next(&before)),
+            ("GET", ..) => stream(": \n\n"),
+            ("tools/call", "s1", id) => Reply::empty(if *id == 1 { 202 } else { 404 }),
+            _ => asked.usual(""),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    waiting(&script, 1).await;
+    talk.call(2).await;
+    let mut answers = [talk.hear().await, talk.hear().await];
+    answers.sort_by_key(|answer| answer["id"].as_u64());
+    let [lost, answer] = answers;
+    let message = lost["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("forgotten the session"), "{lost}");
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(2), &json!({ "content": [] })));
+    talk.proxy.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn what_a_session_asked_is_answered_in_no_other() {
+    let script = Script::start(|asked, before| async move {
+        match (&*asked.name(), asked.header("mcp-session-id")) {
+            ("initialize", _) => asked.usual(&next(&before)),
+            ("GET", "s1") => stream("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\n"),
+            ("POST", "s1") => Reply::empty(404),
+            _ => asked.usual(""),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    assert_eq!(talk.hear().await["method"], "ping");
+    talk.say(&json!({ "jsonrpc": "2.0", "id": 1, "result": {} })).await;
+    talk.proxy.wait_for_stderr("a response did not reach the server").await;
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
+    let asked = script.asked();
+    assert_eq!((count(&asked, "initialize"), count(&asked, "POST")), (2, 1));
+}
