@@ -2,11 +2,11 @@
 //! its own, and whatever the server says, on whichever stream, is a line for it.
 //!
 //! `client` reads and writes lines, `said` tells what they want, and `talk` decides what may leave
-//! when, by the `marks` of what has left. The `carrier` is one of two: the `conversation` carries
-//! each message by the `server`, with the headers of its `session` or those that `mirror` makes of
-//! it, and reads the `events` that come back; `legacy` does so where all that comes back comes on
-//! one `line`. They put into `words` what became of a message without an answer. The tap is shown
-//! the HTTP side, with the ids of the client: they are not changed.
+//! when, by the `places` there are and the `marks` of what has left. The `carrier` is one of two:
+//! the `conversation` carries each message by the `server`, with the headers of its `session` or
+//! those that `mirror` makes of it, and reads the `events` that come back; `legacy` does so where
+//! all that comes back comes on one `line`. They put into `words` what became of a message without
+//! an answer. The tap is shown the HTTP side, with the ids of the client: they are not changed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,7 @@ mod line;
 mod marks;
 mod mirror;
 mod passing;
+mod places;
 pub(in crate::relay) mod problem;
 pub(in crate::relay) mod rights;
 mod said;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 
@@ -17,6 +17,7 @@ use super::{
     events::Messages,
     marks::{Marks, Unsent},
     mirror, passing,
+    places::Places,
     problem::{Problem, Told},
     said::{Said, messages},
     server::{Refusal, Response, Server, whole},
@@ -53,9 +54,7 @@ pub(super) struct Conversation {
     /// What is known of the server's tools.
     tools: Tools,
     pub(super) told: mpsc::Sender<Told>,
-    slots: Semaphore,
-    /// Those of subscriptions, which last and shall keep nothing else waiting.
-    subscriptions: Semaphore,
+    pub(super) places: Places,
     register: Register,
     /// Whether the server has a stream of its own, or is about to be asked for one.
     listens: watch::Sender<bool>,
@@ -109,8 +108,7 @@ impl Conversation {
             session: Session::default(),
             tools: Tools::default(),
             told,
-            slots: Semaphore::new(in_flight),
-            subscriptions: Semaphore::new(in_flight),
+            places: Places::new(in_flight),
             register: Register::default(),
             listens: watch::Sender::new(false),
         }
@@ -124,15 +122,12 @@ impl Conversation {
     /// Carries a message to the server and what comes of it to the client.
     pub(super) async fn carry(&self, said: &Said, marks: &Marks) -> Carried {
         let unsent = Unsent::or(|| self.show_withdrawn(said));
-        let asks = !said.asked.is_empty();
-        let slots = if said.is(method::LISTEN) { &self.subscriptions } else { &self.slots };
-        let slot = async { if asks { slots.acquire().await.map(Some) } else { Ok(None) } };
-        let slot = tokio::select! {
-            slot = slot => slot,
+        let place = tokio::select! {
+            place = self.places.take(said) => place,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return Carried::Untaken,
         };
-        let Ok(slot) = slot else { return Carried::Untaken };
+        let Ok(place) = place else { return Carried::Untaken };
         let begins = said.is(method::INITIALIZE);
         let state = if begins { State::default() } else { self.current() };
         let headers = self.headers(said, &state);
@@ -141,7 +136,7 @@ impl Conversation {
         unsent.sent();
         // What begins a session is answered where it is asked.
         let _entry = (!begins).then(|| self.register.enter(&said.asked, &marks.awaited));
-        let carried = marks.hold(slot, self.exchange(&mut errand, state)).await;
+        let carried = marks.hold(place, self.exchange(&mut errand, state)).await;
         match errand.unspoken.take() {
             Some(unspoken) => Carried::Unspoken(unspoken),
             None => self.settle(&errand, carried).await,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use tokio::{
-    sync::{AcquireError, Mutex, Semaphore, mpsc},
+    sync::{AcquireError, Mutex, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{
     line::{Awaited, Line, Reading, all_answered},
     marks::{Marks, Unsent},
     passing,
+    places::Places,
     problem::{Problem, Refused, Told},
     said::Said,
     server::{Response, Server, whole},
@@ -44,7 +45,7 @@ pub(super) struct Legacy {
     pub(super) server: Server,
     session: Session,
     told: mpsc::Sender<Told>,
-    slots: Semaphore,
+    places: Places,
     /// Held by the one who opens the stream, while others wait for it.
     line: Mutex<State>,
     /// Cancelled when the client has left.
@@ -81,7 +82,7 @@ impl Legacy {
             server,
             session: Session::default(),
             told,
-            slots: Semaphore::new(in_flight),
+            places: Places::new(in_flight),
             line: Mutex::default(),
             over: CancellationToken::new(),
         }
@@ -100,7 +101,7 @@ impl Legacy {
     /// Ends the session, which ends with its stream.
     pub(super) fn leave(&self) {
         // Nothing more is sent.
-        self.slots.close();
+        self.places.close();
         self.over.cancel();
     }
 
@@ -137,22 +138,22 @@ impl Legacy {
         let asks = !said.asked.is_empty();
         let unsent = Unsent::or(|| self.show_withdrawn(said));
         let begin = async {
-            let slot = if asks { Some(self.slots.acquire().await?) } else { None };
+            let place = self.places.take(said).await?;
             // With `initialize` the client begins by itself.
-            Ok::<_, AcquireError>((slot, self.open(!said.is(method::INITIALIZE)).await))
+            Ok::<_, AcquireError>((place, self.open(!said.is(method::INITIALIZE)).await))
         };
         let begun = tokio::select! {
             begun = begin => begun,
             // Not even on its way: the server hears of neither.
             () = marks.withdrawn.cancelled() => return false,
         };
-        let Ok((slot, line)) = begun else { return false };
+        let Ok((place, line)) = begun else { return false };
         unsent.sent();
         let (left, carried) = match line {
             Ok(line) => {
                 let mut awaited = line.expect(&said.asked, false);
                 let exchange = Box::pin(self.exchange(&line, said, marks, &mut awaited, false));
-                let carried = marks.hold(slot, exchange).await;
+                let carried = marks.hold(place, exchange).await;
                 let left = if carried.is_ok() { Vec::new() } else { line.give_up(awaited) };
                 (left, carried)
             }

@@ -41,15 +41,15 @@ impl Marks {
         all
     }
 
-    /// Lets an exchange come to its end, but drops `slot` as soon as nobody waits for an answer.
-    pub(super) async fn hold<T>(&self, slot: impl Sized, exchange: impl Future<Output = T>) -> T {
+    /// Lets an exchange come to its end, but gives up its `place` as soon as nobody waits for an answer.
+    pub(super) async fn hold<T>(&self, place: impl Sized, exchange: impl Future<Output = T>) -> T {
         let mut exchange = pin!(exchange);
         tokio::select! {
             done = &mut exchange => return done,
             () = self.answered.cancelled() => {}
             () = self.withdrawn.cancelled() => {}
         }
-        drop(slot);
+        drop(place);
         exchange.await
     }
 }

@@ -161,6 +161,11 @@ impl Said {
         self.method.as_deref() == Some(method)
     }
 
+    /// Whether it asks this and nothing else.
+    pub(super) fn asks_only(&self, id: &Id) -> bool {
+        self.method.is_some() && matches!(&self.asked[..], [asked] if asked.id == *id)
+    }
+
     /// Whether it belongs to the era without sessions (2026-07-28 and later).
     pub(super) fn is_modern(&self) -> bool {
         self.version.is_some()

@@ -19,6 +19,7 @@ use super::{
     carrier::Carrier,
     conversation::LAST_WORDS,
     marks::Marks,
+    places::{Crowd, remove},
     problem::Told,
     rights::Rights,
     said::{Said, What},
@@ -56,8 +57,8 @@ pub(in crate::relay) struct Talk {
     known: HashMap<Id, Known>,
     /// What was said behind a barrier, in order.
     held: VecDeque<Said>,
-    /// Requests that wait for room.
-    crowd: VecDeque<Said>,
+    /// Requests that wait for room, or for others.
+    crowd: Crowd,
     /// Notifications that wait for the one before them to be taken: they mean something in order.
     lane: VecDeque<Said>,
     /// Bytes of requests on their way.
@@ -87,6 +88,8 @@ enum Step {
 struct UnderWay {
     said: Arc<Said>,
     bytes: usize,
+    /// It comes from the crowd, and others wait there for what becomes of it.
+    precedes: bool,
 }
 
 /// A request on its way.
@@ -108,16 +111,16 @@ impl Talk {
         in_flight: usize,
     ) -> Self {
         let server = Server::new(reach, None, rights);
-        Self::with(Carrier::to(server, told, in_flight, false))
+        Self::with(Carrier::to(server, told, in_flight, false), in_flight)
     }
 
     /// One with `server`, that puts what it says to the client into `told`. So many requests
     /// are in flight at most, the rest wait.
     pub(super) fn new(server: Server, told: mpsc::Sender<Told>, in_flight: usize) -> Self {
-        Self::with(Carrier::to(server, told, in_flight, true))
+        Self::with(Carrier::to(server, told, in_flight, true), in_flight)
     }
 
-    fn with(carrier: Carrier) -> Self {
+    fn with(carrier: Carrier, in_flight: usize) -> Self {
         let (steps, reached) = mpsc::channel(STEPS);
         Self {
             carrier: Arc::new(carrier),
@@ -127,7 +130,7 @@ impl Talk {
             under_way: HashMap::new(),
             known: HashMap::new(),
             held: VecDeque::new(),
-            crowd: VecDeque::new(),
+            crowd: Crowd::new(in_flight),
             lane: VecDeque::new(),
             asked: 0,
             waiting: 0,
@@ -163,7 +166,7 @@ impl Talk {
         };
         let _ = timeout_at(answers, answered).await;
         // The client has left: so it withdraws what was not even sent.
-        for said in self.held.drain(..).chain(self.crowd.drain(..)) {
+        for said in self.held.drain(..).chain(self.crowd.drain()) {
             self.carrier.show_withdrawn(&said);
         }
         let left = async {
@@ -236,7 +239,7 @@ impl Talk {
     }
 
     fn has_unsent(&self, id: &Id) -> bool {
-        self.held.iter().chain(&self.crowd).any(|said| asks_only(said, id))
+        self.held.iter().any(|said| said.asks_only(id)) || self.crowd.has(id)
     }
 
     /// Sends a message as soon as its turn has come, if that is to be.
@@ -254,7 +257,7 @@ impl Talk {
                 let id = id.clone();
                 self.cancel(said, &id);
             }
-            What::Request => self.crowd.push_back(said),
+            What::Request => self.crowd.join(said),
             What::Aside if said.tells => self.lane.push_back(said),
             What::Aside => {
                 self.send(said);
@@ -266,9 +269,12 @@ impl Talk {
     /// Sends what there is room for.
     fn fill(&mut self) {
         while self.asked <= MOST_BYTES
-            && let Some(said) = self.crowd.pop_front()
+            && let Some(said) = self.crowd.next()
         {
-            self.send(said);
+            let number = self.send(said);
+            if let Some(sent) = self.under_way.get_mut(&number) {
+                sent.precedes = true;
+            }
         }
         if self.notifying.is_none()
             && let Some(said) = self.lane.pop_front()
@@ -279,15 +285,11 @@ impl Talk {
 
     /// Cancels a request, wherever it is.
     fn cancel(&mut self, said: Said, id: &Id) {
-        for queue in [&mut self.held, &mut self.crowd] {
-            if let Some(at) = queue.iter().position(|said| asks_only(said, id)) {
-                // Not even on its way: the server hears of neither.
-                if let Some(request) = queue.remove(at) {
-                    self.waiting -= cost(&said) + cost(&request);
-                    self.carrier.show_withdrawn(&request);
-                }
-                return;
-            }
+        if let Some(request) = remove(&mut self.held, id).or_else(|| self.crowd.remove(id)) {
+            // Not even on its way: the server hears of neither.
+            self.waiting -= cost(&said) + cost(&request);
+            self.carrier.show_withdrawn(&request);
+            return;
         }
         let Some(Known { marks, errand, .. }) = self.known.get(id) else {
             // Nobody waits for it.
@@ -336,11 +338,24 @@ impl Talk {
     /// exchange has been left.
     fn withdraw(&mut self, id: &Id) -> bool {
         let Some(Known { leaves, marks, errand }) = self.known.get(id) else { return false };
-        let left = marks.withdraw(id) && *leaves;
+        let (all, number) = (marks.withdraw(id), errand.id());
+        let left = all && *leaves;
         if left {
             errand.abort();
         }
+        if all {
+            self.make_way(number);
+        }
         left
+    }
+
+    /// Nobody waits for this any more, so others may leave.
+    fn make_way(&mut self, number: task::Id) {
+        if let Some(sent) = self.under_way.get_mut(&number)
+            && std::mem::take(&mut sent.precedes)
+        {
+            self.crowd.done(&sent.said);
+        }
     }
 
     /// Sends a message, and sees to it that it can be cancelled.
@@ -382,13 +397,13 @@ impl Talk {
                 never = report(&marks, asks, &steps) => match never {},
             }
         });
-        self.under_way.insert(handle.id(), UnderWay { said, bytes });
+        self.under_way.insert(handle.id(), UnderWay { said, bytes, precedes: false });
         handle
     }
 
     /// An errand that is not over has come so far.
     fn reach(&mut self, number: task::Id, step: Step) {
-        let Some(UnderWay { said, bytes }) = self.under_way.get_mut(&number) else { return };
+        let Some(UnderWay { said, bytes, .. }) = self.under_way.get_mut(&number) else { return };
         match step {
             // What begins the session is kept by it.
             Step::Taken if said.asked.is_empty() || said.is(method::INITIALIZE) => {}
@@ -399,6 +414,7 @@ impl Talk {
             }
             Step::Answered => {
                 let said = Arc::clone(said);
+                self.make_way(number);
                 self.lift(number, &said, true);
             }
         }
@@ -408,7 +424,8 @@ impl Talk {
     /// An errand is over, or was given up.
     fn settle(&mut self, done: Result<(task::Id, bool), JoinError>) {
         let (number, taken) = done.unwrap_or_else(|error| (error.id(), false));
-        let Some(UnderWay { said, bytes }) = self.under_way.remove(&number) else { return };
+        self.make_way(number);
+        let Some(UnderWay { said, bytes, .. }) = self.under_way.remove(&number) else { return };
         if said.asked.is_empty() {
             self.waiting -= bytes;
         } else {
@@ -466,11 +483,6 @@ async fn report(marks: &Marks, asks: bool, steps: &mpsc::Sender<(task::Id, Step)
     }
     let _ = steps.send((number, Step::Answered)).await;
     std::future::pending().await
-}
-
-/// Whether a message asks this and nothing else.
-fn asks_only(said: &Said, id: &Id) -> bool {
-    said.method.is_some() && matches!(&said.asked[..], [asked] if asked.id == *id)
 }
 
 /// What a message takes while it waits or is on its way.

@@ -89,8 +89,7 @@ impl Conversation {
     /// Ends the session, if there is one that can be.
     pub(in crate::relay::remote) async fn leave(&self) {
         // Nothing more is sent.
-        self.slots.close();
-        self.subscriptions.close();
+        self.places.close();
         let state = self.current();
         if state.id.is_none() {
             return;
