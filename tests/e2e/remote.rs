@@ -12,4 +12,5 @@ mod proxies;
 mod records;
 mod rules;
 pub(crate) mod script;
+mod strays;
 mod streams;

@@ -43,6 +43,8 @@ mod resuming;
 
 /// The pause before a stream is resumed if the server names none.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// A stream that lasts for so long is none that ends at once.
+pub(super) const A_WHILE: Duration = Duration::from_secs(1);
 /// How long a server may leave a stream open on which it owes nothing any more.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -306,10 +308,7 @@ impl Conversation {
     /// The server's answer is not to the message, or in no way that ends well.
     async fn turned_down(&self, errand: &mut Errand<'_>, refusal: &Refusal) -> Result<(), Problem> {
         let left = errand.marks.awaited.left();
-        let told: Option<Vec<_>> =
-            left.iter().map(|asked| words::under_id(&refusal.body, asked)).collect();
-        let told = told.filter(|told| !told.is_empty() && !words::wants_login(refusal));
-        let Some(told) = told else {
+        let Some(told) = words::answers(refusal, &left) else {
             refusal.show(errand.take_answer());
             return Err(words::refused(refusal, self.server.url()));
         };

@@ -3,7 +3,10 @@
 //! When it breaks, all that is asked fails at once, and the next stream is begun as the client
 //! began the first.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -15,15 +18,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    conversation::{LAST_WORDS, PAUSE, listening::LONGEST_PAUSE},
+    conversation::{A_WHILE, LAST_WORDS, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
     line::{Awaited, Line, Reading, all_answered},
     marks::{Marks, Unsent},
     passing,
     places::Places,
     problem::{Problem, Refused, Told},
-    said::Said,
-    server::{Response, Server, whole},
+    said::{Asked, Said},
+    server::{Refusal, Response, Server, whole},
     session::{BEGUN_WITHIN, Session},
     words,
 };
@@ -48,6 +51,8 @@ pub(super) struct Legacy {
     places: Places,
     /// Held by the one who opens the stream, while others wait for it.
     line: Mutex<State>,
+    /// The one that was announced last, though no session may have begun on it.
+    latest: std::sync::Mutex<Option<Arc<Line>>>,
     /// Cancelled when the client has left.
     over: CancellationToken,
 }
@@ -84,6 +89,7 @@ impl Legacy {
             told,
             places: Places::new(in_flight),
             line: Mutex::default(),
+            latest: std::sync::Mutex::default(),
             over: CancellationToken::new(),
         }
     }
@@ -113,7 +119,8 @@ impl Legacy {
                 Ok(line) => {
                     let begun = Instant::now();
                     line.ended().await;
-                    if begun.elapsed() > LONGEST_PAUSE {
+                    // Some have a limit to how long a stream may last.
+                    if line.was_useful() || begun.elapsed() >= A_WHILE {
                         pause = PAUSE;
                     }
                 }
@@ -139,8 +146,7 @@ impl Legacy {
         let unsent = Unsent::or(|| self.show_withdrawn(said));
         let begin = async {
             let place = self.places.take(said).await?;
-            // With `initialize` the client begins by itself.
-            Ok::<_, AcquireError>((place, self.open(!said.is(method::INITIALIZE)).await))
+            Ok::<_, AcquireError>((place, self.line_for(said).await))
         };
         let begun = tokio::select! {
             begun = begin => begun,
@@ -217,18 +223,19 @@ impl Legacy {
         };
         let mut nod = None;
         if let Some(response) = posted {
-            if !response.status.is_success() {
+            if response.status.is_success() {
+                marks.taken.cancel();
+                nod = Some(response);
+            } else {
+                let left: Vec<_> = awaited.iter().filter_map(Awaited::left).cloned().collect();
                 let refusal = response.refusal().await;
-                refusal.show(shown.take());
-                return Err(words::refused(&refusal, self.server.url()));
+                self.turned_down(line, &refusal, &left, shown.take()).await?;
             }
-            marks.taken.cancel();
-            nod = Some(response);
         }
         // The tap is told of the end of the exchange when it is known what came of it.
         let nod = async {
             if let Some(nod) = nod {
-                self.take_nod(line, nod, &mut shown.0).await;
+                self.take_nod(line, nod, said, &mut shown.0).await;
             }
         };
         let last_words = async {
@@ -268,15 +275,34 @@ impl Legacy {
     }
 
     /// Reads the nod to a message. There are servers that answer in it.
-    async fn take_nod(&self, line: &Line, nod: Response, answer: &mut Answer) {
+    async fn take_nod(&self, line: &Line, nod: Response, said: &Said, answer: &mut Answer) {
         if nod.kind() != BodyKind::Json {
             let mut nod = nod.unseen(answer);
             while let Some(Ok(_)) = nod.frame().await {}
         } else if let Ok((text, last)) = whole(nod, answer).await
-            && line.hear_aside(text, &self.told).await
+            && line.hear_aside(text, &said.asked, &self.told).await
         {
             answer.data(&last);
         }
+    }
+
+    /// The server has refused a message. There are servers that so answer what is `left` of it.
+    async fn turned_down(
+        &self,
+        line: &Line,
+        refusal: &Refusal,
+        left: &[Asked],
+        answer: Answer,
+    ) -> Result<(), Problem> {
+        let Some(told) = words::answers(refusal, left) else {
+            refusal.show(answer);
+            return Err(words::refused(refusal, self.server.url()));
+        };
+        refusal.show_as(&words::together(&told), answer);
+        for text in told {
+            line.hear_aside(text, &[], &self.told).await;
+        }
+        Ok(())
     }
 
     /// All answers to a message have come, whatever is still said about it.
@@ -292,6 +318,19 @@ impl Legacy {
     /// Who ended a stream.
     fn broken(&self) -> End {
         if self.over.is_cancelled() { End::ClientGone } else { End::ServerGone }
+    }
+
+    /// The stream on which to say this.
+    async fn line_for(&self, said: &Said) -> Result<Arc<Line>, Problem> {
+        if said.answers && said.asked.is_empty() {
+            // The server may wait for this while the session is begun on it.
+            let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(line) = latest.filter(|line| line.is_open()) {
+                return Ok(line);
+            }
+        }
+        // With `initialize` the client begins by itself.
+        self.open(!said.is(method::INITIALIZE)).await
     }
 
     /// The stream of the session, which is opened if there is none; `replay` says whether to
@@ -331,6 +370,7 @@ impl Legacy {
         let (posts, reading) = self.announced().await?;
         let line = Arc::new(Line::new(posts, self.over.child_token()));
         tokio::spawn(Arc::clone(&line).read(reading, self.told.clone()));
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
         // Ends it unless the session has begun.
         let unless_begun = line.guard();
         if replay {

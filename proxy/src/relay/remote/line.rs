@@ -1,9 +1,13 @@
 //! The one stream of a session of HTTP+SSE (2024-11-05), and what is awaited on it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -13,6 +17,7 @@ use super::{
     problem::Told,
     said::{Asked, messages},
     server::Server,
+    words,
 };
 use crate::{
     jsonrpc::{self, Id, Kind},
@@ -31,6 +36,8 @@ pub(super) struct Line {
     /// In the order in which they were asked; none once the stream has ended.
     open: Mutex<Option<Vec<Open>>>,
     ended: CancellationToken,
+    /// Something came for the client.
+    useful: AtomicBool,
 }
 
 /// A request that is not answered yet.
@@ -65,6 +72,11 @@ impl Awaited {
         self.came.is_some()
     }
 
+    /// What was asked, if no answer came.
+    pub(super) fn left(&self) -> Option<&Asked> {
+        self.came.is_none().then_some(&self.asked)
+    }
+
     /// Whether it came and is a result.
     pub(super) fn is_result(&self) -> bool {
         self.came == Some(true)
@@ -91,7 +103,7 @@ pub(super) struct Reading {
 
 impl Line {
     pub(super) fn new(posts: Server, ended: CancellationToken) -> Self {
-        Self { posts, open: Mutex::new(Some(Vec::new())), ended }
+        Self { posts, open: Mutex::new(Some(Vec::new())), ended, useful: AtomicBool::new(false) }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -100,6 +112,11 @@ impl Line {
 
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Whether something came on it for the client.
+    pub(super) fn was_useful(&self) -> bool {
+        self.useful.load(Ordering::Relaxed)
     }
 
     /// Ends the stream when it is dropped.
@@ -149,16 +166,7 @@ impl Line {
             }
             left.push(asked);
         }
-        let given_up = open.iter().flatten().filter(|open| open.given_up).count();
-        let mut forget = given_up.saturating_sub(MOST_GIVEN_UP);
-        open.iter_mut().for_each(|open| {
-            open.retain(|open| {
-                !open.given_up || forget == 0 || {
-                    forget -= 1;
-                    false
-                }
-            });
-        });
+        open.iter_mut().for_each(bound);
         left
     }
 
@@ -195,41 +203,71 @@ impl Line {
 
     /// Takes in what came on the stream.
     async fn hear(&self, text: Bytes, told: &mpsc::Sender<Told>) {
-        let Some(answers) = answers(&text) else {
+        let Some(parts) = parts(&text) else {
             super::conversation::no_message();
             return;
         };
-        let answered = self.take_all(&answers);
-        // First the client, for who has waited for it may end the session.
-        if !answered.iter().any(|(open, _)| open.own || open.given_up) {
-            passing::tell(told, text).await;
-        }
-        settle(answered);
+        let heard = self.take_all(&parts);
+        self.pass_on(text, heard, told).await;
     }
 
-    /// Takes in what came in the response to a message, if it answers what is awaited; the same
-    /// may then come on the stream as well, where it is left out. Returns whether it did.
-    pub(super) async fn hear_aside(&self, text: Bytes, told: &mpsc::Sender<Told>) -> bool {
-        let Some(answers) = answers(&text) else { return false };
-        let answered = self.take_all(&answers);
-        if answered.is_empty() {
+    /// Takes in what came in the response to a message that `asked` this, if it answers what is
+    /// awaited; the same may then come on the stream as well, where it is left out. Returns
+    /// whether it did.
+    pub(super) async fn hear_aside(
+        &self,
+        mut text: Bytes,
+        asked: &[Asked],
+        told: &mpsc::Sender<Told>,
+    ) -> bool {
+        let Some(mut parts) = parts(&text) else { return false };
+        if let ([Part::Nameless], [asked]) = (&parts[..], asked)
+            && let Some(named) = words::under_id(&text, asked)
+        {
+            (text, parts) = (named, vec![Part::Answer(asked.id.clone(), false)]);
+        }
+        let heard = self.take_all(&parts);
+        if heard.answered.is_empty() {
             return false;
         }
         if let Some(open) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner) {
-            for (answered, _) in &answered {
+            for (answered, _) in &heard.answered {
                 let (answer, _) = oneshot::channel();
                 open.push(Open { id: answered.id.clone(), answer, own: false, given_up: true });
             }
+            bound(open);
         }
-        if !answered.iter().any(|(open, _)| open.own || open.given_up) {
-            passing::tell(told, text).await;
-        }
-        settle(answered);
+        self.pass_on(text, heard, told).await;
         true
     }
 
-    fn take_all(&self, answers: &[(Id, bool)]) -> Vec<(Open, bool)> {
-        answers.iter().filter_map(|(id, good)| Some((self.take(id)?, *good))).collect()
+    fn take_all(&self, parts: &[Part]) -> Heard {
+        let mut heard = Heard::default();
+        for part in parts {
+            let Part::Answer(id, good) = part else {
+                heard.passes.push(true);
+                continue;
+            };
+            let open = self.take(id);
+            heard.passes.push(open.as_ref().is_some_and(|open| !open.own && !open.given_up));
+            heard.answered.extend(open.map(|open| (open, *good)));
+        }
+        heard
+    }
+
+    /// Tells what the server said: first the client, for who has waited for it may end the
+    /// session.
+    async fn pass_on(&self, text: Bytes, heard: Heard, told: &mpsc::Sender<Told>) {
+        if let Some(text) = only(text, &heard.passes) {
+            self.useful.store(true, Ordering::Relaxed);
+            passing::tell(told, text).await;
+        } else {
+            tracing::debug!("an answer that the client does not await is left out");
+        }
+        for (open, good) in heard.answered {
+            // It may have been withdrawn just now.
+            let _ = open.answer.send(good);
+        }
     }
 
     /// The first request that an answer may be to.
@@ -242,22 +280,65 @@ impl Line {
     }
 }
 
-/// The ids that a message answers, and whether with a result; nothing if it is no message.
-fn answers(text: &Bytes) -> Option<Vec<(Id, bool)>> {
-    let mut answers = Vec::new();
-    let frame = messages(text, |message| {
-        if let Kind::Answer(id) = Kind::of(message) {
-            answers.push((id, !jsonrpc::is_error(message)));
-        }
-    });
-    (frame == Frame::Whole).then_some(answers)
+/// A message of a text.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// It answers this, with a result or not.
+    Answer(Id, bool),
+    /// It is an error, and does not say to what.
+    Nameless,
+    Other,
 }
 
-/// Tells those who wait.
-fn settle(answered: Vec<(Open, bool)>) {
-    for (open, good) in answered {
-        // It may have been withdrawn just now.
-        let _ = open.answer.send(good);
+/// What a text means for what is awaited.
+#[derive(Default)]
+struct Heard {
+    answered: Vec<(Open, bool)>,
+    /// Whether the client is told it, for each message.
+    passes: Vec<bool>,
+}
+
+/// The messages of a text; nothing if it is none.
+fn parts(text: &Bytes) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let frame = messages(text, |message| {
+        parts.push(match Kind::of(message) {
+            Kind::Answer(id) => Part::Answer(id, !jsonrpc::is_error(message)),
+            Kind::Refusal => Part::Nameless,
+            _ => Part::Other,
+        });
+    });
+    (frame == Frame::Whole).then_some(parts)
+}
+
+/// The messages of a text that pass, as they stand in it; nothing if none does.
+fn only(text: Bytes, passes: &[bool]) -> Option<Bytes> {
+    if !passes.contains(&false) {
+        return Some(text);
+    }
+    if !passes.contains(&true) {
+        return None;
+    }
+    let batch = serde_json::from_slice::<Vec<&RawValue>>(&text).ok();
+    let batch = batch.filter(|batch| batch.len() == passes.len());
+    let kept: Option<Vec<_>> = batch.map(|batch| {
+        let kept = batch.into_iter().zip(passes).filter(|(_, passes)| **passes);
+        kept.map(|(message, _)| Bytes::copy_from_slice(message.get().as_bytes())).collect()
+    });
+    // Rather twice than not at all.
+    Some(kept.map_or(text, |kept| [b"[", &kept.join(&b","[..])[..], b"]"].concat().into()))
+}
+
+/// Forgets what was given up first, beyond the most that is kept.
+fn bound(open: &mut Vec<Open>) {
+    let given_up = open.iter().filter(|open| open.given_up).count();
+    let mut forget = given_up.saturating_sub(MOST_GIVEN_UP);
+    if forget > 0 {
+        open.retain(|open| {
+            let forgotten = open.given_up && forget > 0;
+            forget -= usize::from(forgotten);
+            !forgotten
+        });
     }
 }
 
@@ -265,10 +346,43 @@ fn settle(answered: Vec<(Open, bool)>) {
 mod tests {
     use super::*;
 
+    fn asked(ids: &[i64]) -> Vec<Asked> {
+        ids.iter().map(|id| Asked { id: Id::Number(*id), written: id.to_string().into() }).collect()
+    }
+
+    #[test]
+    fn of_a_batch_is_left_out_what_the_client_does_not_await() {
+        let batch = Bytes::from_static(
+            br#"[ {"id": 1.0,"result":{ }} , {"id":2,"result":{}},{"method":"m"}]"#,
+        );
+        assert_eq!(only(batch.clone(), &[true; 3]).unwrap(), batch);
+        assert_eq!(
+            only(batch.clone(), &[true, false, true]).unwrap(),
+            r#"[{"id": 1.0,"result":{ }},{"method":"m"}]"#
+        );
+        assert_eq!(only(batch.clone(), &[false; 3]), None);
+        // What cannot be told apart stays.
+        assert_eq!(only(batch.clone(), &[false, true]).unwrap(), batch);
+    }
+
+    #[test]
+    fn no_more_is_kept_of_what_was_given_up() {
+        let mut open: Vec<_> = (0..)
+            .map(|id| (Id::Number(id), oneshot::channel().0, id % 3 != 0))
+            .map(|(id, answer, given_up)| Open { id, answer, own: false, given_up })
+            .take(3 * MOST_GIVEN_UP)
+            .collect();
+        bound(&mut open);
+        let (kept, others): (Vec<_>, Vec<_>) = open.iter().partition(|open| open.given_up);
+        assert_eq!((kept.len(), others.len()), (MOST_GIVEN_UP, MOST_GIVEN_UP));
+        let last = i64::try_from(3 * MOST_GIVEN_UP).unwrap() - 1;
+        assert_eq!(kept.last().unwrap().id, Id::Number(last), "the latest stay");
+    }
+
     #[tokio::test]
     async fn an_end_is_an_end_each_time_it_is_asked_for() {
         let (sender, answer) = oneshot::channel();
-        let asked = Asked { id: Id::Number(1), written: "1".into() };
+        let asked = asked(&[1]).remove(0);
         let mut awaited = [Awaited { asked, answer: Some(answer), came: None }];
         drop(sender);
         for _ in 0..2 {

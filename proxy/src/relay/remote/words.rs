@@ -59,6 +59,12 @@ pub(super) fn under_id(text: &[u8], asked: &Asked) -> Option<Bytes> {
     Some(one_line(BytesMut::from(&*answer)))
 }
 
+/// What a refusal answers to each of `left`; none if it is no answer, or not to all of them.
+pub(super) fn answers(refusal: &Refusal, left: &[Asked]) -> Option<Vec<Bytes>> {
+    let told: Option<Vec<_>> = left.iter().map(|asked| under_id(&refusal.body, asked)).collect();
+    told.filter(|told| !told.is_empty() && !wants_login(refusal))
+}
+
 /// Several answers as one body.
 pub(super) fn together(answers: &[Bytes]) -> Bytes {
     match answers {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Conversation, Errand, PAUSE};
+use super::{A_WHILE, Conversation, Errand, PAUSE};
 use crate::{
     mcp::header::LAST_EVENT_ID,
     relay::{
@@ -28,8 +28,6 @@ pub(super) const LEAST_APART: Duration = Duration::from_millis(250);
 const REFUSED_IN_A_ROW: u32 = 5;
 /// How long it may give streams that end at once and on which nothing comes.
 const VAIN_FOR: Duration = Duration::from_mins(1);
-/// A stream that lasts for so long is none that ends at once.
-const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Whether there is still hope for an answer on a stream that is resumed again and again.
 #[derive(Debug)]
