@@ -1,5 +1,7 @@
 //! Which pods a `McpServer` means: its own selector, or that of the workload it names.
 
+use std::{borrow::Cow, sync::Arc};
+
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
@@ -19,13 +21,13 @@ use crate::crd::{
 #[derive(Clone, Debug)]
 pub enum Workload {
     /// Of this kind.
-    Deployment(Box<Deployment>),
+    Deployment(Arc<Deployment>),
     /// Of this kind.
-    StatefulSet(Box<StatefulSet>),
+    StatefulSet(Arc<StatefulSet>),
     /// Of this kind.
-    DaemonSet(Box<DaemonSet>),
+    DaemonSet(Arc<DaemonSet>),
     /// Of this kind.
-    CronJob(Box<CronJob>),
+    CronJob(Arc<CronJob>),
 }
 
 impl Workload {
@@ -92,14 +94,25 @@ pub struct Target {
 /// # Errors
 /// What is missing, and what to do.
 pub fn resolve(server: &McpServer, workload: Option<&Workload>) -> Result<Target, Finding> {
+    let selector = selector(server, workload)?.into_owned();
+    let workload = workload.filter(|_| server.spec.target_ref.is_some());
+    Ok(Target { selector, labels: workload.map(Workload::labels) })
+}
+
+/// Only their selector, for those who ask it of many.
+///
+/// # Errors
+/// What is missing, and what to do.
+pub fn selector<'a>(
+    server: &'a McpServer,
+    workload: Option<&Workload>,
+) -> Result<Cow<'a, Selector>, Finding> {
     match (&server.spec.selector, &server.spec.target_ref) {
-        (Some(selector), None) if !selector.is_empty() => {
-            Ok(Target { selector: selector.clone(), labels: None })
-        }
+        (Some(selector), None) if !selector.is_empty() => Ok(Cow::Borrowed(selector)),
         (None, Some(named)) => {
             let found = workload
                 .filter(|one| one.kind() == named.kind && one.name() == Some(named.name.as_str()));
-            of_workload(named, found.ok_or_else(|| not_found(named))?)
+            of_workload(named, found.ok_or_else(|| not_found(named))?).map(Cow::Owned)
         }
         _ => Err(Finding::new(
             ConditionType::Accepted,
@@ -109,12 +122,8 @@ pub fn resolve(server: &McpServer, workload: Option<&Workload>) -> Result<Target
     }
 }
 
-fn of_workload(named: &TargetRef, workload: &Workload) -> Result<Target, Finding> {
-    let labels = workload.labels();
-    let selector = match workload.selector() {
-        Some(selector) => read(selector),
-        None => Selector::labels(labels.clone()),
-    };
+fn of_workload(named: &TargetRef, workload: &Workload) -> Result<Selector, Finding> {
+    let selector = workload.selector().map_or_else(|| Selector::labels(workload.labels()), read);
     if selector.is_empty() {
         let (kind, name) = (named.kind.name(), &named.name);
         let message = format!(
@@ -127,7 +136,7 @@ fn of_workload(named: &TargetRef, workload: &Workload) -> Result<Target, Finding
             message,
         ));
     }
-    Ok(Target { selector, labels: Some(labels) })
+    Ok(selector)
 }
 
 fn not_found(named: &TargetRef) -> Finding {
@@ -195,7 +204,7 @@ mod tests {
         let text = "{metadata: {name: weather}, spec: {selector: {matchLabels: {app: weather}, \
                     matchExpressions: [{key: tier, operator: NotIn, values: [x]}]}, \
                     template: {metadata: {labels: {app: weather, track: stable}}}}}";
-        Workload::Deployment(serde_yaml::from_str(text).unwrap())
+        Workload::Deployment(Arc::new(serde_yaml::from_str(text).unwrap()))
     }
 
     fn cron_job(template: &str) -> Workload {
@@ -203,7 +212,7 @@ mod tests {
             "{{metadata: {{name: nightly}}, spec: {{schedule: '0 0 * * *', jobTemplate: {{spec: \
              {{template: {{metadata: {template}}}}}}}}}}}"
         );
-        Workload::CronJob(serde_yaml::from_str(&text).unwrap())
+        Workload::CronJob(Arc::new(serde_yaml::from_str(&text).unwrap()))
     }
 
     #[test]

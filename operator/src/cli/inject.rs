@@ -1,6 +1,6 @@
 //! `inject`: what would happen to a pod, and why not.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::{LimitRange, Service};
@@ -124,10 +124,10 @@ fn workload(named: &TargetRef, manifests: &[Document]) -> anyhow::Result<Option<
     });
     let Some(found) = found else { return Ok(None) };
     Ok(Some(match named.kind {
-        TargetKind::Deployment => Workload::Deployment(found.read()?),
-        TargetKind::StatefulSet => Workload::StatefulSet(found.read()?),
-        TargetKind::DaemonSet => Workload::DaemonSet(found.read()?),
-        TargetKind::CronJob => Workload::CronJob(found.read()?),
+        TargetKind::Deployment => Workload::Deployment(Arc::new(found.read()?)),
+        TargetKind::StatefulSet => Workload::StatefulSet(Arc::new(found.read()?)),
+        TargetKind::DaemonSet => Workload::DaemonSet(Arc::new(found.read()?)),
+        TargetKind::CronJob => Workload::CronJob(Arc::new(found.read()?)),
     }))
 }
 

@@ -1,12 +1,12 @@
 //! All that decides what becomes of one `McpServer`, taken from what is known of the cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     api::core::v1::{LimitRange, PodTemplateSpec, Service},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{pod::Pod, watches::Cluster, workload::Workload};
 use crate::{
@@ -24,9 +24,9 @@ pub(super) struct Gathered {
     pub(super) opted_out: bool,
     /// The pods that it means.
     pub(super) target: Result<Target, Finding>,
-    /// The selectors of older ones.
+    /// The selectors of older ones that may mean the same pods.
     pub(super) older: Vec<Selector>,
-    /// The Services of the namespace.
+    /// The Services that lead to its pods.
     pub(super) services: Vec<Service>,
     /// Its LimitRanges, by name.
     pub(super) limits: Vec<LimitRange>,
@@ -62,23 +62,12 @@ impl Gathered {
     pub(super) fn of(server: Arc<McpServer>, cluster: &Cluster) -> Self {
         let namespace = server.namespace().unwrap_or_default();
         let name = server.name_any();
-        let workload = |server: &McpServer| {
-            let named = server.spec.target_ref.as_ref()?;
-            cluster.workload(&namespace, named)
-        };
-        let target = target::resolve(&server, workload(&server).as_ref());
-        let others = cluster.servers.state_filter(|other| {
-            other.metadata.namespace == server.metadata.namespace && is_older(other, &server)
-        });
-        let mut others: Vec<_> =
-            others.iter().filter(|one| one.spec.injection.mode == InjectionMode::Enabled).collect();
-        others.sort_by_key(|one| (one.metadata.creation_timestamp.clone(), one.name_any()));
-        let older: Vec<Selector> =
-            others.iter().filter_map(|other| cluster.selector(other)).collect();
-        let services = cluster
-            .services
-            .state_filter(|service| service.metadata.namespace == server.metadata.namespace);
-        let services = services.iter().map(|service| Service::clone(service)).collect();
+        let target = target::resolve(&server, cluster.workload_of(&server).as_ref());
+        let (mut older, mut services) = (Vec::new(), Vec::new());
+        if let Ok(target) = &target {
+            older = self::older(&server, target, cluster);
+            services = self::services(&server, target, cluster);
+        }
         let limits = cluster
             .limits
             .state_filter(|limits| limits.metadata.namespace == server.metadata.namespace);
@@ -97,12 +86,30 @@ impl Gathered {
     }
 }
 
-/// Whether one of two has a pod that both mean.
-fn is_older(one: &McpServer, than: &McpServer) -> bool {
-    let age = |server: &McpServer| {
-        (server.metadata.creation_timestamp.clone(), server.metadata.name.clone())
-    };
-    age(one) < age(than)
+/// The selectors of those that have the pods that they and this one mean, the oldest first.
+fn older(server: &McpServer, target: &Target, cluster: &Cluster) -> Vec<Selector> {
+    fn age(server: &McpServer) -> impl Ord {
+        let metadata = &server.metadata;
+        (metadata.creation_timestamp.as_ref(), metadata.name.as_ref())
+    }
+    let mut others = cluster.servers.state_filter(|other| {
+        other.metadata.namespace == server.metadata.namespace
+            && other.spec.injection.mode == InjectionMode::Enabled
+            && age(other) < age(server)
+    });
+    others.sort_by(|a, b| age(a).cmp(&age(b)));
+    let selectors = others.iter().filter_map(|other| cluster.selector(other));
+    let same = selectors.filter(|selector| selector.may_overlap(&target.selector));
+    same.map(Cow::into_owned).collect()
+}
+
+fn services(server: &McpServer, target: &Target, cluster: &Cluster) -> Vec<Service> {
+    let services = cluster.services.state_filter(|service| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        service.metadata.namespace == server.metadata.namespace
+            && selector.is_some_and(|selector| target.is_behind(selector))
+    });
+    services.iter().map(|service| Service::clone(service)).collect()
 }
 
 fn groups(
@@ -111,7 +118,7 @@ fn groups(
     cluster: &Cluster,
 ) -> BTreeMap<Owner, Group> {
     let pods = cluster.pods.state_filter(|pod| {
-        pod.namespace().as_deref() == Some(namespace) && !pod.ended && pod.has_labels(&means)
+        pod.meta().namespace.as_deref() == Some(namespace) && !pod.ended && pod.has_labels(&means)
     });
     let mut groups: BTreeMap<Owner, Group> = BTreeMap::new();
     for pod in pods {

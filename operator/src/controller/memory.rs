@@ -49,11 +49,10 @@ impl Memory {
     }
 
     /// The status as it is now.
-    pub(super) fn status(&self, server: &McpServer) -> McpServerStatus {
-        match &self.written {
-            Some((over, status)) if *over == server.metadata.resource_version => status.clone(),
-            _ => server.status.clone().unwrap_or_default(),
-        }
+    pub(super) fn status(&mut self, server: &McpServer) -> McpServerStatus {
+        self.written.take_if(|(over, _)| *over != server.metadata.resource_version);
+        let written = self.written.as_ref().map(|(_, status)| status);
+        written.or(server.status.as_ref()).cloned().unwrap_or_default()
     }
 
     /// A status was written.

@@ -1,7 +1,7 @@
 //! What is known of the cluster, kept up to date by watches, and which `McpServer`s a change
 //! concerns.
 
-use std::{collections::HashMap, fmt::Debug, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc};
 
 use futures_util::StreamExt;
 use k8s_openapi::{
@@ -138,12 +138,11 @@ impl Cluster {
 
     /// The workload that a `McpServer` names.
     pub(super) fn workload(&self, namespace: &str, named: &TargetRef) -> Option<Workload> {
-        fn find<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Box<K>>
+        fn find<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
         where
             K: Resource<DynamicType = ()> + Clone + 'static,
         {
-            let found = store.get(&ObjectRef::new(name).within(namespace))?;
-            Some(Box::new(K::clone(&found)))
+            store.get(&ObjectRef::new(name).within(namespace))
         }
         let name = named.name.as_str();
         Some(match named.kind {
@@ -158,12 +157,15 @@ impl Cluster {
         })
     }
 
+    /// The workload that it names, if it names one that is there.
+    pub(super) fn workload_of(&self, server: &McpServer) -> Option<Workload> {
+        let namespace = server.metadata.namespace.as_deref().unwrap_or_default();
+        self.workload(namespace, server.spec.target_ref.as_ref()?)
+    }
+
     /// The pods that a `McpServer` means, as far as it is known.
-    pub(super) fn selector(&self, server: &McpServer) -> Option<Selector> {
-        let namespace = server.namespace().unwrap_or_default();
-        let named = server.spec.target_ref.as_ref();
-        let workload = named.and_then(|named| self.workload(&namespace, named));
-        Some(target::resolve(server, workload.as_ref()).ok()?.selector)
+    pub(super) fn selector<'a>(&self, server: &'a McpServer) -> Option<Cow<'a, Selector>> {
+        target::selector(server, self.workload_of(server).as_ref()).ok()
     }
 
     fn servers_of(&self, namespace: Option<&str>) -> Vec<Arc<McpServer>> {
@@ -377,8 +379,8 @@ fn strip_limits(limits: &mut LimitRange) {
 fn of_server(cluster: &Cluster, one: &McpServer, requests: &mut Requests) {
     requests.push(ObjectRef::from_obj(one));
     let published = one.status.as_ref().and_then(|status| status.injection.as_ref());
-    let mut selectors: Vec<Selector> =
-        published.map(|injection| injection.selector.clone()).into_iter().collect();
+    let mut selectors: Vec<Cow<'_, Selector>> =
+        published.map(|injection| Cow::Borrowed(&injection.selector)).into_iter().collect();
     selectors.extend(cluster.selector(one));
     for other in cluster.servers_of(one.metadata.namespace.as_deref()) {
         if other.metadata.uid == one.metadata.uid {
@@ -409,10 +411,7 @@ fn of_service(cluster: &Cluster, service: &Service, requests: &mut Requests) {
     let none = Labels::new();
     let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).unwrap_or(&none);
     for server in cluster.servers_of(service.metadata.namespace.as_deref()) {
-        let named = server.spec.target_ref.as_ref();
-        let namespace = server.namespace().unwrap_or_default();
-        let workload = named.and_then(|named| cluster.workload(&namespace, named));
-        let target = target::resolve(&server, workload.as_ref());
+        let target = target::resolve(&server, cluster.workload_of(&server).as_ref());
         if target.is_ok_and(|target| target.is_behind(labels)) {
             requests.push(ObjectRef::from_obj(&*server));
         }
