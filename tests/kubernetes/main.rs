@@ -14,6 +14,7 @@ use tokio::process::Command;
 mod busy;
 mod certificate;
 mod cluster;
+mod crowd;
 mod definition;
 mod engine;
 mod faults;
