@@ -10,7 +10,7 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
+    future::{pending, ready},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,9 +24,13 @@ use kube::{
     },
 };
 use prometheus::Registry;
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{self, timeout},
+};
 
-use crate::{crd::McpServer, render::Defaults, servers::Servers};
+use crate::{answer::why, crd::McpServer, render::Defaults, servers::Servers, version::Version};
 
 mod apply;
 mod gather;
@@ -50,6 +54,10 @@ const QUEUE: usize = 1024;
 const AT_ONCE: u16 = 4;
 /// Changes that come within this time make one look.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// The pause after the version of Kubernetes could not be asked for, and the one between two
+/// looks for a newer.
+const SOON: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_mins(10);
 /// Longest look at one.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -96,26 +104,56 @@ impl Controller {
         move || metrics.watch_failed(&McpServer::kind(&()))
     }
 
-    /// Works until dropped.
+    /// Works until dropped; anew when Kubernetes can do more than before.
     pub async fn run(&self) {
         let _leading = Leading::begin(&self.metrics);
+        let mut kubernetes = self.kubernetes().await;
+        loop {
+            kubernetes = tokio::select! {
+                () = self.work(kubernetes) => return,
+                newer = self.newer(kubernetes) => newer,
+            };
+        }
+    }
+
+    /// What Kubernetes can do.
+    async fn kubernetes(&self) -> Version {
+        loop {
+            match Version::of(&self.client).await {
+                Ok(version) => return version,
+                Err(error) => tracing::warn!("ask for the version of Kubernetes: {}", why(&error)),
+            }
+            time::sleep(SOON).await;
+        }
+    }
+
+    /// Waits until it can do more.
+    async fn newer(&self, than: Version) -> Version {
+        while than.lacks_something() {
+            time::sleep(SELDOM).await;
+            let version = self.kubernetes().await;
+            if version > than {
+                return version;
+            }
+        }
+        pending().await
+    }
+
+    async fn work(&self, kubernetes: Version) {
+        let mut settings = self.settings.clone();
+        settings.defaults.kubernetes = kubernetes;
         let (queue, mut asked) = mpsc::channel(QUEUE);
         let mut watching = JoinSet::new();
         let cluster = Cluster::watch(
             &self.client,
             &self.servers,
-            self.settings.watch_namespace.as_deref(),
+            settings.watch_namespace.as_deref(),
             &queue,
             &self.metrics,
             &mut watching,
         );
         let servers = cluster.servers.clone();
-        let leader = Leader::new(
-            self.client.clone(),
-            self.settings.clone(),
-            Arc::clone(&self.metrics),
-            cluster,
-        );
+        let leader = Leader::new(self.client.clone(), settings, Arc::clone(&self.metrics), cluster);
         let asked = stream::poll_fn(move |context| asked.poll_recv(context));
         let config = controller::Config::default().debounce(DEBOUNCE).concurrency(AT_ONCE);
         let looks = applier(

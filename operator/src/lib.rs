@@ -16,6 +16,7 @@
 //! - [`policy`] has API servers do what [`splice`] does.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
+//! - [`version`] has what the Kubernetes of a cluster can do.
 //! - `quantity` reads amounts of resources.
 //! - [`target`] resolves which pods a `McpServer` means.
 //! - [`crd`] is the vocabulary: the resource, its status, what engines read of it.
@@ -49,6 +50,8 @@ pub mod policy;
 pub mod splice;
 
 pub mod render;
+
+pub mod version;
 
 mod quantity;
 

@@ -12,6 +12,7 @@ use crate::{
         transport::Spoken,
     },
     target::Target,
+    version::Version,
 };
 
 mod config;
@@ -23,7 +24,7 @@ mod takeover;
 
 pub use config::config;
 
-/// What holds where a `McpServer` says nothing.
+/// What holds for all of a cluster: where a `McpServer` says nothing, and whatever it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// The image of the sidecar.
@@ -35,6 +36,8 @@ pub struct Defaults {
     /// What the sidecar gets in Guaranteed pods where the `McpServer` names no limits:
     /// processor time and memory.
     pub guaranteed: (String, String),
+    /// What Kubernetes can do.
+    pub kubernetes: Version,
 }
 
 impl Default for Defaults {
@@ -44,6 +47,7 @@ impl Default for Defaults {
             mcpulse_url: "mcpulse.mcpulse-system:50051".to_owned(),
             user: 65532,
             guaranteed: ("100m".to_owned(), "64Mi".to_owned()),
+            kubernetes: Version::NEWEST,
         }
     }
 }
@@ -61,7 +65,7 @@ pub struct Order<'a> {
     pub services: &'a [Service],
     /// The LimitRanges of the namespace.
     pub limits: &'a [LimitRange],
-    /// What holds where it says nothing.
+    /// What holds for all of the cluster.
     pub defaults: &'a Defaults,
 }
 
@@ -74,7 +78,7 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
     let spec = &server.spec;
     let spoken = spec.transport.spoken();
     let port = match &spoken {
-        Spoken::Http(http, _) => Some(takeover::rule(http, target, services)?),
+        Spoken::Http(http, _) => Some(takeover::rule(http, target, services, defaults.kubernetes)?),
         Spoken::Stdio(_) => None,
     };
     let config = config(server, &spoken, defaults)?;

@@ -19,6 +19,7 @@ use crate::{
         status::{RolloutState, Withdrawn},
     },
     render::{self, Defaults, Order},
+    version::Version,
 };
 
 mod conditions;
@@ -50,6 +51,8 @@ pub(super) struct Situation<'a> {
     /// When pods of an owner were last made anew for having been missed.
     pub(super) healed: &'a BTreeMap<Owner, Timestamp>,
     pub(super) now: Timestamp,
+    /// What Kubernetes can do.
+    pub(super) kubernetes: Version,
 }
 
 /// What is to be said and done.

@@ -172,6 +172,7 @@ impl Leader {
             before: &before,
             healed: &memory.healed,
             now: Timestamp::now(),
+            kubernetes: self.settings.defaults.kubernetes,
         });
         if plan.status != before {
             let written = apply::status(&self.client, gathered, &plan.status).await;

@@ -45,6 +45,8 @@ pub enum Reason {
     TargetWithoutLabels,
     /// A Service leads past the name of the port.
     NumericTargetPort,
+    /// Services of this Kubernetes would not find the sidecar.
+    NamedPortUnsupported,
     /// The namespace is one that is left alone.
     NamespaceExcluded,
     /// The API server would refuse a pod with the sidecar.

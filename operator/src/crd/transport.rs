@@ -99,7 +99,7 @@ pub struct Http {
     ))]
     pub path: Option<String>,
     /// How the sidecar comes between clients and the server. NamedPort: it gets the name of the
-    /// port, and with it the traffic of every Service that targets the name (Kubernetes 1.32).
+    /// port, and with it the traffic of every Service that targets the name (Kubernetes 1.33).
     /// MovePort: it gets the number too, and the server learns another by movePort. PodIP: the
     /// server listens on loopback only, the sidecar on the same number of the pod's address.
     /// None: clients dial the sidecar, at its port named mcpulse. Auto: NamedPort where every
@@ -157,7 +157,7 @@ pub enum Takeover {
     #[default]
     Auto,
     /// The sidecar gets the name of the port, and with it the traffic of every Service that
-    /// targets the name. The server keeps its number. Needs Kubernetes 1.32.
+    /// targets the name. The server keeps its number. Needs Kubernetes 1.33.
     NamedPort,
     /// The sidecar gets the number and the name; the server is told another number.
     MovePort,

@@ -13,6 +13,7 @@ use crate::{
         transport::{Http, PortRef, Takeover},
     },
     target::Target,
+    version::Version,
 };
 
 /// The first number tried for a port that a pod does not have yet.
@@ -28,15 +29,21 @@ pub(super) fn candidates(mode: PortMode) -> Vec<u16> {
     }
 }
 
-/// The rule for a server, as its Services allow it.
+/// The rule for a server, as its Services and Kubernetes allow it.
 ///
 /// # Errors
-/// A Service that leads past the sidecar, and what to do about it.
+/// A Service that leads past the sidecar, or would lead nowhere, and what to do about it.
 pub(super) fn rule(
     http: &Http,
     target: &Target,
     services: &[Service],
+    kubernetes: Version,
 ) -> Result<PortRule, Finding> {
+    if !kubernetes.finds_sidecars()
+        && let Some(finding) = unfound(http, target, services)
+    {
+        return Err(finding);
+    }
     let mode = match http.takeover {
         Takeover::Auto => match services.iter().find_map(|service| past(http, target, service)) {
             None => PortMode::NamedPort,
@@ -83,6 +90,39 @@ fn number(port: &ServicePort) -> Option<u16> {
         Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
         Some(IntOrString::String(_)) => None,
     }
+}
+
+/// What is wrong with a takeover where Services do not find sidecars by the names of their ports.
+fn unfound(http: &Http, target: &Target, services: &[Service]) -> Option<Finding> {
+    let why = match http.takeover {
+        Takeover::PodIp | Takeover::None => return None,
+        Takeover::Auto | Takeover::NamedPort => "is what takeover: NamedPort needs".to_owned(),
+        Takeover::MovePort => {
+            let service = services.iter().find(|service| leads_by_name(http, target, service))?;
+            let name = service.metadata.name.as_deref().unwrap_or("without a name");
+            format!("is what Service {name} needs")
+        }
+    };
+    let message = format!(
+        "that Services find a sidecar by the name of its port comes with Kubernetes 1.33 and {why}, \
+         so nothing is injected; write takeover: PodIP in transport.http if the server listens on \
+         127.0.0.1 only, or else takeover: MovePort with movePort.env (a variable such as PORT) or \
+         movePort.arg (an option such as --port), by which the server learns to listen on another \
+         port, and the port's number as targetPort in Services"
+    );
+    Some(Finding::new(ConditionType::TargetsResolved, Reason::NamedPortUnsupported, message))
+}
+
+/// Whether a Service leads to the port by its name; to any, where only the number is known.
+fn leads_by_name(http: &Http, target: &Target, service: &Service) -> bool {
+    let Some(spec) = &service.spec else { return false };
+    let meant = |target_port: &Option<IntOrString>| match (target_port, &http.port) {
+        (Some(IntOrString::String(target)), PortRef::Name(name)) => target == name,
+        (Some(IntOrString::String(_)), PortRef::Number(_)) => true,
+        _ => false,
+    };
+    let selected = spec.selector.as_ref().is_some_and(|selector| target.is_behind(selector));
+    selected && spec.ports.iter().flatten().any(|port| meant(&port.target_port))
 }
 
 fn numeric(http: &Http, service: &str, number: u16) -> Finding {

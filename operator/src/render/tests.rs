@@ -23,9 +23,17 @@ fn server(spec: &str) -> McpServer {
 }
 
 fn rendered(server: &McpServer, services: &str) -> Result<Injection, Finding> {
+    rendered_by(Version::NEWEST, server, services)
+}
+
+fn rendered_by(
+    kubernetes: Version,
+    server: &McpServer,
+    services: &str,
+) -> Result<Injection, Finding> {
     let services: Vec<Service> = serde_yaml::from_str(services).unwrap();
     let target = target::resolve(server, None).unwrap();
-    let defaults = Defaults::default();
+    let defaults = Defaults { kubernetes, ..Defaults::default() };
     let order = Order {
         server,
         target: &target,
@@ -268,6 +276,38 @@ fn what_is_asked_for_is_done_whatever_services_say() {
     ] {
         let spec = format!("transport: {{http: {{{takeover_said}}}}}");
         assert_eq!(takeover(&spec, &numeric), Ok(mode));
+    }
+}
+
+#[test]
+fn no_service_is_led_to_a_name_by_which_it_does_not_find_the_sidecar() {
+    let named = service("{app: weather}", "[{port: 80, targetPort: mcp}]");
+    let numeric = service("{app: weather}", "[{port: 80, targetPort: 8000}]");
+    let moved = "takeover: MovePort, movePort: {env: PORT}";
+    let by_number = format!("port: 8000, {moved}");
+    for (minor, http, services, unsupported) in [
+        (32, "", "[]", true),
+        (32, "", &named, true),
+        (32, "", &numeric, true),
+        (32, "takeover: NamedPort", &named, true),
+        (32, moved, &named, true),
+        (32, moved, &numeric, false),
+        (32, &by_number, &named, true),
+        (32, &by_number, &numeric, false),
+        (32, "takeover: PodIP", &named, false),
+        (32, "takeover: None", &named, false),
+        (33, "", &named, false),
+        (33, moved, &named, false),
+    ] {
+        let server = server(&format!("transport: {{http: {{{http}}}}}"));
+        let rendered = rendered_by(Version::minor(minor), &server, services);
+        let found = rendered.as_ref().err().map(|finding| finding.reason);
+        let wanted = unsupported.then_some(Reason::NamedPortUnsupported);
+        assert_eq!(found, wanted, "1.{minor}: {http} with {services}");
+        for part in ["Kubernetes 1.33", "takeover: PodIP", "movePort.env", "targetPort"] {
+            let message = rendered.as_ref().err().map(|finding| finding.message.as_str());
+            assert!(message.is_none_or(|message| message.contains(part)), "{message:?}");
+        }
     }
 }
 

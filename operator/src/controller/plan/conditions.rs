@@ -96,9 +96,12 @@ fn missing(situation: Situation<'_>, tally: &Tally) -> Option<Finding> {
 fn outdated(status: &McpServerStatus, situation: Situation<'_>) -> Option<Finding> {
     let pods = status.pods.outdated;
     situation.injection.ok().filter(|_| pods > 0)?;
-    let message = format!(
-        "{pods} pods carry the sidecar as it was before; see status.workloads for what happens to \
-         them"
-    );
+    let what = if situation.kubernetes.restarts_sidecars() {
+        "see status.workloads for what happens to them"
+    } else {
+        "before Kubernetes 1.32 a sidecar that runs gets no other image: where nothing restarts \
+         them, run kubectl rollout restart"
+    };
+    let message = format!("{pods} pods carry the sidecar as it was before; {what}");
     Some(Finding::new(ConditionType::UpToDate, Reason::Outdated, message))
 }

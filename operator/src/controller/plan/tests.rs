@@ -16,6 +16,7 @@ struct Case {
     before: McpServerStatus,
     healed: BTreeMap<Owner, Timestamp>,
     now: Timestamp,
+    kubernetes: Version,
 }
 
 const SETTLED: &str =
@@ -51,7 +52,8 @@ impl Case {
         };
         let before = McpServerStatus { observed_generation: Some(3), ..McpServerStatus::default() };
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
-        Self { gathered, before, healed: BTreeMap::new(), now }.deployment("", "", SETTLED)
+        let (healed, kubernetes) = (BTreeMap::new(), Version::NEWEST);
+        Self { gathered, before, healed, now, kubernetes }.deployment("", "", SETTLED)
     }
 
     /// Its Deployment has these annotations, its template those, and this status.
@@ -128,6 +130,7 @@ impl Case {
             before: &self.before,
             healed: &self.healed,
             now: self.now,
+            kubernetes: self.kubernetes,
         })
     }
 
@@ -262,6 +265,11 @@ fn what_is_live_reaches_pods_as_they_run_and_images_a_few_at_a_time() {
         (plan.deeds(), plan.rollout()),
         (vec!["upgrade a".to_owned(), "upgrade b".to_owned()], RolloutState::InProgress)
     );
+    case.kubernetes = Version::minor(31);
+    let plan = case.plan_with(Ok(&next));
+    assert_eq!((plan.deeds(), plan.rollout()), (vec![], RolloutState::Idle));
+    assert_eq!(plan.condition("UpToDate"), Some(("False", "Outdated")));
+    case.kubernetes = Version::minor(32);
     let mut live = case.rendered("i");
     live.annotations.insert(CONFIG.to_owned(), "another: text".to_owned());
     assert_eq!(case.plan_with(Ok(&live)).deeds(), ["configure a", "configure b", "configure c"]);

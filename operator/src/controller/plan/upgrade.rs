@@ -23,7 +23,7 @@ pub(super) fn course(
 ) -> Course {
     let rollout = &situation.gathered.server.spec.rollout;
     let Ok(injection) = situation.injection else { return Course::default() };
-    if rollout.upgrade != UpgradeStrategy::InPlace {
+    if rollout.upgrade != UpgradeStrategy::InPlace || !situation.kubernetes.restarts_sidecars() {
         return Course::default();
     }
     let wanted = image(injection);
