@@ -9,12 +9,15 @@ use std::{
 use futures_util::future::join_all;
 use kube::Client;
 use mcpulse_operator::{
-    crd::{self, Injection, McpServer},
+    crd::{self, Injection, McpServer, injection::FORMAT},
     policy,
+    version::Version,
 };
 use mcpulse_tests::{ControlPlane, eventually};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::wire::Wire;
 
 /// Longest wait for the API server to have taken note of something.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -23,6 +26,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,
     client: Client,
+    /// Whether API servers of its version can inject by themselves.
+    has_policies: bool,
+    /// What it can do beside that.
+    pub(crate) kubernetes: Version,
+    /// By which it asks the webhooks of operators, where they are what injects.
+    pub(crate) webhooks: Option<Wire>,
 }
 
 impl Cluster {
@@ -31,10 +40,15 @@ impl Cluster {
         Self::on(ControlPlane::start().await).await
     }
 
-    /// Starts one that injects pods by the policy, and whose workloads make pods.
+    /// Starts one whose workloads make pods, which the policy injects, or the webhooks of
+    /// operators where there are no policies.
     pub(crate) async fn with_workloads() -> Self {
-        let cluster = Self::with_controllers().await;
-        cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+        let mut cluster = Self::with_controllers().await;
+        if cluster.has_policies {
+            cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+        } else {
+            cluster.webhooks = Some(Wire::new().await);
+        }
         cluster
     }
 
@@ -47,18 +61,63 @@ impl Cluster {
     }
 
     async fn on(plane: ControlPlane) -> Self {
-        let cluster = Self { client: plane.client(), plane };
+        let client = plane.client();
+        let path = "/apis/admissionregistration.k8s.io/v1";
+        let served = request(&client, "GET", path, &Value::Null).await.expect("what is served");
+        let mut served = served["resources"].as_array().expect("a list").iter();
+        let has_policies = served.any(|one| one["name"] == "mutatingadmissionpolicies");
+        let kubernetes = Version::of(&client).await.expect("a version");
+        let cluster = Self { plane, client, has_policies, kubernetes, webhooks: None };
         cluster.apply(&crd::yaml().expect("the definition")).await;
         let served = async || cluster.get("/apis/mcpulse.io/v1alpha1/mcpservers").await.ok();
         eventually("McpServers are served", PATIENCE, served).await;
         cluster
     }
 
-    /// Starts one that injects pods by the policy.
-    pub(crate) async fn with_policy() -> Self {
-        let cluster = Self::start().await;
+    /// Starts one that injects pods by the policy; none where there are no policies, which passes
+    /// the test over.
+    pub(crate) async fn with_policy() -> Option<Self> {
+        let cluster = Self::start().await.if_policies().await?;
         cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
-        cluster
+        Some(cluster)
+    }
+
+    /// It, where there are policies; the test is passed over where not.
+    pub(crate) async fn if_policies(self) -> Option<Self> {
+        if self.has_policies {
+            return Some(self);
+        }
+        self.plane.pass_over("", "serves no MutatingAdmissionPolicy (1.36)").await;
+        None
+    }
+
+    /// Whether sidecars that run can be given another image; where not, that part of a test is
+    /// passed over.
+    pub(crate) async fn upgrades_in_place(&self) -> bool {
+        let can = self.kubernetes.restarts_sidecars();
+        if !can {
+            let why = "gives a sidecar that runs no other image (1.32)";
+            self.plane.pass_over(", upgrades in place", why).await;
+        }
+        can
+    }
+
+    /// Has pods of a namespace come without the sidecar, or not any more; all pods, where webhooks
+    /// inject.
+    pub(crate) async fn withhold(&self, namespace: &str, withheld: bool) {
+        match &self.webhooks {
+            Some(wire) if withheld => return wire.cut(),
+            Some(wire) => return wire.mend(),
+            None => {}
+        }
+        let group = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+        let path = format!("{group}/{}", policy::name(FORMAT));
+        let mut policy = self.get(&path).await.expect("the policy");
+        let selector = &mut policy["spec"]["matchConstraints"]["namespaceSelector"];
+        let names = selector["matchExpressions"][0]["values"].as_array_mut().expect("namespaces");
+        names.retain(|name| name != namespace);
+        names.extend(withheld.then(|| namespace.into()));
+        self.request("PUT", &path, &policy).await.expect("it is changed");
     }
 
     /// The client of the one who may do everything.

@@ -88,6 +88,8 @@ fn status(pod: &Value) -> Value {
     let is = if ready { "True" } else { "False" };
     json!({
         "phase": if ready { "Running" } else { "Pending" },
+        "podIP": "10.1.0.1",
+        "podIPs": [{"ip": "10.1.0.1"}],
         "conditions": [{"type": "Ready", "status": is, "lastTransitionTime": now}],
         "initContainerStatuses": init,
         "containerStatuses": containers,

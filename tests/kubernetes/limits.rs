@@ -150,7 +150,8 @@ async fn settle(cluster: &Cluster, pair: &Pair, injection: &Injection) {
 
 #[tokio::test]
 async fn no_pod_is_refused_because_of_limits_with_the_policy() {
-    compare(&Cluster::with_policy().await).await;
+    let Some(cluster) = Cluster::with_policy().await else { return };
+    compare(&cluster).await;
 }
 
 #[tokio::test]

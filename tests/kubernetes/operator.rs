@@ -28,8 +28,14 @@ impl Operator {
         cluster.plane.kubeconfig_with(&token.expect("a token"))
     }
 
-    /// Starts one with the rights of a file, and further arguments.
-    pub(crate) fn with(kubeconfig: &Path, identity: &str, arguments: &[&str]) -> Self {
+    /// Starts one with the rights of a file, and further arguments. Where webhooks inject, its
+    /// own is one of them from then on.
+    pub(crate) async fn with(
+        cluster: &Cluster,
+        kubeconfig: &Path,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Self {
         let mut command = Command::new(program("mcpulse-operator"));
         command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(["run"]);
         command.args(["--identity", identity, "--metrics-listen", "127.0.0.1:0"]);
@@ -39,7 +45,11 @@ impl Operator {
             command.args(["--proxy-image", IMAGE]);
         }
         command.args(arguments);
-        Self(Proxy::run(command))
+        let Some(wire) = &cluster.webhooks else { return Self(Proxy::run(command)) };
+        command.args(["--webhook-url", &wire.url()]);
+        let operator = Self(Proxy::run(command));
+        wire.lead_to(operator.webhook_port().await);
+        operator
     }
 
     /// Ends it as Kubernetes does.
@@ -125,11 +135,14 @@ pub(crate) fn condition<'a>(server: &'a Value, type_: &str) -> &'a Value {
 }
 
 /// A McpServer as a manifest.
-pub(crate) fn manifest(namespace: &str, name: &str, spec: &str) -> String {
-    format!(
-        "{{apiVersion: mcpulse.io/v1alpha1, kind: McpServer, metadata: {{name: {name}, namespace: \
-         {namespace}}}, spec: {spec}}}\n"
-    )
+pub(crate) fn manifest(namespace: &str, name: &str, spec: &str) -> Value {
+    let spec: Value = serde_yaml::from_str(spec).expect("a spec");
+    json!({
+        "apiVersion": "mcpulse.io/v1alpha1",
+        "kind": "McpServer",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    })
 }
 
 /// A Deployment as a manifest, whose pods have the label `app` with its name.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE},
-    operator::{Operator, deployment},
+    operator::{IMAGE, Operator, deployment},
     scene::{SELECTS, Scene},
 };
 
@@ -20,9 +20,9 @@ const RECOVERY: Duration = Duration::from_secs(150);
 async fn replicas_and_api_servers_may_go_at_any_time() {
     let mut cluster = Cluster::with_workloads().await;
     let rights = Operator::rights(&cluster, None).await;
-    let mut first = Operator::with(&rights, "first", &[]);
+    let mut first = Operator::with(&cluster, &rights, "first", &[]).await;
     first.leads().await;
-    let mut second = Operator::with(&rights, "second", &[]);
+    let mut second = Operator::with(&cluster, &rights, "second", &[]).await;
     let stuck = {
         // Nobody has the pods run: the restart is under way for as long as that.
         let mut scene = Scene::new(&cluster, "leader").await;
@@ -48,7 +48,8 @@ async fn replicas_and_api_servers_may_go_at_any_time() {
     // Another version of the operator, with another sidecar.
     second.stop().await;
     let image = "example.com/mcpulse-proxy:2";
-    let third = Operator::with(&rights, "third", &["--proxy-image", image]);
+    let image = if cluster.upgrades_in_place().await { image } else { IMAGE };
+    let third = Operator::with(&cluster, &rights, "third", &["--proxy-image", image]).await;
     let uids = stuck.uids().await;
     stuck
         .until("the sidecars have the image", |server| {

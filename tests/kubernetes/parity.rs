@@ -118,7 +118,8 @@ fn restricted(mut pod: Value) -> Value {
 
 #[tokio::test]
 async fn every_shape_comes_out_of_the_policy_as_it_comes_out_of_rust() {
-    compare_shapes(&Cluster::with_policy().await).await;
+    let Some(cluster) = Cluster::with_policy().await else { return };
+    compare_shapes(&cluster).await;
 }
 
 #[tokio::test]
@@ -131,7 +132,8 @@ async fn every_shape_comes_out_of_the_webhook_as_it_comes_out_of_rust() {
 
 #[tokio::test]
 async fn random_pods_come_out_of_the_policy_as_they_come_out_of_rust() {
-    compare_random_pods(&Cluster::with_policy().await).await;
+    let Some(cluster) = Cluster::with_policy().await else { return };
+    compare_random_pods(&cluster).await;
 }
 
 #[tokio::test]
@@ -173,6 +175,11 @@ async fn compare_shapes(cluster: &Cluster) {
         assert!(*known, "no pod of {name}'s McpServer is injected");
         let golden = std::fs::read_to_string(shape::golden(name)).expect("how it comes out");
         eprintln!("{name}");
+        if is_foreign(cluster, &lax.outside, &pod).await {
+            let part = format!(", {name}");
+            cluster.plane.pass_over(&part, "knows no resources of a whole pod (1.34)").await;
+            continue;
+        }
         *in_lax = lax.compare(cluster, &pod, &injection).await;
         if *in_lax != Outcome::Refused {
             assert_eq!(*in_lax == Outcome::Skipped, golden.starts_with('#'), "{name}");
@@ -189,6 +196,13 @@ async fn compare_shapes(cluster: &Cluster) {
         strictly + 1 >= injected,
         "{strictly} of {injected} are injected in a strict namespace"
     );
+}
+
+/// Whether a pod asks for what the API server does not know, and leaves away.
+async fn is_foreign(cluster: &Cluster, namespace: &str, pod: &Value) -> bool {
+    let asked = pod["spec"].get("resources").is_some();
+    let told = cluster.dry_run(namespace, pod).await;
+    asked && told.is_ok_and(|told| told["spec"].get("resources").is_none())
 }
 
 async fn compare_random_pods(cluster: &Cluster) {

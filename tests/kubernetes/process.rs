@@ -17,11 +17,16 @@ use crate::{
 };
 
 /// Starts one whose webhook is at the end of the wire.
-async fn injecting(wire: &Wire, rights: &Path, identity: &str, injection: &str) -> Operator {
+async fn injecting(
+    cluster: &Cluster,
+    (wire, rights): (&Wire, &Path),
+    identity: &str,
+    injection: &str,
+) -> Operator {
     let url = wire.url();
-    let operator =
-        Operator::with(rights, identity, &["--injection", injection, "--webhook-url", &url]);
-    wire.lead_to(Some(operator.webhook_port().await));
+    let arguments = ["--injection", injection, "--webhook-url", &url];
+    let operator = Operator::with(cluster, rights, identity, &arguments).await;
+    wire.lead_to(operator.webhook_port().await);
     operator
 }
 
@@ -50,7 +55,7 @@ async fn a_webhook_out_of_reach_costs_the_sidecar_and_it_comes_back(
     scene.apply(SELECTS).await;
     let rolls = |server: &Value| server["status"]["workloads"][0]["rollout"] == "InProgress";
     scene.until("the restart is under way", rolls).await;
-    let webhook = wire.cut();
+    wire.cut();
     scene.work();
     let missed = |server: &Value| {
         let status = &server["status"];
@@ -64,7 +69,7 @@ async fn a_webhook_out_of_reach_costs_the_sidecar_and_it_comes_back(
     assert_eq!((pods.len(), pods.iter().filter(ready).count()), (3, 3), "{server:#}");
     assert!(pods.iter().any(|pod| !carries_sidecar(pod)));
     assert_eq!(scene.templates().await, 2, "nothing is restarted in vain");
-    wire.lead_to(webhook);
+    wire.mend();
     scene.well(3).await;
     assert_eq!(scene.templates().await, 3, "they are healed once");
 }
@@ -74,7 +79,8 @@ async fn the_operators_own_webhook_injects_where_policies_do_not() {
     let cluster = Cluster::with_controllers().await;
     let rights = Operator::rights(&cluster, None).await;
     let wire = Wire::new().await;
-    let mut operator = injecting(&wire, &rights, "told", "webhook").await;
+    let ends = (&wire, &*rights);
+    let mut operator = injecting(&cluster, ends, "told", "webhook").await;
     let scene = Scene::new(&cluster, "webhook").await;
     scene.deployed(2).await;
     scene.apply(SELECTS).await;
@@ -86,7 +92,6 @@ async fn the_operators_own_webhook_injects_where_policies_do_not() {
     operator.stop().await;
 
     // While it is gone, pods are made without the sidecar.
-    wire.lead_to(None);
     let more = json!({"spec": {"replicas": 3}});
     let path = deployment(&scene.namespace, "weather");
     cluster.merge(&path, &more).await.expect("more pods");
@@ -95,20 +100,28 @@ async fn the_operators_own_webhook_injects_where_policies_do_not() {
     assert_eq!(pods.iter().filter(|pod| carries_sidecar(pod)).count(), 2);
 
     // Another finds no policy.
-    let mut operator = injecting(&wire, &rights, "none", "auto").await;
+    let operator = injecting(&cluster, ends, "none", "auto").await;
     scene.well(3).await;
     injects(&cluster, &scene.namespace, &operator).await;
     assert_eq!(scene.templates().await, 3, "one restart more");
-    operator.stop().await;
+    operator.assert_allowed().await;
+}
 
-    // Another finds one that is bound and leaves pods alone.
+#[tokio::test]
+async fn the_webhook_comes_in_where_a_policy_that_is_bound_does_nothing() {
+    let Some(cluster) = Cluster::with_controllers().await.if_policies().await else { return };
     let text = policy::injection(&policy::FORMATS, RELEASE);
     let idle = text.replace("resources: [pods]", "resources: [podtemplates]");
     assert_ne!(idle, text);
     cluster.apply(&idle).await;
-    let operator = injecting(&wire, &rights, "idle", "auto").await;
+    let rights = Operator::rights(&cluster, None).await;
+    let wire = Wire::new().await;
+    let scene = Scene::new(&cluster, "idle").await;
+    scene.apply(SELECTS).await;
+    let operator = injecting(&cluster, (&wire, &rights), "idle", "auto").await;
     injects(&cluster, &scene.namespace, &operator).await;
-    scene.well(3).await;
-    assert_eq!(scene.templates().await, 3, "none more");
+    scene.deploy(2).await;
+    scene.well(2).await;
+    assert_eq!(scene.templates().await, 1, "nothing is restarted");
     operator.assert_allowed().await;
 }

@@ -1,13 +1,12 @@
 //! What the operator does about pods that run, and what it says of them.
 
-use mcpulse_operator::{crd::injection::FORMAT, policy};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar},
     kubelet::BROKEN,
-    operator::{IMAGE, Operator, condition, deployment},
+    operator::{IMAGE, Operator, condition, deployment, manifest},
     scene::{SELECTS, Scene, is, pods_path, server_path},
 };
 
@@ -17,6 +16,7 @@ async fn new_pods_are_injected_and_counted(cluster: &Cluster) {
     let revision = scene.published().await;
     let server = scene.well(0).await;
     assert_eq!(condition(&server, "Injected")["reason"], "NoPods");
+    scene.injects().await;
     scene.deploy(2).await;
     let status = scene.well(2).await["status"].clone();
     assert_eq!(status["pods"]["upToDate"], 2, "{status:#}");
@@ -125,6 +125,7 @@ async fn live_configuration_and_images_reach_pods_as_they_run(cluster: &Cluster)
     let scene = Scene::new(cluster, "live").await;
     scene.apply(SELECTS).await;
     let revision = scene.published().await;
+    scene.injects().await;
     scene.deploy(3).await;
     scene.well(3).await;
     let uids = scene.uids().await;
@@ -140,6 +141,9 @@ async fn live_configuration_and_images_reach_pods_as_they_run(cluster: &Cluster)
     for pod in scene.pods().await {
         let config = pod["metadata"]["annotations"]["mcpulse.io/config"].as_str();
         assert!(config.is_some_and(|config| config.contains("debug")), "{config:?}");
+    }
+    if !cluster.upgrades_in_place().await {
+        return;
     }
     scene.edit(&json!({"proxy": {"image": "example.com/mcpulse-proxy:2"}})).await;
     let server = scene.until("they have the image", current(3)).await;
@@ -167,7 +171,7 @@ async fn sidecars_that_fail_are_withdrawn(cluster: &Cluster) {
     let spec =
         format!("{{selector: {{matchLabels: {{app: weather}}}}, proxy: {{image: '{image}'}}}}");
     scene.apply(&spec).await;
-    scene.published().await;
+    scene.injects().await;
     scene.deploy(3).await;
     let withdrawn = |server: &Value| {
         condition(server, "Degraded")["reason"] == "Withdrawn"
@@ -185,21 +189,9 @@ async fn sidecars_that_fail_are_withdrawn(cluster: &Cluster) {
     assert_eq!(server["status"]["withdrawn"], Value::Null);
 }
 
-/// Has the policy leave a namespace alone, or not any more.
-async fn leave_alone(cluster: &Cluster, namespace: &str, alone: bool) {
-    let group = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
-    let path = format!("{group}/{}", policy::name(FORMAT));
-    let mut policy = cluster.get(&path).await.expect("the policy");
-    let selector = &mut policy["spec"]["matchConstraints"]["namespaceSelector"];
-    let names = selector["matchExpressions"][0]["values"].as_array_mut().expect("namespaces");
-    names.retain(|name| name != namespace);
-    names.extend(alone.then(|| namespace.into()));
-    cluster.request("PUT", &path, &policy).await.expect("it is changed");
-}
-
 async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: &Operator) {
     let scene = Scene::new(cluster, "missed").await;
-    leave_alone(cluster, &scene.namespace, true).await;
+    cluster.withhold(&scene.namespace, true).await;
     scene.apply(SELECTS).await;
     scene.published().await;
     scene.deployed(2).await;
@@ -211,7 +203,7 @@ async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: 
     let labels = [("namespace", scene.namespace.as_str())];
     let counted = operator.scrape().await.sum("mcpulse_pods_missed_total", &labels);
     assert!((counted - 2.0).abs() < 0.5, "{counted}");
-    leave_alone(cluster, &scene.namespace, false).await;
+    cluster.withhold(&scene.namespace, false).await;
     scene.well(2).await;
     assert_eq!(scene.templates().await, 2);
 }
@@ -279,20 +271,70 @@ async fn a_target_may_come_and_go(cluster: &Cluster) {
     scene.until("it is not there any more", gone).await;
 }
 
-async fn a_numeric_service_holds_injection_back(cluster: &Cluster) {
+/// A Service that leads to pods with the label `app`, by names of ports, and also before there
+/// are nodes for them.
+async fn serve(cluster: &Cluster, namespace: &str, app: &str, ports: Value) -> String {
+    let spec = json!({"selector": {"app": app}, "ports": ports, "publishNotReadyAddresses": true});
+    let service = json!({"metadata": {"name": app}, "spec": spec});
+    let services = format!("/api/v1/namespaces/{namespace}/services");
+    cluster.post(&services, &service).await.expect("a Service");
+    format!("{services}/{app}")
+}
+
+/// Waits until Services of a namespace lead to this port; all that they lead to.
+async fn led_to(cluster: &Cluster, namespace: &str, port: &Value) -> Vec<Value> {
+    let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    let leads = |slices: &Value| {
+        let slices = slices["items"].as_array()?.iter();
+        let full =
+            slices.filter(|slice| slice["endpoints"].as_array().is_some_and(|it| !it.is_empty()));
+        let ports = full.filter_map(|slice| slice["ports"].as_array()).flatten();
+        let ports: Vec<Value> = ports.map(|port| port["port"].clone()).collect();
+        ports.contains(port).then_some(ports)
+    };
+    cluster.until(&format!("a Service leads to {port}"), &slices, leads).await
+}
+
+async fn services_find_sidecars_where_that_is_counted_on(cluster: &Cluster) {
+    let scene = Scene::new(cluster, "found").await;
+    let named = |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": name});
+    serve(cluster, &scene.namespace, "found", json!([named("own", 80), named("beside", 81)])).await;
+    let container = |name: &str, port: u16| {
+        let ports = json!([{"name": name, "containerPort": port}]);
+        json!({"name": name, "image": "a", "ports": ports})
+    };
+    let mut sidecar = container("beside", 9000);
+    sidecar["restartPolicy"] = "Always".into();
+    let spec = json!({"containers": [container("own", 8000)], "initContainers": [sidecar]});
+    let pod = json!({"metadata": {"name": "found", "labels": {"app": "found"}}, "spec": spec});
+    let pods = format!("/api/v1/namespaces/{}/pods", scene.namespace);
+    cluster.post(&pods, &pod).await.expect("a pod");
+    let ports = led_to(cluster, &scene.namespace, &8000.into()).await;
+    assert_eq!(ports.contains(&9000.into()), cluster.kubernetes.finds_sidecars(), "{ports:?}");
+}
+
+async fn a_service_that_would_lead_past_the_sidecar_holds_injection_back(cluster: &Cluster) {
     let scene = Scene::new(cluster, "numeric").await;
     let ports = json!([{"port": 80, "targetPort": 8000}]);
-    let spec = json!({"selector": {"app": "weather"}, "ports": ports});
-    let service = json!({"metadata": {"name": "weather"}, "spec": spec});
-    let services = format!("/api/v1/namespaces/{}/services", scene.namespace);
-    cluster.post(&services, &service).await.expect("a Service");
-    scene.apply(SELECTS).await;
-    let numeric = |server: &Value| condition(server, "Ready")["reason"] == "NumericTargetPort";
-    scene.until("it says so", numeric).await;
+    let service = serve(cluster, &scene.namespace, "weather", ports).await;
+    cluster.apply(&manifest(&scene.namespace, "weather", SELECTS).to_string()).await;
+    let by_name = cluster.kubernetes.finds_sidecars();
+    let wanted = if by_name { "NumericTargetPort" } else { "NamedPortUnsupported" };
+    let said = |server: &Value| condition(server, "Ready")["reason"] == wanted;
+    scene.until("it says so", said).await;
     scene.deployed(1).await;
-    let named = json!({"spec": {"ports": [{"port": 80, "targetPort": "mcp"}]}});
-    cluster.merge(&format!("{services}/weather"), &named).await.expect("a name");
+    if by_name {
+        let named = json!({"spec": {"ports": [{"port": 80, "targetPort": "mcp"}]}});
+        cluster.merge(&service, &named).await.expect("a name");
+    } else {
+        scene.edit(&json!({"transport": {"http": {"takeover": "PodIP"}}})).await;
+    }
     scene.well(1).await;
+    let ports = scene.pods().await[0]["spec"]["initContainers"][0]["ports"].clone();
+    let mut ports = ports.as_array().into_iter().flatten();
+    let taken = ports.find(|port| port["name"] == "mcp").map(|port| port["containerPort"].clone());
+    assert_eq!(taken.is_some(), by_name);
+    led_to(cluster, &scene.namespace, &taken.unwrap_or(8000.into())).await;
 }
 
 #[tokio::test]
@@ -300,7 +342,8 @@ async fn an_operator_of_one_namespace_needs_no_rights_in_others() {
     let cluster = Cluster::with_workloads().await;
     let (own, other) = (Scene::new(&cluster, "own").await, Scene::new(&cluster, "other").await);
     let rights = Operator::rights(&cluster, Some(&own.namespace)).await;
-    let operator = Operator::with(&rights, "one", &["--watch-namespace", &own.namespace]);
+    let operator =
+        Operator::with(&cluster, &rights, "one", &["--watch-namespace", &own.namespace]).await;
     other.apply(SELECTS).await;
     own.deployed(1).await;
     own.apply(SELECTS).await;
@@ -314,7 +357,9 @@ async fn an_operator_of_one_namespace_needs_no_rights_in_others() {
 async fn the_operator_does_what_is_asked_for() {
     let cluster = Cluster::with_workloads().await;
     let rights = Operator::rights(&cluster, None).await;
-    let mut operator = Operator::with(&rights, "one", &["--max-rollouts", "20"]);
+    let mut operator = Operator::with(&cluster, &rights, "one", &["--max-rollouts", "20"]).await;
+    // By itself: what injects may leave all namespaces alone meanwhile.
+    pods_that_were_missed_are_told_and_healed(&cluster, &operator).await;
     tokio::join!(
         new_pods_are_injected_and_counted(&cluster),
         a_workload_that_runs_is_restarted_once(&cluster),
@@ -322,11 +367,11 @@ async fn the_operator_does_what_is_asked_for() {
         nothing_is_restarted_against_anybodys_will(&cluster),
         live_configuration_and_images_reach_pods_as_they_run(&cluster),
         sidecars_that_fail_are_withdrawn(&cluster),
-        pods_that_were_missed_are_told_and_healed(&cluster, &operator),
         a_namespace_that_opts_out_is_told_and_left_alone(&cluster),
         an_owner_that_takes_restarts_back_is_noticed(&cluster),
         a_target_may_come_and_go(&cluster),
-        a_numeric_service_holds_injection_back(&cluster),
+        a_service_that_would_lead_past_the_sidecar_holds_injection_back(&cluster),
+        services_find_sidecars_where_that_is_counted_on(&cluster),
     );
     operator.assert_allowed().await;
     operator.stop().await;

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, PATIENCE, carries_sidecar},
     kubelet::Kubelet,
     operator::{condition, deployment, manifest, server, workload},
+    weather::pod,
 };
 
 /// The spec of a McpServer for the Deployment's pods.
@@ -61,8 +63,14 @@ impl<'a> Scene<'a> {
         self.kubelet = None;
     }
 
+    /// Applies the McpServer. Where Services do not find sidecars by the names of their ports,
+    /// its server is one that listens on loopback.
     pub(crate) async fn apply(&self, spec: &str) {
-        self.cluster.apply(&manifest(&self.namespace, "weather", spec)).await;
+        let mut manifest = manifest(&self.namespace, "weather", spec);
+        if !self.cluster.kubernetes.finds_sidecars() {
+            manifest["spec"]["transport"]["http"]["takeover"] = "PodIP".into();
+        }
+        self.cluster.apply(&manifest.to_string()).await;
     }
 
     pub(crate) async fn deploy(&self, replicas: u32) {
@@ -95,6 +103,20 @@ impl<'a> Scene<'a> {
         let published = |server: &Value| server["status"]["injection"]["revision"].is_string();
         let server = self.until("an injection is published", published).await;
         server["status"]["injection"]["revision"].as_str().expect("a revision").to_owned()
+    }
+
+    /// Waits until new pods come with the sidecar, of which API servers take note a moment after
+    /// it is published.
+    pub(crate) async fn injects(&self) {
+        let mut pod = pod();
+        // Where there is a quota.
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": "1Mi"}});
+        let what = format!("{}: new pods come with the sidecar", self.namespace);
+        eventually(&what, PATIENCE, async || {
+            let told = self.cluster.dry_run(&self.namespace, &pod).await.ok()?;
+            carries_sidecar(&told).then_some(())
+        })
+        .await;
     }
 
     /// Waits until so many pods carry a ready sidecar, and all is well.

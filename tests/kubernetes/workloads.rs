@@ -96,6 +96,7 @@ async fn pods_that_somebody_deletes_get_it(cluster: &Cluster, kind: &'static str
         .await;
     let waits = |server: &Value| server["status"]["skipped"][0]["reason"] == "NotRestarted";
     scene.until("they are left alone", waits).await;
+    scene.injects().await;
     for pod in scene.pods().await {
         let name = pod["metadata"]["name"].as_str().expect("a name");
         let path = format!("/api/v1/namespaces/{}/pods/{name}", scene.namespace);
@@ -151,7 +152,7 @@ async fn a_quota_that_is_used_up_is_told(cluster: &Cluster) {
     let known = |it: &Value| it["status"]["hard"]["requests.memory"].is_string().then_some(());
     cluster.until("the quota is known", &quota, known).await;
     scene.apply(SELECTS).await;
-    scene.published().await;
+    scene.injects().await;
     let mut manifest = workload(&scene.namespace, "weather", 2);
     let container = &mut manifest["spec"]["template"]["spec"]["containers"][0];
     container["resources"] = json!({"requests": {"memory": "45Mi"}});
@@ -185,7 +186,7 @@ async fn each_kind_of_workload_is_brought_up_to_date_in_its_way() {
         cluster.post("/api/v1/nodes", &node).await.expect("a node");
     }
     let rights = Operator::rights(&cluster, None).await;
-    let operator = Operator::with(&rights, "one", &["--max-rollouts", "20"]);
+    let operator = Operator::with(&cluster, &rights, "one", &["--max-rollouts", "20"]).await;
     let of_kind = async |kind| {
         tokio::join!(
             each_is_restarted_once(&cluster, kind),

@@ -6,9 +6,11 @@
 use std::{
     env, fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -134,6 +136,25 @@ impl ControlPlane {
         let token = json!({ "token": token });
         config.auth_info = serde_json::from_value::<AuthInfo>(token).expect("a token");
         Client::try_from(config).expect("a client")
+    }
+
+    /// What the API server calls its version, such as `v1.30.14`.
+    pub async fn version(&self) -> String {
+        let version = self.client().apiserver_version().await;
+        version.expect("the API server says its version").git_version
+    }
+
+    /// Says that a test, or `part` of it, is passed over because of the version, and why. It is
+    /// seen also where what tests say is not.
+    ///
+    /// # Panics
+    /// With the pinned version, on which everything is tested.
+    pub async fn pass_over(&self, part: &str, why: &str) {
+        let version = self.version().await;
+        let test = thread::current().name().unwrap_or_default().to_owned();
+        assert_ne!(version, pinned(), "{test}: {part} would be passed over: {why}");
+        // Nobody may be reading it.
+        let _ = writeln!(io::stderr(), "passed over: {test}{part}: Kubernetes {version} {why}");
     }
 
     /// Where the API is.
