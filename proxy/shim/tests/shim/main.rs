@@ -1,0 +1,13 @@
+//! The shim with real programs, and with what sidecars do and suffer.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod harness;
+mod sidecar;
+
+mod bytes;
+mod ends;
+mod errors;
+mod first_process;
+mod limits;
+mod resumes;
+mod stops;
