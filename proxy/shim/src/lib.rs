@@ -3,10 +3,9 @@
 //! lets the session live on while the sidecar is started anew.
 //!
 //! One thread does everything but writing the log. The modules are in the order in which they
-//! use one another: each uses those below it, and none above.
-
-#[cfg(not(target_os = "linux"))]
-compile_error!("the shim runs in containers of Linux; build without `-p mcpulse-shim` elsewhere");
+//! use one another: each uses those below it, and none above. Elsewhere than on Linux, where no
+//! container is, there are none.
+#![cfg(target_os = "linux")]
 
 pub mod supervisor;
 
@@ -14,15 +13,16 @@ mod gate;
 mod session;
 
 mod connection;
-pub mod protocol;
-
 mod ending;
 mod flow;
+
 mod journal;
 mod program;
 mod strays;
 
 mod listener;
 mod signals;
+
+pub mod protocol;
 
 pub mod arguments;

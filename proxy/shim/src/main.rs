@@ -1,14 +1,15 @@
 //! The binary: arguments in, an exit code out.
 
-use std::{env, process::ExitCode};
+use std::process::ExitCode;
 
-use mcpulse_shim::{arguments::Arguments, supervisor};
-
-/// What was asked for makes no sense (`EX_USAGE`).
-const USAGE: u8 = 64;
-
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(env::args_os().skip(1)) {
+    use mcpulse_shim::{arguments::Arguments, supervisor};
+
+    /// What was asked for makes no sense (`EX_USAGE`).
+    const USAGE: u8 = 64;
+
+    let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(problems) => {
             eprintln!("mcpulse-shim: {problems}");
@@ -22,4 +23,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!("mcpulse-shim: it runs in containers of Linux");
+    ExitCode::FAILURE
 }

@@ -1,4 +1,5 @@
 //! The shim with real programs, and with what sidecars do and suffer.
+#![cfg(target_os = "linux")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
