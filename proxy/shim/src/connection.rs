@@ -12,6 +12,8 @@ use crate::protocol::{self, FromShim, FromSidecar, HEADER, MOST, Violation};
 
 /// Most bytes that are read at a time.
 const PIECE: usize = 16 << 10;
+/// Most memory that a connection on which nothing is said keeps, each way: that of a small message.
+const KEPT: usize = 1 << 10;
 
 /// A connection. What it keeps is at most a frame that is incomplete, a piece, and one frame that
 /// is on its way out.
@@ -41,7 +43,7 @@ impl Connection {
         self.inbox.drain(..self.read);
         self.read = 0;
         if self.inbox.is_empty() {
-            self.inbox = Vec::new();
+            self.inbox.shrink_to(KEPT);
         }
         let mut piece = [0; PIECE];
         let room = (MOST + HEADER).saturating_sub(self.inbox.len()).clamp(1, PIECE);
@@ -79,7 +81,8 @@ impl Connection {
                 Err(_) => return Err(Gone),
             }
         }
-        self.outbox = Vec::new();
+        self.outbox.clear();
+        self.outbox.shrink_to(KEPT);
         self.sent = 0;
         Ok(true)
     }

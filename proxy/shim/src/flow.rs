@@ -10,6 +10,8 @@ use crate::protocol::Violation;
 
 /// Most bytes that are read at a time, so that no session keeps the others waiting.
 const PIECE: usize = 16 << 10;
+/// Most memory that is kept for a direction in which nothing is under way: that of a small message.
+const KEPT: usize = 1 << 10;
 
 /// From the program to the sidecar: kept until the sidecar has passed it on.
 #[derive(Debug, Default)]
@@ -60,7 +62,7 @@ impl Output {
         self.sent -= more;
         self.passed = count;
         if self.kept.is_empty() {
-            self.kept = VecDeque::new();
+            self.kept.shrink_to(KEPT);
         }
         Ok(())
     }
@@ -130,7 +132,7 @@ impl Input {
             self.kept.drain(..written);
             self.passed += written as u64;
         }
-        self.kept = VecDeque::new();
+        self.kept.shrink_to(KEPT);
         Ok(())
     }
 

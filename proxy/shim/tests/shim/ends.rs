@@ -126,7 +126,9 @@ fn a_program_that_closes_its_input_is_told_of() {
 
 #[test]
 fn a_close_counts_however_soon_the_sidecar_goes() {
-    let shim = Shim::start(&HASTE, &["yes"]);
+    // Longer than anybody here waits, so that nothing else ends them.
+    let options = [&HASTE[..], &["--resume-for=10m"]].concat();
+    let shim = Shim::start(&options, &["yes"]);
     let descriptors = shim.descriptors();
     for round in 0..20 {
         let mut sidecar = shim.open(&format!("hasty {round}"));
