@@ -49,7 +49,7 @@ async fn many_servers_and_pods_cost_little_memory_and_no_request_at_rest() {
     };
     make(&of_pods, (0..pods / 2).map(pod).collect()).await;
     let rights = Operator::rights(&cluster, None).await;
-    let operator = Operator::with(&rights, "one", &["--injection", "policy"]);
+    let operator = Operator::with(&cluster, &rights, "one", &["--injection", "policy"]).await;
     operator.leads().await;
 
     let begun = Instant::now();

@@ -95,6 +95,11 @@ async fn a_program_that_clients_give_up_on_is_looked_at() {
     let begun = bridge.send(bridge.request(http::Method::POST, None), INITIALIZE);
     let patience = std::time::Duration::from_secs(3);
     assert!(tokio::time::timeout(patience, begun).await.is_err(), "it hangs");
+    // What is looked at has a minute to answer.
+    eventually("it is found", 2 * PATIENCE, async || {
+        bridge.proxy.stderr().contains("has not answered initialize").then_some(())
+    })
+    .await;
     bridge.wait_until_ready(false).await;
 }
 

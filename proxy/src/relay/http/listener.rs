@@ -426,8 +426,8 @@ impl<B> Future for Serve<B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.answered.as_mut().poll(cx));
-        let _in_flight = self.in_flight.clone();
-        Poll::Ready(Ok(response.map(|body| Served { body, _in_flight })))
+        let token = self.in_flight.clone();
+        Poll::Ready(Ok(response.map(|body| Served { body, _in_flight: token })))
     }
 }
 
