@@ -125,7 +125,9 @@ async fn answers_of_any_size_wait_for_a_client_that_reads() {
 
 #[tokio::test]
 async fn a_line_that_is_not_read_is_cut_which_is_not_by_its_client() {
-    let stage = Stage::set(&["--read-timeout", "2s"]).await;
+    // Room for all of it, or the observer may rightly miss a part; and time, or the connection is
+    // given up while the program still speaks.
+    let stage = Stage::set(&["--read-timeout", "10s", "--tap-bytes", "100MiB"]).await;
     let (target, stream, mut program) = stage.open_line().await;
     assert_eq!(stage.post_at(&target, call("1")).await.status, 202);
     assert_eq!(program.hear().await, Some(call("1")));

@@ -170,8 +170,8 @@ async fn many_that_end_together_hold_nobody_up() {
 async fn one_among_many_that_nobody_knows_is_found() {
     const STRAYS: usize = 1100;
     let mark = mark(4);
-    let leaves = format!("env -i setsid sleep {mark} &");
-    let leave = format!("i=0; while [ $i -lt {STRAYS} ]; do {leaves} i=$((i+1)); done;");
+    let leave = format!("env -i setsid sleep {mark} &");
+    let leave = format!("i=0; while [ $i -lt {STRAYS} ]; do {leave} i=$((i+1)); done;");
     let script = format!(
         "{ANSWER} case \"$line\" in *mcpulse-proxy*) ;; *strays*) {leave} ;; *) setsid sleep {mark}9 & \
          esac; cat"
@@ -182,8 +182,12 @@ async fn one_among_many_that_nobody_knows_is_found() {
     let many = INITIALIZE.replace("\"test\"", "\"strays\"");
     for (question, left, count) in [(&*many, &stray, STRAYS), (INITIALIZE, &own, 1)] {
         let session = bridge.post(None, question.to_owned()).await.session.expect("a session");
-        eventually("they have left", PATIENCE, async || (running(left) == count).then_some(()))
-            .await;
+        // Until it sleeps, it is one of the group, with the environment of that.
+        let leaves = format!("setsid\0{left}");
+        eventually("they have left", PATIENCE, async || {
+            (running(left) == count && running(&leaves) == 0).then_some(())
+        })
+        .await;
         assert_eq!(bridge.delete(&session).await, 204);
     }
     eventually("it is found", ENDED, async || (running(&own) == 0).then_some(())).await;
