@@ -191,9 +191,10 @@ async fn sidecars_that_fail_are_withdrawn(cluster: &Cluster) {
 
 async fn pods_that_were_missed_are_told_and_healed(cluster: &Cluster, operator: &Operator) {
     let scene = Scene::new(cluster, "missed").await;
-    cluster.withhold(&scene.namespace, true).await;
     scene.apply(SELECTS).await;
-    scene.published().await;
+    scene.injects().await;
+    cluster.withhold(&scene.namespace, true).await;
+    scene.injects_nothing().await;
     scene.deployed(2).await;
     let missed = |server: &Value| condition(server, "Injected")["reason"] == "NotInjecting";
     let server = scene.until("a pod was tried", missed).await;

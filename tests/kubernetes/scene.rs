@@ -1,6 +1,9 @@
 //! A namespace with a McpServer and a Deployment, both called `weather`, in which pods run.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
@@ -28,6 +31,13 @@ pub(crate) async fn pods(cluster: &Cluster, namespace: &str) -> Vec<Value> {
     let pods = cluster.get(&pods_path(namespace)).await.expect("pods");
     let pods = pods["items"].as_array().expect("a list").iter();
     pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
+}
+
+/// Waits until what is made is younger than what is there: API servers tell ages by the second.
+pub(crate) async fn another_second() {
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let begun = second();
+    eventually("a second has passed", PATIENCE, async || (second() > begun).then_some(())).await;
 }
 
 pub(crate) fn is(server: &Value, type_: &str, status: &str) -> bool {
@@ -83,6 +93,7 @@ impl<'a> Scene<'a> {
         let path = deployment(&self.namespace, "weather");
         let all = |it: &Value| (it["status"]["availableReplicas"] == replicas).then_some(());
         self.cluster.until("the pods run", &path, all).await;
+        another_second().await;
     }
 
     /// Edits the McpServer.
@@ -108,13 +119,22 @@ impl<'a> Scene<'a> {
     /// Waits until new pods come with the sidecar, of which API servers take note a moment after
     /// it is published.
     pub(crate) async fn injects(&self) {
+        self.comes("new pods come with the sidecar", true).await;
+    }
+
+    /// Waits until new pods come without it.
+    pub(crate) async fn injects_nothing(&self) {
+        self.comes("new pods come without the sidecar", false).await;
+    }
+
+    async fn comes(&self, what: &str, with: bool) {
         let mut pod = pod();
         // Where there is a quota.
         pod["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": "1Mi"}});
-        let what = format!("{}: new pods come with the sidecar", self.namespace);
+        let what = format!("{}: {what}", self.namespace);
         eventually(&what, PATIENCE, async || {
             let told = self.cluster.dry_run(&self.namespace, &pod).await.ok()?;
-            carries_sidecar(&told).then_some(())
+            (carries_sidecar(&told) == with).then_some(())
         })
         .await;
     }

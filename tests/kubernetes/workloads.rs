@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{Cluster, carries_sidecar},
     operator::{Operator, condition, deployment, workload},
-    scene::{SELECTS, Scene, is},
+    scene::{SELECTS, Scene, another_second, is},
 };
 
 /// Nodes of the cluster, each of which has a pod of every DaemonSet.
@@ -42,6 +42,7 @@ impl<'a> Set<'a> {
         let ready = ["readyReplicas", "numberReady"];
         let runs = |it: &Value| ready.iter().any(|key| it["status"][key] == 2).then_some(());
         cluster.until("its pods run", &set.path, runs).await;
+        another_second().await;
         set
     }
 
