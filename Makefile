@@ -44,13 +44,13 @@ conformance:
 matrix:
 	MCPULSE_TOOLS=required tests/tools/install
 	cargo build --workspace --locked --bins
-	MCPULSE_TOOLS=required cargo run --workspace --locked --quiet --bin matrix -- $(ARGS)
+	MCPULSE_TOOLS=required $(TARGET)/debug/matrix $(ARGS)
 
 # Many sessions for a long time through both bridges; ARGS='--seconds 60' for less.
 soak:
 	tests/tools/install
 	cargo build --workspace --locked --bins
-	cargo run --workspace --locked --quiet --bin soak -- $(ARGS)
+	$(TARGET)/debug/soak $(ARGS)
 
 # The operator's on a real API server, e.g. VERSION=v1.30.14; builds that first.
 test-kube:
