@@ -68,9 +68,9 @@ async fn judge(tools: &Tools, args: &[&str]) -> Results {
     let mut suite = Command::new(tools.node22());
     suite.arg(tools.npm("@modelcontextprotocol/conformance/dist/index.js"));
     suite.args(args).arg("-o").arg(results.path());
-    let Output { status, stdout, .. } =
+    let Output { status, stdout, stderr } =
         suite.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the suite runs");
-    let said = String::from_utf8_lossy(&stdout);
+    let said = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
     assert!(status.success(), "{args:?}: {said}");
     Results::read(results.path())
 }

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use mcpulse_proto::v1::MetricStatus;
 use mcpulse_tests::eventually;
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
 
 use super::{
     PATIENCE,
@@ -25,6 +28,60 @@ fn question() -> Reply {
 
 fn gets(script: &Script) -> Vec<Asked> {
     script.asked().into_iter().filter(|asked| asked.name() == "GET").collect()
+}
+
+/// Calls a tool twice of a server that takes so long to answer for its own stream, and forgets
+/// the session between the two. Tells for either call whether it came behind that answer.
+async fn called_behind_the_stream(takes: Duration) -> [bool; 2] {
+    let given = watch::Sender::new(0);
+    let (calls, mut called) = mpsc::channel(2);
+    let script = Script::start({
+        let given = given.clone();
+        move |asked, before| {
+            let (given, calls) = (given.clone(), calls.clone());
+            async move {
+                let session = if count(&before, "initialize") < 2 { "one" } else { "two" };
+                match &*asked.name() {
+                    "initialize" if count(&before, "initialize") == 0 => asked.usual("one"),
+                    "initialize" => asked.usual("two"),
+                    "GET" => {
+                        sleep(takes).await;
+                        given.send_modify(|given| *given += 1);
+                        question()
+                    }
+                    "tools/call" if asked.header("mcp-session-id") != session => Reply::empty(404),
+                    "tools/call" if count(&before, "tools/call") == 1 => Reply::empty(404),
+                    "tools/call" => {
+                        let given = *given.borrow();
+                        calls.send(given).await.expect("the test waits for it");
+                        asked.usual(session)
+                    }
+                    _ => asked.usual(session),
+                }
+            }
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    let mut behind = Vec::new();
+    for (id, streams) in [(1, 1), (2, 2)] {
+        talk.call(id).await;
+        let said = async { called.recv().await.expect("the server answers calls") };
+        behind.push(timeout(PATIENCE, said).await.expect("the call arrives") == streams);
+        while talk.hear().await["id"] != id {}
+    }
+    behind.try_into().expect("two calls")
+}
+
+#[tokio::test]
+async fn calls_wait_for_the_stream_on_which_they_may_be_asked_about() {
+    assert_eq!(called_behind_the_stream(Duration::from_millis(300)).await, [true; 2]);
+}
+
+#[tokio::test]
+async fn calls_do_not_wait_long_for_a_stream_that_says_nothing() {
+    assert_eq!(called_behind_the_stream(PATIENCE).await, [false; 2]);
 }
 
 #[tokio::test]
@@ -147,7 +204,7 @@ async fn astray(answered: Answered, session: bool) -> Script {
                     let sender = sender.expect("a stream");
                     if answered == Answered::AfterNod {
                         tokio::spawn(async move {
-                            tokio::time::sleep(Duration::from_millis(200)).await;
+                            sleep(Duration::from_millis(200)).await;
                             sender.send(event).await
                         });
                         return Reply::empty(202);
@@ -157,7 +214,7 @@ async fn astray(answered: Answered, session: bool) -> Script {
                         Answered::Twice => Reply::events(event),
                         Answered::Alone => std::future::pending().await,
                         _ => {
-                            tokio::time::sleep(Duration::from_millis(100)).await;
+                            sleep(Duration::from_millis(100)).await;
                             Reply::events(": no more\n\n")
                         }
                     }
@@ -202,7 +259,7 @@ async fn a_nod_is_no_answer_once_the_server_has_no_stream() {
         match &*asked.name() {
             "tools/call" => Reply::empty(202),
             "GET" => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                sleep(Duration::from_millis(200)).await;
                 Reply::empty(405)
             }
             _ => asked.usual("one"),

@@ -120,6 +120,15 @@ impl Carrier {
         }
     }
 
+    /// Waits until it is known whether there is such a stream, if not for long.
+    pub(super) async fn settled(&self) {
+        match self.spoken() {
+            Transport::Streamable(conversation) => conversation.settled().await,
+            // There was one before there was a session.
+            Transport::Legacy(_) => {}
+        }
+    }
+
     /// Ends the session, if there is one that can be.
     pub(super) async fn leave(&self) {
         match self.spoken() {

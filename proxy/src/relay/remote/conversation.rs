@@ -58,8 +58,18 @@ pub(super) struct Conversation {
     pub(super) told: mpsc::Sender<Told>,
     pub(super) places: Places,
     register: Register,
-    /// Whether the server has a stream of its own, or is about to be asked for one.
-    listens: watch::Sender<bool>,
+    own: watch::Sender<Own>,
+}
+
+/// The stream on which the server says what it says by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// The server is being asked for it, or will be next.
+    Asked,
+    /// It is there.
+    Given,
+    /// There is none.
+    Missing,
 }
 
 /// What became of a message.
@@ -112,7 +122,7 @@ impl Conversation {
             told,
             places: Places::new(in_flight),
             register: Register::default(),
-            listens: watch::Sender::new(false),
+            own: watch::Sender::new(Own::Missing),
         }
     }
 
@@ -209,6 +219,7 @@ impl Conversation {
                 healed = true;
                 // What the client answers was asked in the session that is gone.
                 if self.heal(state.generation).await.is_ok() && !said.answers {
+                    self.settled().await;
                     state = self.current();
                     // For the tap it belongs to the session that is gone.
                     errand.tied = false;
@@ -284,9 +295,9 @@ impl Conversation {
             // Some servers answer on the stream that they have for everything else.
             let marks = errand.marks;
             let no_more = self.server.in_time(async {
-                let mut listens = self.listens.subscribe();
+                let mut own = self.own.subscribe();
                 tokio::select! {
-                    _ = listens.wait_for(|listens| !listens) => Ok(()),
+                    _ = own.wait_for(|own| *own == Own::Missing) => Ok(()),
                     () = marks.withdrawn.cancelled() => Ok(()),
                     () = self.session.replaced(of.generation) => Err(Problem::strange(
                         "no answer came, and the server has forgotten the session it belongs to",
@@ -435,7 +446,15 @@ impl Conversation {
     /// The server has been told that the client is ready, and is asked for a stream next.
     pub(super) fn ready(&self, initialized: &Bytes) {
         self.session.ready(initialized);
-        self.listens.send_replace(true);
+        self.own.send_replace(Own::Asked);
+    }
+
+    /// Waits until the server has answered whether it has a stream of its own, for some servers
+    /// drop what they say by themselves while there is none. But not for long: others begin their
+    /// answer with the first event.
+    pub(super) async fn settled(&self) {
+        let mut own = self.own.subscribe();
+        let _ = timeout(A_WHILE, own.wait_for(|own| *own != Own::Asked)).await;
     }
 
     fn current(&self) -> State {

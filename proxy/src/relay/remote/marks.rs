@@ -1,7 +1,8 @@
 //! What is known of a message on its way, for those who wait for more than its end.
 
-use std::{pin::pin, sync::Arc};
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
+use tokio::{sync::mpsc, task};
 use tokio_util::sync::CancellationToken;
 
 use super::{awaited::Awaited, said::Asked};
@@ -22,6 +23,15 @@ pub(super) struct Marks {
     pub(super) over: CancellationToken,
     /// The answers that are still to come.
     pub(super) awaited: Arc<Awaited>,
+}
+
+/// What a message comes to on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The server has taken it; it will not be sent again.
+    Taken,
+    /// Nothing is awaited of it any more.
+    Answered,
 }
 
 impl Marks {
@@ -51,6 +61,23 @@ impl Marks {
         }
         drop(place);
         exchange.await
+    }
+
+    /// Tells the steps of the errand that runs this, whether or not it `asks` anything.
+    pub(super) async fn report(
+        &self,
+        asks: bool,
+        steps: &mpsc::Sender<(task::Id, Step)>,
+    ) -> Infallible {
+        let number = task::id();
+        // Nobody listens once the session is over.
+        self.taken.cancelled().await;
+        let _ = steps.send((number, Step::Taken)).await;
+        if asks {
+            self.answered.cancelled().await;
+        }
+        let _ = steps.send((number, Step::Answered)).await;
+        std::future::pending().await
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    convert::Infallible,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +17,7 @@ use tokio::{
 use super::{
     carrier::Carrier,
     conversation::LAST_WORDS,
-    marks::Marks,
+    marks::{Marks, Step},
     places::{Crowd, remove},
     problem::Told,
     rights::Rights,
@@ -72,15 +71,6 @@ pub(in crate::relay) struct Talk {
     /// Errors for lines that are no messages, which the client has not taken yet.
     complaints: VecDeque<Bytes>,
     listening: Option<AbortHandle>,
-}
-
-/// What a message comes to on its way.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// The server has taken it; it will not be sent again.
-    Taken,
-    /// Nothing is awaited of it any more.
-    Answered,
 }
 
 /// A message on its way.
@@ -394,7 +384,7 @@ impl Talk {
             let _over = marks.over.clone().drop_guard();
             tokio::select! {
                 taken = errand => taken,
-                never = report(&marks, asks, &steps) => match never {},
+                never = marks.report(asks, &steps) => match never {},
             }
         });
         self.under_way.insert(handle.id(), UnderWay { said, bytes, precedes: false });
@@ -425,7 +415,13 @@ impl Talk {
     fn settle(&mut self, done: Result<(task::Id, bool), JoinError>) {
         let (number, taken) = done.unwrap_or_else(|error| (error.id(), false));
         self.make_way(number);
-        let Some(UnderWay { said, bytes, .. }) = self.under_way.remove(&number) else { return };
+        let Some(UnderWay { said, bytes, .. }) = self.under_way.remove(&number) else {
+            // The barrier behind `initialized` carries nothing.
+            if self.barrier == Some(number) {
+                self.release();
+            }
+            return;
+        };
         if said.asked.is_empty() {
             self.waiting -= bytes;
         } else {
@@ -448,15 +444,27 @@ impl Talk {
         if self.barrier != Some(number) {
             return;
         }
-        self.barrier = None;
-        if taken && said.is(method::INITIALIZED) {
-            self.carrier.ready(&said.text());
-            let carrier = Arc::clone(&self.carrier);
-            let listening = tokio::spawn(async move { carrier.listen().await });
-            if let Some(before) = self.listening.replace(listening.abort_handle()) {
-                before.abort();
-            }
+        if !taken || !said.is(method::INITIALIZED) {
+            self.release();
+            return;
         }
+        self.carrier.ready(&said.text());
+        let carrier = Arc::clone(&self.carrier);
+        let listening = tokio::spawn(async move { carrier.listen().await });
+        if let Some(before) = self.listening.replace(listening.abort_handle()) {
+            before.abort();
+        }
+        let carrier = Arc::clone(&self.carrier);
+        let settled = async move {
+            carrier.settled().await;
+            true
+        };
+        self.barrier = Some(self.errands.spawn(settled).id());
+    }
+
+    /// Lets go on what was held, as far as the next barrier.
+    fn release(&mut self) {
+        self.barrier = None;
         while self.barrier.is_none()
             && let Some(said) = self.held.pop_front()
         {
@@ -470,19 +478,6 @@ async fn complain(carrier: &Carrier, complaints: &mut VecDeque<Bytes>) {
     let Some(first) = complaints.front() else { return std::future::pending().await };
     carrier.tell(first.clone().into()).await;
     complaints.pop_front();
-}
-
-/// Tells what an errand comes to.
-async fn report(marks: &Marks, asks: bool, steps: &mpsc::Sender<(task::Id, Step)>) -> Infallible {
-    let number = task::id();
-    // Nobody listens once the session is over.
-    marks.taken.cancelled().await;
-    let _ = steps.send((number, Step::Taken)).await;
-    if asks {
-        marks.answered.cancelled().await;
-    }
-    let _ = steps.send((number, Step::Answered)).await;
-    std::future::pending().await
 }
 
 /// What a message takes while it waits or is on its way.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout};
 
-use super::{Conversation, Errand, Marks};
+use super::{Conversation, Errand, Marks, Own};
 use crate::{
     jsonrpc::Kind,
     mcp::{code, header::SESSION_ID},
@@ -39,7 +39,17 @@ impl Conversation {
             Err(Problem::new(message, End::TimedOut))
         });
         match &begun {
-            Ok(()) => tracing::info!("the server had forgotten the session; a new one was begun"),
+            Ok(()) => {
+                // Who listens asks for the stream of the new one at once.
+                self.own.send_if_modified(|own| {
+                    let had = *own == Own::Given;
+                    if had {
+                        *own = Own::Asked;
+                    }
+                    had
+                });
+                tracing::info!("the server had forgotten the session; a new one was begun");
+            }
             Err(problem) => {
                 tracing::warn!("begin the session anew: {problem}");
                 *failed = Some((Instant::now(), problem.clone()));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Conversation, Messages, PAUSE,
+    Conversation, Messages, Own, PAUSE,
     resuming::{LEAST_APART, may_pass},
 };
 
@@ -28,7 +28,11 @@ impl Conversation {
         loop {
             let last = events.cursor().last.clone();
             let resumed = self.resume(&self.current(), last.as_ref()).await;
-            self.listens.send_replace(matches!(resumed, Ok(Ok(_))));
+            self.own.send_replace(if matches!(resumed, Ok(Ok(_))) {
+                Own::Given
+            } else {
+                Own::Missing
+            });
             let pause = match resumed {
                 Ok(Ok(mut download)) => {
                     (given, patience) = (Some(generation), PAUSE);
