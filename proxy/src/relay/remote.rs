@@ -5,7 +5,7 @@
 //! when, by the `places` there are and the `marks` of what has left. The `carrier` is one of two:
 //! the `conversation` carries each message by the `server`, with the headers of its `session` or
 //! those that `mirror` makes of it, and reads the `events` that come back; `legacy` does so where
-//! all that comes back comes on one `line`. They put into `words` what became of a message without
+//! all that comes back comes on one `line`. Either remembers the `questions` of the server. They put into `words` what became of a message without
 //! an answer. The tap is shown the HTTP side, with the ids of the client: they are not changed.
 
 use std::{sync::Arc, time::Duration};
@@ -30,6 +30,7 @@ mod mirror;
 mod passing;
 mod places;
 pub(in crate::relay) mod problem;
+mod questions;
 pub(in crate::relay) mod rights;
 mod said;
 pub(in crate::relay) mod server;

@@ -1,11 +1,13 @@
 //! A session that the server has forgotten, where it is more than one, or answers are about.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use mcpulse_tests::eventually;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
+    PATIENCE,
     faults::{count, waiting},
     script::{Asked, Reply, Script, Talk},
 };
@@ -112,4 +114,79 @@ async fn what_a_session_asked_is_answered_in_no_other() {
     assert_eq!(talk.hear().await["result"], json!({ "content": [] }));
     let asked = script.asked();
     assert_eq!((count(&asked, "initialize"), count(&asked, "POST")), (2, 1));
+}
+
+#[tokio::test]
+async fn what_is_asked_is_answered_in_the_session_that_asked() {
+    let ask =
+        |id: u64| format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}\n\n");
+    let script = Script::start(move |asked, before| async move {
+        match (&*asked.name(), asked.header("mcp-session-id")) {
+            ("initialize", _) => asked.usual(&next(&before)),
+            ("GET", "s1") => stream(ask(1) + &ask(2)),
+            ("GET", _) => stream(ask(1)),
+            ("notifications/initialized", _) => Reply::empty(202),
+            (_, "s1") => Reply::empty(404),
+            _ => asked.usual(""),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    for id in [1, 2] {
+        assert_eq!(talk.hear().await["id"], id);
+    }
+    talk.call(3).await;
+    let mut heard = [talk.hear().await, talk.hear().await];
+    heard.sort_by_key(|message| message["id"].as_u64());
+    assert_eq!((&heard[0]["method"], &heard[1]["id"]), (&json!("ping"), &json!(3)));
+    // To the first session, which is gone, twice, and to the second.
+    for (id, posts) in [(2, 1), (1, 2), (1, 3)] {
+        talk.say(&json!({ "jsonrpc": "2.0", "id": id, "result": {} })).await;
+        eventually("it is sent", PATIENCE, async || {
+            (count(&script.asked(), "POST") == posts).then_some(())
+        })
+        .await;
+    }
+    let asked = script.asked();
+    let answers = asked.iter().filter(|asked| asked.name() == "POST");
+    let sessions: Vec<_> = answers.map(|asked| asked.header("mcp-session-id")).collect();
+    assert_eq!((sessions, count(&asked, "initialize")), (vec!["s1", "s1", "s2"], 2));
+}
+
+#[tokio::test]
+async fn a_question_that_comes_before_the_session_is_answered_in_it() {
+    let answered = Arc::new(Notify::new());
+    let script = Script::start(move |asked, _| {
+        let answered = Arc::clone(&answered);
+        async move {
+            match &*asked.name() {
+                "initialize" => {
+                    let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+                    let begun = json!({
+                        "jsonrpc": "2.0", "id": 0,
+                        "result": { "protocolVersion": "2025-11-25", "capabilities": {} },
+                    });
+                    let (reply, sender) = Reply::stream(format!("data: {ping}\n\n"));
+                    tokio::spawn(async move {
+                        answered.notified().await;
+                        sender.send(format!("data: {begun}\n\n").into()).await
+                    });
+                    reply.header("mcp-session-id", "one")
+                }
+                "POST" => {
+                    answered.notify_one();
+                    Reply::empty(202)
+                }
+                _ => asked.usual("one"),
+            }
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    assert_eq!(talk.begin().await["method"], "ping");
+    talk.say(&json!({ "jsonrpc": "2.0", "id": 7, "result": {} })).await;
+    assert_eq!(talk.hear().await["id"], 0);
+    let asked = script.asked();
+    assert_eq!((&*asked[1].name(), asked[1].header("mcp-session-id")), ("POST", "one"));
 }

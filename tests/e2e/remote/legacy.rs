@@ -179,6 +179,42 @@ async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
 }
 
 #[tokio::test]
+async fn what_a_stream_asked_is_answered_on_no_other() {
+    let streams = Streams::default();
+    let script = Script::start({
+        let streams = streams.clone();
+        move |asked, _| std::future::ready(streams.usual(&asked))
+    })
+    .await;
+    let mut talk = talk(&script).await;
+    talk.begin().await;
+    // The server has taken that as well.
+    talk.call(1).await;
+    talk.hear().await;
+    let ask = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let answer = json!({ "jsonrpc": "2.0", "id": 1, "result": {} });
+    streams.say(&ask);
+    assert_eq!(talk.hear().await, ask);
+    streams.end();
+    eventually("the session begins anew", PATIENCE, async || {
+        (count(&script.asked(), "notifications/initialized") == 2).then_some(())
+    })
+    .await;
+    talk.say(&answer).await;
+    talk.proxy.wait_for_stderr("has ended the stream on which it asked").await;
+    streams.say(&ask);
+    assert_eq!(talk.hear().await, ask);
+    talk.say(&answer).await;
+    eventually("it is answered", PATIENCE, async || {
+        (count(&script.asked(), "POST") > 0).then_some(())
+    })
+    .await;
+    let asked = script.asked();
+    assert_eq!(count(&asked, "POST"), 1, "{:?}", script.names());
+    assert_eq!(asked.last().map(|asked| &*asked.path), Some("/m/2"));
+}
+
+#[tokio::test]
 async fn messages_go_to_no_other_origin() {
     let script = Script::start(|_, _| async {
         Reply::events("event: endpoint\ndata: http://localhost:1/m?key=s3cret\n\n")

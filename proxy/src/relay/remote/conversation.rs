@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{errand::Errand, healing::has_forgotten};
+use self::{errand::Errand, healing::has_forgotten, listening::Own};
 use super::{
     awaited::{Awaited, Register},
     events::Messages,
@@ -19,6 +19,7 @@ use super::{
     mirror, passing,
     places::Places,
     problem::{Problem, Told},
+    questions::Questions,
     said::{Said, messages},
     server::{Refusal, Response, Server, whole},
     session::{Session, State},
@@ -58,18 +59,8 @@ pub(super) struct Conversation {
     pub(super) told: mpsc::Sender<Told>,
     pub(super) places: Places,
     register: Register,
+    questions: Questions<State>,
     own: watch::Sender<Own>,
-}
-
-/// The stream on which the server says what it says by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Own {
-    /// The server is being asked for it, or will be next.
-    Asked,
-    /// It is there.
-    Given,
-    /// There is none.
-    Missing,
 }
 
 /// What became of a message.
@@ -122,6 +113,7 @@ impl Conversation {
             told,
             places: Places::new(in_flight),
             register: Register::default(),
+            questions: Questions::default(),
             own: watch::Sender::new(Own::Missing),
         }
     }
@@ -141,7 +133,7 @@ impl Conversation {
         };
         let Ok(place) = place else { return Carried::Untaken };
         let begins = said.is(method::INITIALIZE);
-        let state = if begins { State::default() } else { self.current() };
+        let state = if begins { State::default() } else { self.session_of(said) };
         let headers = self.headers(said, &state);
         let probes = self.server.observe(Method::POST, &headers);
         let mut errand = Errand::seen(said, marks, &headers, probes);
@@ -218,7 +210,7 @@ impl Conversation {
             if heals && has_forgotten(&refusal, &headers, said) {
                 healed = true;
                 // What the client answers was asked in the session that is gone.
-                if self.heal(state.generation).await.is_ok() && !said.answers {
+                if self.heal(state.generation).await.is_ok() && said.answers.is_empty() {
                     self.settled().await;
                     state = self.current();
                     // For the tap it belongs to the session that is gone.
@@ -246,20 +238,25 @@ impl Conversation {
         errand.minted = response.headers.get(SESSION_ID).cloned();
         if said.is(method::INITIALIZE) {
             // Its stream is of the session that it begins.
-            (state.id, state.generation) = (errand.minted.clone(), self.current().generation);
+            (state.id, state.generation) = (errand.minted.clone(), self.current().generation + 1);
         }
         if said.asked.is_empty() {
             errand.patience.last_words();
         }
         match response.kind() {
             BodyKind::EventStream => self.stream(errand, response, &state).await,
-            BodyKind::Json => self.whole(errand, response).await,
+            BodyKind::Json => self.whole(errand, response, &state).await,
             BodyKind::Opaque => self.nothing(errand, response, &state).await,
         }
     }
 
-    /// The response is one message, or a batch of them.
-    async fn whole(&self, errand: &mut Errand<'_>, response: Response) -> Result<(), Problem> {
+    /// The response to a message of the session `of` is one message, or a batch of them.
+    async fn whole(
+        &self,
+        errand: &mut Errand<'_>,
+        response: Response,
+        of: &State,
+    ) -> Result<(), Problem> {
         errand.kind = Some(BodyKind::Json);
         let whole = errand.patience.unless_over(whole(response, &mut errand.answer)).await;
         let Some(whole) = whole else { return Ok(()) };
@@ -268,7 +265,7 @@ impl Conversation {
         if text.trim_ascii().is_empty() {
             return Ok(());
         }
-        if let Some(heard) = self.hear(text, Some(errand), true) {
+        if let Some(heard) = self.hear(text, Some(errand), true, of) {
             errand.answer.data(&last);
             self.pass_on(heard, Some(errand)).await;
         }
@@ -334,14 +331,15 @@ impl Conversation {
         Ok(())
     }
 
-    /// Reads a stream of events to its end, or as long as the errand takes whose answer comes on
-    /// it; `own` says whether that is its own exchange.
+    /// Reads a stream of the session `of` to its end, or as long as the errand takes whose answer
+    /// comes on it; `own` says whether that is its own exchange.
     async fn events(
         &self,
         events: &mut Messages,
         download: &mut Download,
         mut errand: Option<&mut Errand<'_>>,
         own: bool,
+        of: &State,
     ) -> Result<(), Problem> {
         loop {
             let frame = match &mut errand {
@@ -355,20 +353,21 @@ impl Conversation {
                 errand.answer.data(&chunk);
             }
             for text in events.read(&chunk).map_err(|error| Problem::strange(error.to_string()))? {
-                if let Some(heard) = self.hear(text, errand.as_deref_mut(), own) {
+                if let Some(heard) = self.hear(text, errand.as_deref_mut(), own, of) {
                     self.pass_on(heard, errand.as_deref_mut()).await;
                 }
             }
         }
     }
 
-    /// Takes in what the server said, about an errand if it was on a stream of it; nothing if it
-    /// is no message.
+    /// Takes in what the server said in the session `of`, about an errand if it was on a stream of
+    /// it; nothing if it is no message.
     fn hear(
         &self,
         mut text: Bytes,
         mut errand: Option<&mut Errand<'_>>,
         own: bool,
+        of: &State,
     ) -> Option<Heard> {
         let begins = errand.as_ref().is_some_and(|errand| errand.said.is(method::INITIALIZE));
         let (mut begun, mut answers, mut nameless, mut more) = (None, Vec::new(), false, false);
@@ -381,7 +380,10 @@ impl Conversation {
                 }
             }
             Kind::Refusal => nameless = true,
-            _ => more = true,
+            kind => {
+                self.questions.hear(kind, message, of);
+                more = true;
+            }
         });
         if frame != Frame::Whole {
             no_message();
@@ -443,22 +445,15 @@ impl Conversation {
         }
     }
 
-    /// The server has been told that the client is ready, and is asked for a stream next.
-    pub(super) fn ready(&self, initialized: &Bytes) {
-        self.session.ready(initialized);
-        self.own.send_replace(Own::Asked);
-    }
-
-    /// Waits until the server has answered whether it has a stream of its own, for some servers
-    /// drop what they say by themselves while there is none. But not for long: others begin their
-    /// answer with the first event.
-    pub(super) async fn settled(&self) {
-        let mut own = self.own.subscribe();
-        let _ = timeout(A_WHILE, own.wait_for(|own| *own != Own::Asked)).await;
-    }
-
     fn current(&self) -> State {
         self.session.current()
+    }
+
+    /// The session in which to say this: what answers the server is for the one that asked.
+    fn session_of(&self, said: &Said) -> State {
+        let current = self.current();
+        let asked = self.questions.answer(&said.answers).filter(|of| *of != current);
+        asked.unwrap_or(current)
     }
 
     fn headers(&self, said: &Said, state: &State) -> HeaderMap {

@@ -25,6 +25,7 @@ use super::{
     passing,
     places::Places,
     problem::{Problem, Refused, Told},
+    questions::Questions,
     said::{Asked, Said},
     server::{Refusal, Response, Server, whole},
     session::{BEGUN_WITHIN, Session},
@@ -41,6 +42,9 @@ use crate::{
 const ENDED: &str = "the server ended the stream on which it answers; the request is not sent \
                      again, for it may have been worked on";
 
+/// Why an answer of the client goes nowhere.
+const ASKED_BEFORE: &str = "the server has ended the stream on which it asked";
+
 /// A conversation with a server.
 #[derive(Debug)]
 pub(super) struct Legacy {
@@ -53,6 +57,8 @@ pub(super) struct Legacy {
     line: Mutex<State>,
     /// The one that was announced last, though no session may have begun on it.
     latest: std::sync::Mutex<Option<Arc<Line>>>,
+    /// By the number of the stream.
+    questions: Arc<Questions<u64>>,
     /// Cancelled when the client has left.
     over: CancellationToken,
 }
@@ -90,6 +96,7 @@ impl Legacy {
             places: Places::new(in_flight),
             line: Mutex::default(),
             latest: std::sync::Mutex::default(),
+            questions: Arc::default(),
             over: CancellationToken::new(),
         }
     }
@@ -320,13 +327,20 @@ impl Legacy {
         if self.over.is_cancelled() { End::ClientGone } else { End::ServerGone }
     }
 
-    /// The stream on which to say this.
+    fn latest(&self) -> Option<Arc<Line>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The stream on which to say this: what answers the server belongs on the one that asked.
     async fn line_for(&self, said: &Said) -> Result<Arc<Line>, Problem> {
-        if said.answers && said.asked.is_empty() {
+        let asked_on = self.questions.answer(&said.answers);
+        let answers = !said.answers.is_empty() && said.asked.is_empty();
+        if answers || asked_on.is_some() {
             // The server may wait for this while the session is begun on it.
-            let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(line) = latest.filter(|line| line.is_open()) {
-                return Ok(line);
+            let latest = self.latest().filter(|line| line.is_open());
+            let line = latest.filter(|line| asked_on.is_none_or(|number| line.number == number));
+            if line.is_some() || asked_on.is_some() {
+                return line.ok_or_else(|| Problem::new(ASKED_BEFORE, self.broken()));
             }
         }
         // With `initialize` the client begins by itself.
@@ -368,7 +382,9 @@ impl Legacy {
 
     async fn begin(&self, replay: bool) -> Result<Arc<Line>, Problem> {
         let (posts, reading) = self.announced().await?;
-        let line = Arc::new(Line::new(posts, self.over.child_token()));
+        let number = self.latest().map_or(0, |line| line.number + 1);
+        let line = Line::new(posts, number, Arc::clone(&self.questions), self.over.child_token());
+        let line = Arc::new(line);
         tokio::spawn(Arc::clone(&line).read(reading, self.told.clone()));
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
         // Ends it unless the session has begun.

@@ -15,6 +15,7 @@ use super::{
     events::Messages,
     passing,
     problem::Told,
+    questions::Questions,
     said::{Asked, messages},
     server::Server,
     words,
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     jsonrpc::{self, Id, Kind},
     relay::http::download::Download,
-    scan::Frame,
+    scan::{Frame, Message},
 };
 
 /// Most requests whose answers are left out should they still come.
@@ -33,6 +34,10 @@ const MOST_GIVEN_UP: usize = 1024;
 pub(super) struct Line {
     /// Where the server takes messages.
     pub(super) posts: Server,
+    /// Grows with each stream.
+    pub(super) number: u64,
+    /// What is asked on it, and on others.
+    questions: Arc<Questions<u64>>,
     /// In the order in which they were asked; none once the stream has ended.
     open: Mutex<Option<Vec<Open>>>,
     ended: CancellationToken,
@@ -102,8 +107,14 @@ pub(super) struct Reading {
 }
 
 impl Line {
-    pub(super) fn new(posts: Server, ended: CancellationToken) -> Self {
-        Self { posts, open: Mutex::new(Some(Vec::new())), ended, useful: AtomicBool::new(false) }
+    pub(super) fn new(
+        posts: Server,
+        number: u64,
+        questions: Arc<Questions<u64>>,
+        ended: CancellationToken,
+    ) -> Self {
+        let (open, useful) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
+        Self { posts, number, questions, open, ended, useful }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -203,7 +214,8 @@ impl Line {
 
     /// Takes in what came on the stream.
     async fn hear(&self, text: Bytes, told: &mpsc::Sender<Told>) {
-        let Some(parts) = parts(&text) else {
+        let parts = parts(&text, |kind, message| self.questions.hear(kind, message, &self.number));
+        let Some(parts) = parts else {
             super::conversation::no_message();
             return;
         };
@@ -220,7 +232,7 @@ impl Line {
         asked: &[Asked],
         told: &mpsc::Sender<Told>,
     ) -> bool {
-        let Some(mut parts) = parts(&text) else { return false };
+        let Some(mut parts) = parts(&text, |_, _| {}) else { return false };
         if let ([Part::Nameless], [asked]) = (&parts[..], asked)
             && let Some(named) = words::under_id(&text, asked)
         {
@@ -298,14 +310,17 @@ struct Heard {
     passes: Vec<bool>,
 }
 
-/// The messages of a text; nothing if it is none.
-fn parts(text: &Bytes) -> Option<Vec<Part>> {
+/// The messages of a text; nothing if it is none. `other` is told of what answers nothing.
+fn parts(text: &Bytes, mut other: impl FnMut(Kind, &Message)) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     let frame = messages(text, |message| {
         parts.push(match Kind::of(message) {
             Kind::Answer(id) => Part::Answer(id, !jsonrpc::is_error(message)),
             Kind::Refusal => Part::Nameless,
-            _ => Part::Other,
+            kind => {
+                other(kind, message);
+                Part::Other
+            }
         });
     });
     (frame == Frame::Whole).then_some(parts)

@@ -30,8 +30,8 @@ pub(super) struct Said {
     pub(super) withdraws: Vec<Id>,
     /// It tells something beside that: notifications mean something in order.
     pub(super) tells: bool,
-    /// It answers the server, which has asked in the session as it is.
-    pub(super) answers: bool,
+    /// What the server has asked that it answers; `null` for an error that names no request.
+    pub(super) answers: Vec<Id>,
 }
 
 /// What to do with a line.
@@ -94,7 +94,7 @@ impl Said {
             asked: Vec::new(),
             withdraws: Vec::new(),
             tells: false,
-            answers: false,
+            answers: Vec::new(),
         };
         let (mut stray, mut batch, mut id) = (false, false, None);
         let frame = messages(&text, |message| {
@@ -150,7 +150,8 @@ impl Said {
                     None => self.tells = true,
                 }
             }
-            Kind::Answer(_) | Kind::Refusal => self.answers = true,
+            Kind::Answer(id) => self.answers.push(id),
+            Kind::Refusal => self.answers.push(Id::null()),
             Kind::Unknown => return false,
         }
         true
@@ -259,7 +260,7 @@ mod tests {
             (format!("[{cancel}]"), false, false),
         ] {
             let said = read(&text).unwrap().unwrap();
-            assert_eq!((said.tells, said.answers), (tells, answers), "{text}");
+            assert_eq!((said.tells, !said.answers.is_empty()), (tells, answers), "{text}");
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) healing: tokio::sync::Mutex<Option<(Instant, Problem)>>,
 }
 
-/// What is known of the session.
+/// What is known of the session. That of one generation is the same however much is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     /// Grows with each session.
@@ -82,6 +82,12 @@ impl Session {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation
     }
 }
 

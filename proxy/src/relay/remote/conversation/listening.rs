@@ -5,29 +5,54 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Conversation, Messages, Own, PAUSE,
+    A_WHILE, Conversation, Messages, PAUSE,
     resuming::{LEAST_APART, may_pass},
 };
 
 /// The longest pause between two tries to open the stream, unless the server names a longer one.
 pub(in crate::relay::remote) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The stream on which the server says what it says by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// The server is being asked for it, or will be next.
+    Asked,
+    /// It is there.
+    Given,
+    /// There is none.
+    Missing,
+}
+
 impl Conversation {
+    /// The server has been told that the client is ready, and is asked for a stream next.
+    pub(in crate::relay::remote) fn ready(&self, initialized: &Bytes) {
+        self.session.ready(initialized);
+        self.own.send_replace(Own::Asked);
+    }
+
+    /// Waits until the server has answered whether it has a stream of its own, for some servers
+    /// drop what they say by themselves while there is none. But not for long: others begin their
+    /// answer with the first event.
+    pub(in crate::relay::remote) async fn settled(&self) {
+        let mut own = self.own.subscribe();
+        let _ = timeout(A_WHILE, own.wait_for(|own| *own != Own::Asked)).await;
+    }
+
     /// Keeps the stream open on which the server says what it says by itself, until it says that
     /// it has none.
     pub(in crate::relay::remote) async fn listen(&self) {
         let mut events = Messages::default();
-        let mut generation = self.current().generation;
+        let mut of = self.current();
         // The session that gave a stream.
         let mut given = None;
         let (mut patience, mut warned) = (PAUSE, false);
         loop {
             let last = events.cursor().last.clone();
-            let resumed = self.resume(&self.current(), last.as_ref()).await;
+            let resumed = self.resume(&of, last.as_ref()).await;
             self.own.send_replace(if matches!(resumed, Ok(Ok(_))) {
                 Own::Given
             } else {
@@ -35,23 +60,23 @@ impl Conversation {
             });
             let pause = match resumed {
                 Ok(Ok(mut download)) => {
-                    (given, patience) = (Some(generation), PAUSE);
+                    (given, patience) = (Some(of.generation), PAUSE);
                     events.begin();
                     let begun = Instant::now();
                     tokio::select! {
-                        read = self.events(&mut events, &mut download, None, false) => {
+                        read = self.events(&mut events, &mut download, None, false, &of) => {
                             if let Err(problem) = read {
                                 tracing::warn!("the server's own stream: {problem}");
                                 events = Messages::default();
                             }
                         }
                         // A server may leave the stream of a session open that it has forgotten.
-                        () = self.session.replaced(generation) => events = Messages::default(),
+                        () = self.session.replaced(of.generation) => events = Messages::default(),
                     }
                     events.cursor().pause().max(LEAST_APART.saturating_sub(begun.elapsed()))
                 }
                 Ok(Err(status)) => {
-                    if has_none(status, self.current().id.is_some()) {
+                    if has_none(status, of.id.is_some()) {
                         tracing::debug!("the server has no stream of its own: {status}");
                         return;
                     }
@@ -65,11 +90,11 @@ impl Conversation {
                             // Perhaps it no longer knows where the last one broke off.
                             events = Messages::default();
                         }
-                    } else if given != Some(generation) {
+                    } else if given != Some(of.generation) {
                         tracing::debug!("the server has no stream for this session: {status}");
-                        self.session.replaced(generation).await;
-                    } else if self.heal(generation).await.is_ok() {
-                        generation = self.current().generation;
+                        self.session.replaced(of.generation).await;
+                    } else if self.heal(of.generation).await.is_ok() {
+                        of = self.current();
                         events = Messages::default();
                     }
                     longer(&mut patience).max(events.cursor().retry())
@@ -81,10 +106,10 @@ impl Conversation {
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.session.replaced(generation) => {}
+                () = self.session.replaced(of.generation) => {}
             }
-            let current = self.current().generation;
-            if std::mem::replace(&mut generation, current) != current {
+            let current = self.current();
+            if std::mem::replace(&mut of, current.clone()) != current {
                 events = Messages::default();
             }
         }

@@ -88,7 +88,7 @@ impl Conversation {
         // still come on a later stream.
         let mut download = response.unseen(&mut errand.answer);
         let mut events = Messages::default();
-        self.events(&mut events, &mut download, Some(errand), true).await?;
+        self.events(&mut events, &mut download, Some(errand), true, of).await?;
         drop(download);
         let mut hope = Hope::new();
         loop {
@@ -101,7 +101,7 @@ impl Conversation {
                 () = marks.answered.cancelled() => return Ok(()),
                 () = marks.withdrawn.cancelled() => return Ok(()),
             }
-            if self.current().generation != of.generation {
+            if self.current().generation > of.generation {
                 return Err(Problem::strange(
                     "the stream broke off, and the server has forgotten the session it belongs to",
                 ));
@@ -112,7 +112,7 @@ impl Conversation {
             let (problem, may_pass) = match resumed {
                 Ok(Ok(mut download)) => {
                     events.begin();
-                    self.events(&mut events, &mut download, Some(errand), false).await?;
+                    self.events(&mut events, &mut download, Some(errand), false, of).await?;
                     hope.end(pause, begun, events.cursor().last.as_ref() != Some(&last));
                     (Problem::strange("the server ended the stream without an answer"), true)
                 }
