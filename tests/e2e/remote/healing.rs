@@ -190,3 +190,83 @@ async fn a_question_that_comes_before_the_session_is_answered_in_it() {
     let asked = script.asked();
     assert_eq!((&*asked[1].name(), asked[1].header("mcp-session-id")), ("POST", "one"));
 }
+
+#[tokio::test]
+async fn a_session_that_another_replaces_ends_with_what_is_under_way_in_it() {
+    let answers = Arc::new(Notify::new());
+    let script = Script::start({
+        let answers = Arc::clone(&answers);
+        move |asked, before| {
+            let answers = Arc::clone(&answers);
+            async move {
+                match (&*asked.name(), asked.header("mcp-session-id")) {
+                    ("initialize", _) => asked.usual(&next(&before)),
+                    ("GET", _) => stream(": \n\n"),
+                    ("tools/call", "s1") => {
+                        answers.notified().await;
+                        asked.usual("")
+                    }
+                    _ => asked.usual(""),
+                }
+            }
+        }
+    })
+    .await;
+    let in_session = |asked: &[Asked], name: &str, session: &str| {
+        let is_it =
+            |asked: &Asked| asked.name() == name && asked.header("mcp-session-id") == session;
+        asked.iter().position(is_it)
+    };
+    let comes = async |name: &str, session: &str| {
+        eventually(&format!("{name} in {session}"), PATIENCE, async || {
+            in_session(&script.asked(), name, session)
+        })
+        .await
+    };
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    comes("GET", "s1").await;
+    talk.call(1).await;
+    waiting(&script, 1).await;
+    talk.begin().await;
+    let ready = comes("notifications/initialized", "s2").await;
+    assert!(comes("GET", "s2").await > ready, "{:?}", script.names());
+    talk.call(2).await;
+    assert_eq!(talk.hear().await["id"], 2);
+    assert_eq!(in_session(&script.asked(), "DELETE", "s1"), None, "it is still of use");
+    answers.notify_one();
+    assert_eq!(talk.hear().await["id"], 1);
+    comes("DELETE", "s1").await;
+    assert_eq!(in_session(&script.asked(), "DELETE", "s2"), None);
+    let records = talk.receiver.wait_for(2, PATIENCE).await;
+    assert!(records.iter().all(|call| call.error_type.is_empty()), "{records:#?}");
+    talk.proxy.scrape().await.assert_balanced();
+    talk.close();
+    talk.end(Duration::from_secs(10)).await;
+    let asked = script.asked();
+    assert_eq!((count(&asked, "DELETE"), count(&asked, "GET")), (2, 2), "{:?}", script.names());
+}
+
+#[tokio::test]
+async fn sessions_that_others_replaced_end_with_the_proxy_at_the_latest() {
+    let script = Script::start(|asked, before| async move {
+        match &*asked.name() {
+            "initialize" => asked.usual(&next(&before)),
+            "tools/call" => std::future::pending().await,
+            _ => asked.usual(""),
+        }
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    talk.call(1).await;
+    waiting(&script, 1).await;
+    talk.begin().await;
+    talk.close();
+    talk.end(Duration::from_secs(10)).await;
+    let asked = script.asked();
+    let ended = asked.iter().filter(|asked| asked.name() == "DELETE");
+    let mut ended: Vec<_> = ended.map(|asked| asked.header("mcp-session-id")).collect();
+    ended.sort_unstable();
+    assert_eq!(ended, ["s1", "s2"]);
+}

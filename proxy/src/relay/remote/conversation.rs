@@ -195,6 +195,7 @@ impl Conversation {
         let said = errand.said;
         let (mut healed, mut corrected) = (false, false);
         let response = loop {
+            errand.under_way = Some(state.exchanges.token());
             let headers = self.headers(said, &state);
             let (text, sent) = (said.text(), &errand.marks.sent);
             let sent = self.server.send(&Method::POST, &headers, &text, &mut errand.question, sent);
@@ -401,7 +402,12 @@ impl Conversation {
         }
         if let Some(errand) = &mut errand {
             if let Some(version) = begun.filter(|_| asker) {
-                self.session.begin(&errand.said.text(), errand.minted.take(), version);
+                let minted = errand.minted.take();
+                if errand.kept.is_none() {
+                    self.session.begin(&errand.said.text(), minted, version);
+                } else {
+                    self.session.begin_anew(minted, version);
+                }
             }
             if nameless
                 && let [asked] = &errand.marks.awaited.left()[..]

@@ -202,6 +202,7 @@ impl Legacy {
         again: bool,
     ) -> Result<(), Problem> {
         let headers = HeaderMap::new();
+        let begins = (said.is(method::INITIALIZE) && !again).then_some(said);
         let (mut question, answer) = if again {
             line.posts.observe_again(&headers)
         } else {
@@ -224,7 +225,7 @@ impl Legacy {
             }
             // A nod that comes later than the answer is worth a moment, for its connection.
             true = all_answered(awaited), if !awaited.is_empty() => {
-                self.answered(said, marks, awaited);
+                self.answered(begins, marks, awaited);
                 timeout(LAST_WORDS, &mut post).await.ok().and_then(Result::ok)
             }
         };
@@ -266,7 +267,7 @@ impl Legacy {
             tokio::select! {
                 answered = all_answered(awaited) => {
                     if answered {
-                        self.answered(said, marks, awaited);
+                        self.answered(begins, marks, awaited);
                     }
                     answered
                 }
@@ -313,9 +314,11 @@ impl Legacy {
     }
 
     /// All answers to a message have come, whatever is still said about it.
-    fn answered(&self, said: &Said, marks: &Marks, awaited: &[Awaited]) {
+    fn answered(&self, begins: Option<&Said>, marks: &Marks, awaited: &[Awaited]) {
         // Before anybody is told: what begins the session is followed by `initialized`.
-        if said.is(method::INITIALIZE) && awaited.iter().all(Awaited::is_result) {
+        if let Some(said) = begins
+            && awaited.iter().all(Awaited::is_result)
+        {
             self.session.begin(&said.text(), None, None);
         }
         marks.taken.cancel();

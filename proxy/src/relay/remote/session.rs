@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
 
 use super::problem::Problem;
 use crate::mcp::header::{PROTOCOL_VERSION, SESSION_ID};
@@ -21,8 +22,10 @@ pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Session {
     state: Mutex<State>,
-    /// The generation of the state, for who waits for the next one.
-    generation: watch::Sender<u64>,
+    /// The last generation that may be used, for who waits for the next one.
+    usable: watch::Sender<u64>,
+    /// What the client has left behind by beginning another session, and nobody has ended yet.
+    former: Mutex<Vec<State>>,
     /// Held by the one who begins it anew.
     /// When that failed last, and why.
     pub(super) healing: tokio::sync::Mutex<Option<(Instant, Problem)>>,
@@ -41,6 +44,8 @@ pub(super) struct State {
     pub(super) initialize: Option<Bytes>,
     /// What it said next.
     pub(super) initialized: Option<Bytes>,
+    /// The exchanges in it.
+    pub(super) exchanges: TaskTracker,
 }
 
 impl Session {
@@ -49,7 +54,7 @@ impl Session {
         self.lock().clone()
     }
 
-    /// The server has accepted `initialize`.
+    /// The server has accepted `initialize` of the client.
     pub(super) fn begin(
         &self,
         initialize: &Bytes,
@@ -57,27 +62,47 @@ impl Session {
         version: Option<HeaderValue>,
     ) {
         let mut state = self.lock();
-        state.generation += 1;
-        state.id = id;
-        state.version = version;
-        if state.initialize.as_ref() != Some(initialize) {
-            state.initialized = None;
+        let next = State {
+            generation: state.generation + 1,
+            id,
+            version,
+            initialize: Some(initialize.clone()),
+            ..State::default()
+        };
+        let before = std::mem::replace(&mut *state, next);
+        // Some servers know their clients, and give each the same id again.
+        if before.id.is_some() && before.id != state.id {
+            self.former().push(before);
         }
-        state.initialize = Some(initialize.clone());
-        self.generation.send_replace(state.generation);
+    }
+
+    /// The server has accepted `initialize`, said again, in place of a session that is gone.
+    pub(super) fn begin_anew(&self, id: Option<HeaderValue>, version: Option<HeaderValue>) {
+        let mut state = self.lock();
+        state.generation += 1;
+        (state.id, state.version) = (id, version);
+        state.exchanges = TaskTracker::new();
+        self.usable.send_replace(state.generation);
     }
 
     /// Completes when the session is no longer that of this generation, and the one after it is
     /// ready.
     pub(super) async fn replaced(&self, generation: u64) {
         // It can be asked for as long as there is a session.
-        let _ = self.generation.subscribe().wait_for(|now| *now != generation).await;
+        let _ = self.usable.subscribe().wait_for(|now| *now > generation).await;
         drop(self.healing.lock().await);
     }
 
     /// The server has been told that the client is ready.
     pub(super) fn ready(&self, initialized: &Bytes) {
-        self.lock().initialized = Some(initialized.clone());
+        let mut state = self.lock();
+        state.initialized = Some(initialized.clone());
+        self.usable.send_replace(state.generation);
+    }
+
+    /// What the client has left behind.
+    pub(super) fn former(&self) -> MutexGuard<'_, Vec<State>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -448,12 +448,14 @@ impl Talk {
             self.release();
             return;
         }
+        // Of the session that is left nothing is heard any more.
+        if let Some(before) = self.listening.take() {
+            before.abort();
+        }
         self.carrier.ready(&said.text());
         let carrier = Arc::clone(&self.carrier);
         let listening = tokio::spawn(async move { carrier.listen().await });
-        if let Some(before) = self.listening.replace(listening.abort_handle()) {
-            before.abort();
-        }
+        self.listening = Some(listening.abort_handle());
         let carrier = Arc::clone(&self.carrier);
         let settled = async move {
             carrier.settled().await;

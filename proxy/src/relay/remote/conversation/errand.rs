@@ -5,7 +5,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use super::{Answer, Conversation, LAST_WORDS, Marks, Unspoken};
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Errand<'a> {
     pub(super) kind: Option<BodyKind>,
     /// The tap ties to it what comes on other streams of its session.
     pub(super) tied: bool,
+    /// Keeps the session from being ended in which it is said.
+    pub(super) under_way: Option<TaskTrackerToken>,
     pub(super) patience: Patience<'a>,
 }
 
@@ -59,6 +61,7 @@ impl<'a> Errand<'a> {
             unanswered: Vec::new(),
             kind: None,
             tied: true,
+            under_way: None,
             patience: Patience { answered: &marks.answered, until: None },
         }
     }

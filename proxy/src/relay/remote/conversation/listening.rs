@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    A_WHILE, Conversation, Messages, PAUSE,
+    A_WHILE, Conversation, Messages, PAUSE, State,
     resuming::{LEAST_APART, may_pass},
 };
 
@@ -43,8 +44,12 @@ impl Conversation {
     }
 
     /// Keeps the stream open on which the server says what it says by itself, until it says that
-    /// it has none.
+    /// it has none; and ends what the client has left behind.
     pub(in crate::relay::remote) async fn listen(&self) {
+        tokio::join!(self.keep_stream(), self.end_former());
+    }
+
+    async fn keep_stream(&self) {
         let mut events = Messages::default();
         let mut of = self.current();
         // The session that gave a stream.
@@ -94,8 +99,9 @@ impl Conversation {
                         tracing::debug!("the server has no stream for this session: {status}");
                         self.session.replaced(of.generation).await;
                     } else if self.heal(of.generation).await.is_ok() {
-                        of = self.current();
-                        events = Messages::default();
+                        // Unless it is the client that begins another, this waits for nothing.
+                        self.session.replaced(of.generation).await;
+                        (of, events) = (self.current(), Messages::default());
                     }
                     longer(&mut patience).max(events.cursor().retry())
                 }
@@ -105,21 +111,44 @@ impl Conversation {
                 }
             };
             tokio::select! {
+                biased;
+                () = self.session.replaced(of.generation) => {
+                    (of, events) = (self.current(), Messages::default());
+                }
                 () = sleep(pause) => {}
-                () = self.session.replaced(of.generation) => {}
-            }
-            let current = self.current();
-            if std::mem::replace(&mut of, current.clone()) != current {
-                events = Messages::default();
             }
         }
     }
 
-    /// Ends the session, if there is one that can be.
+    /// Ends what the client has left behind, each session when nothing is under way in it.
+    async fn end_former(&self) {
+        let former = self.session.former().clone();
+        let end = async |state: &State| {
+            state.exchanges.close();
+            state.exchanges.wait().await;
+            let left = {
+                let mut former = self.session.former();
+                let at = former.iter().position(|former| former == state);
+                at.map(|at| former.remove(at))
+            };
+            if let Some(left) = left {
+                self.end(&left).await;
+            }
+        };
+        join_all(former.iter().map(end)).await;
+    }
+
+    /// Ends the session, and those before it that have not been.
     pub(in crate::relay::remote) async fn leave(&self) {
         // Nothing more is sent.
         self.places.close();
-        let state = self.current();
+        let mut all = std::mem::take(&mut *self.session.former());
+        all.push(self.current());
+        join_all(all.iter().map(|state| self.end(state))).await;
+    }
+
+    /// Ends a session, if it is one that can be.
+    async fn end(&self, state: &State) {
         if state.id.is_none() {
             return;
         }
