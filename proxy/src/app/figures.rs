@@ -45,8 +45,9 @@ const HTTP_REQUESTS: Family =
 const HTTP_REFUSED: Family = Family::counter(
     "mcpulse_http_refused_total",
     &[SERVER, "reason"],
-    "HTTP requests that the proxy answered itself, by reason; without a server those that \
-     nobody could read or that named none.",
+    "HTTP requests that the proxy answered itself, by reason, or would have: `body_aborted` is of \
+     clients that vanished within the body; without a server those that nobody could read or that \
+     named none.",
 );
 const HTTP_FAILED: Family = Family::counter(
     "mcpulse_http_upstream_failures_total",

@@ -275,7 +275,7 @@ async fn a_client_that_vanishes_within_its_body_has_said_nothing() {
     eventually("each was noticed", PATIENCE, async || {
         let scrape = stage.bridge.proxy.scrape().await;
         let refused = by(&scrape, "mcpulse_http_refused_total", "reason");
-        (refused.get("body_stalled") == Some(&20)).then_some(())
+        (refused.get("body_aborted") == Some(&20)).then_some(())
     })
     .await;
     assert_eq!(stage.bridge.delete(&session).await, 204);

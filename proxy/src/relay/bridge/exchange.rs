@@ -50,7 +50,7 @@ use crate::{
     },
     shutdown::Shutdown,
     tap::{Probe, Tap},
-    traffic::{End, Exchange, HttpTransport, StreamKind},
+    traffic::{Exchange, HttpTransport, StreamKind},
 };
 
 /// Where clients find the server.
@@ -179,7 +179,7 @@ impl Exchanges {
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message);
         }
         if body.size_hint().lower() > self.max_body {
-            return Err(self.too_large());
+            return Err(Interrupted::TooLarge.refusal(self.max_body));
         }
         Ok(())
     }
@@ -388,26 +388,10 @@ impl Exchanges {
         refusal.response().map(Reply::Whole)
     }
 
-    fn too_large(&self) -> Refusal {
-        let message = format!("the body is larger than {} bytes", self.max_body);
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    }
-
     /// The request body came to no end.
     fn interrupted(&self, why: Interrupted, mut answer: Answer) -> Response<Reply> {
-        match why {
-            Interrupted::TooLarge => {
-                answer.end(End::Refused);
-                self.refuse(&self.too_large())
-            }
-            // Nobody hears this answer.
-            Interrupted::Aborted | Interrupted::Stalled => {
-                let aborted = why == Interrupted::Aborted;
-                answer.end(if aborted { End::ClientGone } else { End::Refused });
-                let status = StatusCode::REQUEST_TIMEOUT;
-                self.refuse(&Refusal::new(status, "body_stalled", "the body stopped coming"))
-            }
-        }
+        answer.end(why.end());
+        self.refuse(&why.refusal(self.max_body))
     }
 }
 

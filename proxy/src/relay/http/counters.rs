@@ -16,19 +16,20 @@ pub struct Counters {
 
 /// The values of the `reason` label of refused requests: `host`, `origin`, `token` and
 /// `token_unreadable` are the guard's, the others say that a body was too large (413) or
-/// stopped coming (408), that a method makes no sense here (405), or that the head was too
+/// stopped coming (408) or broke off, of which nobody hears, that a method makes no sense here (405), or that the head was too
 /// large (431) or no HTTP (400). Where the proxy itself is the HTTP server, also that there is
 /// nothing at the path (404), that the client takes no answer there is (406), that the body is
 /// no JSON (415), that there is no room for another session or program or that too many were
 /// started, that too many requests wait already, or that the answer did not come before the
 /// drain was over (503).
-pub const REFUSED: [&str; 17] = [
+pub const REFUSED: [&str; 18] = [
     "host",
     "origin",
     "token",
     "token_unreadable",
     "body_too_large",
     "body_stalled",
+    "body_aborted",
     "method",
     "head_too_large",
     "malformed",

@@ -210,7 +210,7 @@ impl Forward {
             self.guard.authorize(parts)?;
         }
         if body.size_hint().lower() > self.settings.max_body {
-            return Err(self.too_large());
+            return Err(Interrupted::TooLarge.refusal(self.settings.max_body));
         }
         let idle_stream = match self.transport {
             HttpTransport::Streamable => {
@@ -418,25 +418,10 @@ impl Forward {
         refusal.response().map(Reply::Whole)
     }
 
-    fn too_large(&self) -> Refusal {
-        let message = format!("the body is larger than {} bytes", self.settings.max_body);
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    }
-
     /// The request body came to no end.
     fn interrupted(&self, why: Interrupted, mut answer: Answer) -> Response<Reply> {
-        answer.end(match why {
-            Interrupted::Aborted => End::ClientGone,
-            Interrupted::TooLarge | Interrupted::Stalled => End::Refused,
-        });
-        match why {
-            Interrupted::TooLarge => self.refuse(&self.too_large()),
-            // Nobody hears this answer.
-            Interrupted::Aborted | Interrupted::Stalled => {
-                let status = StatusCode::REQUEST_TIMEOUT;
-                self.refuse(&Refusal::new(status, "body_stalled", "the body stopped coming"))
-            }
-        }
+        answer.end(why.end());
+        self.refuse(&why.refusal(self.settings.max_body))
     }
 
     fn fail(&self, failure: &Failure, asked: &Asked, mut answer: Answer) -> Response<Reply> {

@@ -9,13 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::asked::{Asked, Beginning};
+use super::{
+    asked::{Asked, Beginning},
+    refusal::Refusal,
+};
 use crate::{tap::Probe, traffic::End};
 
 /// Bytes of a body that is there already which leave at once.
@@ -33,6 +37,33 @@ pub(in crate::relay) enum Interrupted {
     /// Nothing came for `read_timeout`.
     #[error("the request stopped coming")]
     Stalled,
+}
+
+impl Interrupted {
+    /// How the exchange ends for the tap.
+    pub(in crate::relay) fn end(self) -> End {
+        match self {
+            Self::Aborted => End::ClientGone,
+            Self::TooLarge | Self::Stalled => End::Refused,
+        }
+    }
+
+    /// What the client is told, if it is there to hear it, where no body may be larger than this.
+    pub(in crate::relay) fn refusal(self, max_body: u64) -> Refusal {
+        match self {
+            Self::TooLarge => Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("the body is larger than {max_body} bytes"),
+            ),
+            Self::Stalled => {
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", "the body stopped coming")
+            }
+            Self::Aborted => {
+                Refusal::new(StatusCode::BAD_REQUEST, "body_aborted", "the body broke off")
+            }
+        }
+    }
 }
 
 /// What is known of an upload, for the one who waits for the response.
@@ -185,11 +216,7 @@ impl Upload {
     fn finish(&mut self, result: Result<(), Interrupted>) {
         let _ = self.progress.ended.set(result.map(|()| Instant::now()));
         if let Some(probe) = &mut self.probe {
-            probe.end(match result {
-                Ok(()) => End::Clean,
-                Err(Interrupted::Aborted) => End::ClientGone,
-                Err(Interrupted::TooLarge | Interrupted::Stalled) => End::Refused,
-            });
+            probe.end(result.map_or_else(Interrupted::end, |()| End::Clean));
         }
     }
 

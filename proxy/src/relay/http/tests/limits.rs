@@ -95,6 +95,19 @@ async fn a_body_that_stops_coming_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_not_one_that_stops_coming() {
+    let server = echo().await;
+    let relay = relay(&server, |_| {}).await;
+    let request =
+        format!("POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-length: 9\r\n\r\n1234", relay.address);
+    let mut stream = TcpStream::connect(relay.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    drop(stream);
+    eventually("it was counted", || refused(&relay, "body_aborted") == 1).await;
+    assert_eq!(refused(&relay, "body_stalled"), 0);
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_or_half_a_head_is_closed() {
     let server = echo().await;
     let relay = relay(&server, |listen| listen.read_timeout = Duration::from_millis(50)).await;
