@@ -15,7 +15,7 @@ use self::{errand::Errand, healing::has_forgotten, listening::Own};
 use super::{
     awaited::{Awaited, Register},
     events::Messages,
-    marks::{Marks, Unsent},
+    marks::{Marks, Shown, Unsent},
     mirror, passing,
     places::Places,
     problem::{Problem, Told},
@@ -151,7 +151,7 @@ impl Conversation {
     pub(super) async fn refuse(&self, said: &Said, marks: &Marks, unspoken: Unspoken) {
         let Unspoken { refusal, answer } = unspoken;
         let mut errand = Errand::unseen(said, marks);
-        errand.answer = answer;
+        errand.shown = Shown(answer);
         let refused = self.turned_down(&mut errand, &refusal).await;
         errand.finish(false);
         self.settle(&errand, refused).await;
@@ -200,7 +200,7 @@ impl Conversation {
             let (text, sent) = (said.text(), &errand.marks.sent);
             let sent = self.server.send(&Method::POST, &headers, &text, &mut errand.question, sent);
             let Some(sent) = errand.patience.unless_over(sent).await else { return Ok(()) };
-            let response = sent.inspect_err(|problem| errand.answer.end(problem.end))?;
+            let response = sent.inspect_err(|problem| errand.shown.0.end(problem.end))?;
             if response.status.is_success() {
                 break response;
             }
@@ -229,7 +229,7 @@ impl Conversation {
             let begins = said.is(method::INITIALIZE) && self.current().generation == 0;
             if begins && words::may_be_of_http_sse(&refusal) {
                 let problem = words::refused(&refusal, self.server.url());
-                let answer = errand.take_answer();
+                let answer = errand.shown.take();
                 errand.unspoken = Some(Unspoken { refusal, answer });
                 return Err(problem);
             }
@@ -259,7 +259,7 @@ impl Conversation {
         of: &State,
     ) -> Result<(), Problem> {
         errand.kind = Some(BodyKind::Json);
-        let whole = errand.patience.unless_over(whole(response, &mut errand.answer)).await;
+        let whole = errand.patience.unless_over(whole(response, &mut errand.shown.0)).await;
         let Some(whole) = whole else { return Ok(()) };
         let broken = |error| Problem::strange(format!("the answer broke off: {error}"));
         let (text, last) = whole.map_err(broken)?;
@@ -267,7 +267,7 @@ impl Conversation {
             return Ok(());
         }
         if let Some(heard) = self.hear(text, Some(errand), true, of) {
-            errand.answer.data(&last);
+            errand.shown.0.data(&last);
             self.pass_on(heard, Some(errand)).await;
         }
         Ok(())
@@ -306,7 +306,7 @@ impl Conversation {
             late = no_more.err();
         }
         errand.kind = Some(BodyKind::Opaque);
-        errand.answer.head(|| head);
+        errand.shown.0.head(|| head);
         if !asks {
             return Ok(());
         }
@@ -318,10 +318,10 @@ impl Conversation {
     async fn turned_down(&self, errand: &mut Errand<'_>, refusal: &Refusal) -> Result<(), Problem> {
         let left = errand.marks.awaited.left();
         let Some(told) = words::answers(refusal, &left) else {
-            refusal.show(errand.take_answer());
+            refusal.show(errand.shown.take());
             return Err(words::refused(refusal, self.server.url()));
         };
-        refusal.show_as(&words::together(&told), errand.take_answer());
+        refusal.show_as(&words::together(&told), errand.shown.take());
         for (asked, text) in left.iter().zip(told) {
             // Unless it has just been answered elsewhere.
             if errand.marks.awaited.answer(&asked.id, None) {
@@ -351,7 +351,7 @@ impl Conversation {
             let Some(Ok(frame)) = frame else { return Ok(()) };
             let Ok(chunk) = frame.into_data() else { continue };
             if let Some(errand) = errand.as_mut().filter(|_| own) {
-                errand.answer.data(&chunk);
+                errand.shown.0.data(&chunk);
             }
             for text in events.read(&chunk).map_err(|error| Problem::strange(error.to_string()))? {
                 if let Some(heard) = self.hear(text, errand.as_deref_mut(), own, of) {

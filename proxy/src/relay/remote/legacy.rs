@@ -21,7 +21,7 @@ use super::{
     conversation::{A_WHILE, LAST_WORDS, PAUSE, listening::LONGEST_PAUSE},
     events::Messages,
     line::{Awaited, Line, Reading, all_answered},
-    marks::{Marks, Unsent},
+    marks::{Marks, Shown, Unsent},
     passing,
     places::Places,
     problem::{Problem, Refused, Told},
@@ -68,22 +68,6 @@ struct State {
     line: Option<Arc<Line>>,
     /// Why there is none, and when that was.
     failed: Option<(Instant, Problem)>,
-}
-
-/// What the tap is shown of what comes of an exchange. Only the client ends one that is dropped: it
-/// withdraws what it asked, or leaves.
-struct Shown(Answer);
-
-impl Shown {
-    fn take(&mut self) -> Answer {
-        std::mem::replace(&mut self.0, Answer(None))
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.0.end(End::Withdrawn);
-    }
 }
 
 impl Legacy {

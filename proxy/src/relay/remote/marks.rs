@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task};
 use tokio_util::sync::CancellationToken;
 
 use super::{awaited::Awaited, said::Asked};
-use crate::jsonrpc::Id;
+use crate::{jsonrpc::Id, relay::http::download::Answer, traffic::End};
 
 /// What others know of a message on its way.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,22 @@ impl Marks {
         }
         let _ = steps.send((number, Step::Answered)).await;
         std::future::pending().await
+    }
+}
+
+/// What the tap is shown of what comes of a message. Only the client ends one that is dropped: it
+/// withdraws what it asked, or leaves.
+pub(super) struct Shown(pub(super) Answer);
+
+impl Shown {
+    pub(super) fn take(&mut self) -> Answer {
+        std::mem::replace(&mut self.0, Answer(None))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.end(End::Withdrawn);
     }
 }
 

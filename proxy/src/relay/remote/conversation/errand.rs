@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
-use super::{Answer, Conversation, LAST_WORDS, Marks, Unspoken};
+use super::{Answer, Conversation, LAST_WORDS, Marks, Shown, Unspoken};
 use crate::{
     mcp::header::SESSION_ID,
     relay::remote::said::{Asked, Said},
@@ -26,7 +26,7 @@ pub(super) struct Errand<'a> {
     pub(super) kept: Option<Vec<Bytes>>,
     /// Shows the tap what is asked, once, and what is answered.
     pub(super) question: Option<Probe>,
-    pub(super) answer: Answer,
+    pub(super) shown: Shown,
     /// The server seems not to speak this transport.
     pub(super) unspoken: Option<Unspoken>,
     /// What the client waited for in vain, when it is over.
@@ -56,7 +56,7 @@ impl<'a> Errand<'a> {
             minted: None,
             kept: None,
             question: None,
-            answer: Answer(None),
+            shown: Shown(Answer(None)),
             unspoken: None,
             unanswered: Vec::new(),
             kind: None,
@@ -74,7 +74,7 @@ impl<'a> Errand<'a> {
         (question, answer): (Option<Probe>, Answer),
     ) -> Self {
         let mut errand = Self::unseen(said, marks);
-        (errand.question, errand.answer) = (question, answer);
+        (errand.question, errand.shown) = (question, Shown(answer));
         errand.tied = headers.contains_key(SESSION_ID) && !said.is_modern();
         errand
     }
@@ -83,11 +83,6 @@ impl<'a> Errand<'a> {
     pub(super) fn own(mut self) -> Self {
         self.kept = Some(Vec::new());
         self
-    }
-
-    /// Takes what shows the tap what is answered.
-    pub(super) fn take_answer(&mut self) -> Answer {
-        std::mem::replace(&mut self.answer, Answer(None))
     }
 
     /// The exchange is over: whoever still waits for an answer is told by the proxy that there is
@@ -103,7 +98,7 @@ impl<'a> Errand<'a> {
                 self.show_elsewhere(&text);
             }
         }
-        self.answer.end(if timed_out {
+        self.shown.0.end(if timed_out {
             End::TimedOut
         } else if !self.unanswered.is_empty() {
             End::GivenUp
@@ -119,13 +114,13 @@ impl<'a> Errand<'a> {
         match self.kind {
             None => {
                 let (status, body) = (StatusCode::OK, BodyKind::Json);
-                self.answer.head(|| ResponseHead { status, body, session: None });
-                self.answer.data(text);
+                self.shown.0.head(|| ResponseHead { status, body, session: None });
+                self.shown.0.data(text);
                 self.kind = Some(BodyKind::Json);
             }
             Some(BodyKind::EventStream) => {
                 let event = [b"\n\ndata: ", &text[..], b"\n\n"].concat();
-                self.answer.data(&event.into());
+                self.shown.0.data(&event.into());
             }
             Some(_) => {}
         }
@@ -155,13 +150,6 @@ impl Patience<'_> {
     /// From now on nothing is awaited. Returns how long the server may go on.
     pub(super) fn last_words(&mut self) -> Instant {
         *self.until.get_or_insert_with(|| Instant::now() + LAST_WORDS)
-    }
-}
-
-impl Drop for Errand<'_> {
-    /// Only the client ends what is not finished: it withdraws it, or leaves.
-    fn drop(&mut self) {
-        self.answer.end(End::Withdrawn);
     }
 }
 

@@ -86,7 +86,7 @@ impl Conversation {
         errand.kind = Some(BodyKind::EventStream);
         // How it ends the tap is told only when nothing more comes of it: the answer might else
         // still come on a later stream.
-        let mut download = response.unseen(&mut errand.answer);
+        let mut download = response.unseen(&mut errand.shown.0);
         let mut events = Messages::default();
         self.events(&mut events, &mut download, Some(errand), true, of).await?;
         drop(download);
