@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde_json::{json, value::RawValue};
 
 use crate::{
@@ -20,6 +20,17 @@ pub enum Id {
     Number(i64),
     /// Anything else, as JSON.
     Json(Arc<str>),
+}
+
+/// What some peers write before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Leaves out the byte order mark with which a text begins. It is no part of the value, whoever
+/// reads one may ignore it, and nobody may send it (RFC 8259, section 8.1).
+pub fn skip_mark(text: &mut impl Buf) {
+    if text.chunk().starts_with(BYTE_ORDER_MARK) {
+        text.advance(BYTE_ORDER_MARK.len());
+    }
 }
 
 /// The largest integer that every peer that reads numbers as doubles keeps.

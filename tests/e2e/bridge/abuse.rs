@@ -180,6 +180,7 @@ async fn bodies_that_are_several_or_spread_out_are_one_line_or_none() {
     let (session, mut program) = stage.open().await;
     let value: Value = serde_json::from_str(&call("7")).expect("JSON");
     let pretty = serde_json::to_string_pretty(&value).expect("JSON").replace('\n', "\r\n");
+    let pretty = format!("\u{feff}{pretty}");
     for (body, wanted) in [
         (format!("[{}]", call("1")), -32600),
         ("[]".to_owned(), -32600),
@@ -188,6 +189,7 @@ async fn bodies_that_are_several_or_spread_out_are_one_line_or_none() {
         (call("1").replace("probe", "a\nb"), -32700),
         (call("1")[..40].to_owned(), -32700),
         ("\u{feff}".to_owned(), -32700),
+        (format!(" \u{feff}{}", call("1")), -32700),
     ] {
         let answer = stage.bridge.post(Some(&session), body.clone()).await;
         assert_eq!(answer.error(), (400, json!(null), wanted), "{body}");

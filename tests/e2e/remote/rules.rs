@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     PATIENCE,
     faults::{count, modern, reported, waiting},
+    order::large,
     script::{Asked, Fate, Reply, Script, Talk},
 };
 
@@ -53,6 +54,35 @@ async fn nothing_overtakes_the_beginning_of_a_session() {
     })
     .await;
     assert!(!too_early.load(Ordering::SeqCst), "{:?}", script.names());
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_crosses_neither_way() {
+    let answer = |asked: &Asked| {
+        json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": {} }).to_string()
+    };
+    let script = Script::start(move |asked, _| {
+        std::future::ready(match asked.body["id"].as_u64() {
+            Some(1) => Reply::text(200, "application/json", format!("\u{feff}{}", answer(&asked))),
+            Some(2) => Reply::events(format!("\u{feff}data: \u{feff}{}\n\n", answer(&asked))),
+            _ => asked.usual("one"),
+        })
+    })
+    .await;
+    let mut talk = Talk::to(&script).await;
+    talk.begin().await;
+    for id in [1, 2] {
+        let call = large(id, 1).to_string();
+        talk.write(format!("\u{feff}{call}\n").as_bytes()).await;
+        let answer = json!({ "jsonrpc": "2.0", "id": id, "result": {} });
+        assert_eq!(talk.line().await, answer.to_string());
+        let asked = script.asked();
+        let last = asked.iter().rfind(|asked| asked.name() == "tools/call");
+        assert_eq!(last.expect("the call").text, call);
+    }
+    let records = talk.receiver.wait_for(2, PATIENCE).await;
+    assert!(records.iter().all(|call| call.error_type.is_empty()), "{records:#?}");
+    talk.proxy.scrape().await.assert_balanced();
 }
 
 /// A stream that stays open and asks.

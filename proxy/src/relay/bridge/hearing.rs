@@ -14,13 +14,11 @@ use super::{
     splice::{BOUNDS, Gist, items},
 };
 use crate::{
-    jsonrpc::Kind,
+    jsonrpc::{Kind, skip_mark},
     relay::remote::problem::Problem,
     scan::{Frame, Scanner},
 };
 
-/// What some programs write before their first line.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// What a client is told whose answer cannot be given to it.
 const NOT_JSON: &str = "the server has answered this with what is not JSON in UTF-8";
 
@@ -56,8 +54,8 @@ impl<A: Audience> Hearing<A> {
     /// The values of a line, each as a message of its own: of a line break that was forgotten
     /// nothing follows. Returns whether there was nothing else.
     fn hear_all(&mut self, line: &Bytes, mut why: Option<Problem>) -> bool {
-        let start = if line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        let line = line.slice(start..);
+        let mut line = line.clone();
+        skip_mark(&mut line);
         let mut values = Deserializer::from_slice(&line).into_iter::<IgnoredAny>();
         let (mut at, mut is_clean) = (0, true);
         while let Some(value) = values.next() {

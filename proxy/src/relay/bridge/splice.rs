@@ -10,7 +10,7 @@ use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
 use crate::{
-    jsonrpc::{self, Id, Kind},
+    jsonrpc::{self, Id, Kind, skip_mark},
     mcp::{Field, code, method},
     scan::{Bounds, Frame, Message, Scanner},
 };
@@ -256,6 +256,7 @@ pub(super) fn items<E>(
 /// The same value on one line. Line breaks within strings are escaped in JSON, so that every raw
 /// one stands between tokens, where a space means the same.
 fn one_line(mut body: BytesMut) -> Result<Bytes, Fault> {
+    skip_mark(&mut body);
     str::from_utf8(&body).map_err(|error| Fault::NotJson(error.to_string()))?;
     // Strict, and without a bound for the depth.
     serde_json::from_slice::<IgnoredAny>(&body)
@@ -309,6 +310,9 @@ mod tests {
         assert!(said.gist.is("tools/call") && said.version.is_none());
         assert_eq!(said.gist.token, Some(Id::Number(7)));
         assert!(said.line.ends_with(b"\"a\\nb\"}}}\n"), "{:?}", said.line);
+        // The mark is no part of the value.
+        let marked = read_text("\u{feff}{\"method\":\"n\"}").unwrap();
+        assert_eq!(marked.line, "{\"method\":\"n\"}\n");
     }
 
     #[test]
@@ -345,7 +349,9 @@ mod tests {
             &format!("{second} {second}"),
             r#"{"a":"raw
 line break"}"#,
-            "\u{feff}{}",
+            "\u{feff}\u{feff}{}",
+            " \u{feff}{}",
+            "\u{feff}",
             r#"{"id":1,"method":"m""#,
             r#"{"id":1,"method":"m"}}"#,
             r#"{"id":1,"method":"m","x":NaN}"#,

@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
 use super::conversation::PAUSE;
-use crate::sse::{self, Event, Piece};
+use crate::{
+    jsonrpc::skip_mark,
+    sse::{self, Event, Piece},
+};
 
 /// Largest message that is taken.
 pub(super) const LARGEST: usize = 256 << 20;
@@ -123,6 +126,7 @@ impl Messages {
 
 /// The same value on one line: raw line breaks can only stand between tokens of JSON.
 pub(super) fn one_line(mut text: BytesMut) -> Bytes {
+    skip_mark(&mut text);
     for byte in &mut text[..] {
         if matches!(*byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -169,7 +173,7 @@ mod tests {
     fn messages_come_whole_with_where_to_go_on() {
         for chunk in 1..12 {
             let mut messages = Messages::default();
-            let text = "id: 1\ndata:\n\nevent: message\ndata: {\ndata: \"a\":1}\nid: x y\n\
+            let text = "id: 1\ndata:\n\nevent: message\ndata: \u{feff}{\ndata: \"a\":1}\nid: x y\n\
                         retry: 250\n\n: ping\n\nevent: ping\ndata: no\n\ndata: unfinished";
             assert_eq!(read(&mut messages, text, chunk), ["{ \"a\":1}"], "{chunk}");
             let cursor = messages.cursor();

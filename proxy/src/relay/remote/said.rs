@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::{
-    jsonrpc::{Id, Kind},
+    jsonrpc::{Id, Kind, skip_mark},
     mcp::{Field, code, method},
     scan::{Bounds, Form, Frame, Message, Scanner},
 };
@@ -17,7 +17,8 @@ const BOUNDS: Bounds = Bounds { inspect: u64::MAX, id: 64 << 10, arguments: 0, t
 /// A line of the client that is a message, or a batch of them (2025-03-26).
 #[derive(Debug)]
 pub(super) struct Said {
-    /// As the client wrote it, without the end of the line; nothing once it is forgotten.
+    /// As the client wrote it, without the end of the line and a byte order mark; nothing once it
+    /// is forgotten.
     text: Mutex<Bytes>,
     pub(super) what: What,
     /// The method of a single request or notification.
@@ -85,7 +86,8 @@ impl Fault {
 
 impl Said {
     /// Reads a line; none if it is blank.
-    pub(super) fn read(text: Bytes) -> Result<Option<Self>, Fault> {
+    pub(super) fn read(mut text: Bytes) -> Result<Option<Self>, Fault> {
+        skip_mark(&mut text);
         let mut said = Self {
             text: Mutex::default(),
             what: What::Aside,
@@ -181,7 +183,11 @@ pub(super) fn messages(text: &[u8], mut each: impl FnMut(&Message)) -> Frame {
         each(scanner.message());
         rest = &rest[read..];
     }
-    scanner.end()
+    match scanner.end() {
+        // A mark that nobody has left out; the scanner, which only looks, passes over it.
+        Frame::Whole if !matches!(text.trim_ascii_start(), [b'{' | b'[', ..]) => Frame::Broken,
+        frame => frame,
+    }
 }
 
 /// The id of a request as it stands in it.
@@ -218,6 +224,10 @@ mod tests {
         let modern = read(modern).unwrap().unwrap();
         assert_eq!(modern.version.as_ref().unwrap(), "2026-07-28");
         assert_eq!(&*modern.asked[0].written, r#""\u0061""#);
+
+        // A byte order mark says nothing.
+        let marked = read("\u{feff}{\"method\":\"n\"}").unwrap().unwrap();
+        assert_eq!(marked.text(), r#"{"method":"n"}"#);
 
         let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":"a"}}"#;
         let cancel = read(cancel).unwrap().unwrap();
@@ -267,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_said_to_be_none() {
         assert!(read(" \t").unwrap().is_none());
-        for text in ["x", "{", r#"{"id":1,"method":"m"} {}"#, "{\"a\":}"] {
+        for text in ["x", "{", r#"{"id":1,"method":"m"} {}"#, "{\"a\":}", " \u{feff}{}"] {
             assert_eq!(read(text).unwrap_err(), Fault::NotJson, "{text}");
         }
         for (text, id) in [

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{problem::Problem, rights::Rights, said::messages};
 use crate::{
     config::{Remote, shown},
-    jsonrpc::Kind,
+    jsonrpc::{Kind, skip_mark},
     mcp::header::{PROTOCOL_VERSION, SESSION_ID},
     ready::Gate,
     relay::http::{
@@ -439,6 +439,7 @@ async fn refused(mut download: Download, most: usize) -> Option<Bytes> {
         }
         body.extend_from_slice(&chunk);
     }
+    skip_mark(&mut body);
     Some(body.freeze())
 }
 
