@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     PATIENCE,
     faults::{count, modern, ok, reported, waiting},
-    order::{dam, large},
+    order::{UNDAMMED, dam, large},
     records::ends,
     script::{Asked, Reply, Script, Talk},
 };
@@ -438,8 +438,7 @@ async fn what_the_server_does_not_read_can_be_cancelled() {
     let (full, mut filled) = mpsc::channel(1);
     let mut talk = Talk::over("sse", &dam(&script, full, opened).await, &[]).await;
     talk.begin().await;
-    // More than the buffers of a connection hold.
-    talk.say(&large(1, 16 << 20)).await;
+    talk.say(&large(1, UNDAMMED)).await;
     filled.recv().await.expect("a dam");
     talk.say(&cancel(1)).await;
     let (_, error, client) = reported(&talk).await;
