@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench check conformance deny doc fmt fuzz lint matrix run soak static test test-kube
+.PHONY: bench bench-kube check conformance deny doc fmt fuzz lint matrix run soak static test test-kube
 
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release
@@ -57,10 +57,19 @@ test-kube:
 	tests/kube/build $(TARGET)/kube $(VERSION)
 	MCPULSE_KUBE_VERSION=$(VERSION) cargo test -p mcpulse-tests --locked --test kubernetes
 
-# The proxy beside the least that any proxy would cost; ARGS is passed on, see --help.
+# The proxy beside the least that any proxy would cost; ARGS is passed on, see --help. Then what
+# injection costs.
 bench:
 	cargo build --release --locked -p mcpulse-proxy -p mcpulse-bench
 	$(RELEASE)/mcpulse-bench run --proxy $(RELEASE)/mcpulse-proxy --json $(RELEASE)/bench.json $(ARGS)
+	$(MAKE) bench-kube
+
+# The admission of pods by every engine, and the operator among many: on the Kubernetes that
+# tests/kube/build has made, or none is measured, with the remedy.
+bench-kube:
+	cargo build --release --locked -p mcpulse-operator
+	MCPULSE_OPERATOR=$(abspath $(RELEASE))/mcpulse-operator cargo test -p mcpulse-tests --locked \
+	--test kubernetes bench:: -- --ignored --nocapture --test-threads=1
 
 # Each target for TIME seconds; needs the nightly compiler and `cargo install cargo-fuzz`.
 TIME ?= 600

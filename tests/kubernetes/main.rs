@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use mcpulse_tests::ControlPlane;
 use tokio::process::Command;
 
+mod bench;
 mod busy;
 mod certificate;
 mod cluster;

@@ -1,6 +1,7 @@
 //! The operator itself, run as a process against a control plane.
 
 use std::{
+    env,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,6 +14,10 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, PATIENCE};
+
+/// The variable that names the operator to be run, such as one that is optimized; that of this
+/// build unless it is set.
+const BUILT: &str = "MCPULSE_OPERATOR";
 
 /// A running `mcpulse-operator`.
 pub(crate) struct Operator(Proxy);
@@ -36,11 +41,14 @@ impl Operator {
         identity: &str,
         arguments: &[&str],
     ) -> Self {
-        let mut command = Command::new(program("mcpulse-operator"));
+        let built = env::var_os(BUILT).map(PathBuf::from);
+        let mut command = Command::new(built.unwrap_or_else(|| program("mcpulse-operator")));
         command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(["run"]);
         command.args(["--identity", identity, "--metrics-listen", "127.0.0.1:0"]);
         command.args(["--log-format", "text", "--lease-duration", "5"]);
-        command.args(["--webhook-listen", "127.0.0.1:0"]);
+        if !arguments.contains(&"--webhook-listen") {
+            command.args(["--webhook-listen", "127.0.0.1:0"]);
+        }
         if !arguments.contains(&"--proxy-image") {
             command.args(["--proxy-image", IMAGE]);
         }
