@@ -10,8 +10,11 @@ use serde_json::Value;
 use super::injection::{self, Injection};
 
 /// What the operator tells.
+// Atomic, as only the operator writes it: who wrote each single field would be another 2.5 KB, and
+// API servers read the whole McpServer for each pod that the policy looks at.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct McpServerStatus {
     /// The generation of the spec that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
