@@ -1,5 +1,7 @@
 //! What the Kubernetes of a cluster can do, by its version.
 
+use std::str::FromStr;
+
 use kube::Client;
 
 /// A minor version of Kubernetes 1.
@@ -50,6 +52,17 @@ impl Version {
     }
 }
 
+/// As people write it: `1.32`, `v1.32.13`.
+impl FromStr for Version {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let minor = text.strip_prefix('v').unwrap_or(text).strip_prefix("1.");
+        let minor = minor.and_then(|rest| rest.split('.').next()?.parse().ok());
+        minor.map(Self).ok_or("write a version of Kubernetes, such as 1.32")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +73,16 @@ mod tests {
             assert_eq!(Version::read(written), Version::minor(version), "{written}");
         }
         assert_eq!(Version::read("what?"), Version::NEWEST);
+    }
+
+    #[test]
+    fn a_version_is_read_as_people_write_it() {
+        for written in ["1.32", "v1.32", "v1.32.13", "1.32.13-eks-1"] {
+            assert_eq!(written.parse(), Ok(Version::minor(32)), "{written}");
+        }
+        for wrong in ["", "32", "2.1", "1.", "v1.x", "1.32+"] {
+            assert!(wrong.parse::<Version>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

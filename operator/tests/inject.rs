@@ -38,8 +38,14 @@ impl Ran {
 
 /// Runs `inject` on files of these contents; what goes wrong is on standard error.
 fn inject(files: &[(&str, &str)]) -> Ran {
+    inject_with(&[], files)
+}
+
+/// The same with further arguments.
+fn inject_with(arguments: &[&str], files: &[(&str, &str)]) -> Ran {
     let directory = TempDir::new().unwrap();
     let mut words = vec![OsString::from("mcpulse-operator"), "inject".into()];
+    words.extend(arguments.iter().map(OsString::from));
     for (place, (flag, text)) in files.iter().enumerate() {
         let path = directory.path().join(format!("{place}.yaml"));
         fs::write(&path, text).unwrap();
@@ -102,6 +108,16 @@ fn what_keeps_a_server_from_being_injected_is_said_with_what_to_do() {
     {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
+}
+
+#[test]
+fn an_older_cluster_shows_what_it_gets() {
+    let files = [("-f", POD), ("--server", SERVER)];
+    let ran = inject_with(&["--kubernetes", "v1.32.13"], &files);
+    assert_eq!(ran.code, failure());
+    assert!(ran.err.contains("NamedPortUnsupported"), "{}", ran.err);
+    let ran = inject_with(&["--kubernetes", "1.33"], &files);
+    assert_eq!((ran.code.as_str(), ran.err.as_str()), (success().as_str(), ""));
 }
 
 #[test]

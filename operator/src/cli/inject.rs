@@ -12,6 +12,7 @@ use crate::{
     render::{self, Defaults, Order},
     splice,
     target::{self, Workload},
+    version::Version,
 };
 
 /// What to inject into what.
@@ -32,6 +33,9 @@ pub(super) struct Arguments {
     /// MCPulse where the McpServer names none
     #[arg(long, value_name = "HOST:PORT", default_value_t = Defaults::default().mcpulse_url)]
     mcpulse_url: String,
+    /// Version of Kubernetes of the cluster, such as 1.32; one that can do everything unless given
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<Version>,
 }
 
 /// Prints each pod as it would come out, and on standard error why one would not change.
@@ -45,6 +49,7 @@ pub(super) fn run(
     let defaults = Defaults {
         image: arguments.proxy_image.clone(),
         mcpulse_url: arguments.mcpulse_url.clone(),
+        kubernetes: arguments.kubernetes.unwrap_or(Version::NEWEST),
         ..Defaults::default()
     };
     let injections = injections(arguments, &manifests, &defaults)?;
