@@ -182,7 +182,7 @@ const WHOLE: [&str; 4] = [
      allowedOrigins: [a], movePort: {env: a}}}}",
     "transport: {http: {takeover: MovePort, movePort: {arg: -a}}}",
     "transport: {type: Stdio, stdio: {command: [a], idleTimeout: 1s, listenPort: 8081, \
-     maxProcesses: 1}}",
+     maxProcesses: 1, prestart: 1}}",
     "{selector: null, targetRef: {kind: Deployment, name: a}}",
 ];
 

@@ -101,7 +101,9 @@ pub struct Http {
     /// How the sidecar comes between clients and the server. NamedPort: it gets the name of the
     /// port, and with it the traffic of every Service that targets the name (Kubernetes 1.33).
     /// MovePort: it gets the number too, and the server learns another by movePort. PodIP: the
-    /// server listens on loopback only, the sidecar on the same number of the pod's address.
+    /// server listens on 127.0.0.1 only, the sidecar on the same number of the pod's address; of
+    /// its first, where pods have addresses of both IP versions: Services then need that version
+    /// as their only one (ipFamilyPolicy: SingleStack).
     /// None: clients dial the sidecar, at its port named mcpulse. Auto: NamedPort where every
     /// Service that leads to the port targets it by name; else nothing is injected, and a
     /// condition says what to do.
@@ -161,7 +163,7 @@ pub enum Takeover {
     NamedPort,
     /// The sidecar gets the number and the name; the server is told another number.
     MovePort,
-    /// The server listens on loopback only, and the sidecar on the same port of the pod's
+    /// The server listens on 127.0.0.1 only, and the sidecar on the same port of the pod's (first)
     /// address. A server that listens on all addresses fails to start with this.
     #[serde(rename = "PodIP")]
     PodIp,
@@ -221,6 +223,11 @@ pub struct Stdio {
     #[serde(default = "default_max_processes")]
     #[schemars(range(min = 1, max = 10000))]
     pub max_processes: u32,
+    /// Processes that are started before a session wants one, besides those of sessions: a client
+    /// then does not wait for the server's start. Each takes its memory in every pod.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub prestart: u32,
     /// How long a session may be unused before it ends, such as 10m or 1h30m.
     #[serde(default = "default_idle_timeout")]
     #[schemars(length(min = 2, max = 32))]
@@ -236,6 +243,7 @@ impl Default for Stdio {
             command: Vec::new(),
             listen_port: default_listen_port(),
             max_processes: default_max_processes(),
+            prestart: 0,
             idle_timeout: default_idle_timeout(),
         }
     }

@@ -121,6 +121,7 @@ fn remote(http: &Http, wrong: &mut Vec<String>) -> Remote {
 fn program(stdio: &Stdio, wrong: &mut Vec<String>) -> Command {
     let mut sessions = Sessions {
         limit: usize::try_from(stdio.max_processes).unwrap_or(usize::MAX),
+        warm: usize::try_from(stdio.prestart).unwrap_or(usize::MAX),
         ..Sessions::default()
     };
     match units::parse_duration(&stdio.idle_timeout) {

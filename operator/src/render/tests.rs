@@ -79,12 +79,13 @@ const EVERYTHING: &str = "
       mcpulse: {url: 'https://mcpulse.example.com', capture: None,
         apiKeySecretRef: {name: mcpulse, key: key}}}";
 
+const PROGRAM: &str = "transport: {type: Stdio, stdio: {command: [node], listenPort: 9000, \
+                       maxProcesses: 7, prestart: 2, idleTimeout: 1h30m}}";
+
 #[test]
 fn the_proxy_reads_back_every_field_that_is_rendered() {
-    let stdio = "transport: {type: Stdio, stdio: {command: [node], listenPort: 9000, \
-                 maxProcesses: 7, idleTimeout: 1h30m}}";
     let off = "telemetry: {mcpulse: {enabled: false}}";
-    for spec in ["", EVERYTHING, stdio, off] {
+    for spec in ["", EVERYTHING, PROGRAM, off] {
         let server = server(spec);
         let spoken = server.spec.transport.spoken();
         let told = config(&server, &spoken, &Defaults::default()).unwrap();
@@ -94,8 +95,14 @@ fn the_proxy_reads_back_every_field_that_is_rendered() {
 
 #[test]
 fn every_field_of_the_resource_is_in_the_configuration() {
-    let config = read_back(&injection(EVERYTHING), &[]);
-    let text = serde_yaml::to_string(&config).unwrap();
+    let text = |spec: &str| {
+        let config = read_back(&injection(spec), &[]);
+        serde_yaml::to_string(&config).unwrap()
+    };
+    let (everything, program) = (text(EVERYTHING), text(PROGRAM));
+    for part in ["address: :9000", "limit: 7", "warm: 2", "idleTimeout: 1h 30m"] {
+        assert!(program.contains(part), "{part} is not in\n{program}");
+    }
     for part in [
         "serverId: shop/weather",
         "url: http://127.0.0.1:8000/events",
@@ -113,7 +120,7 @@ fn every_field_of_the_resource_is_in_the_configuration() {
         "level: debug",
         "format: json",
     ] {
-        assert!(text.contains(part), "{part} is not in\n{text}");
+        assert!(everything.contains(part), "{part} is not in\n{everything}");
     }
 }
 
