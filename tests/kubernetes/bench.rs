@@ -1,5 +1,6 @@
 //! What injection costs, on the API server and in the operator. `make bench-kube` runs it, with an
 //! operator that is optimized, and prints what README has; `make test` only compiles it.
+#![expect(clippy::print_stdout, reason = "a benchmark that reports")]
 
 use crate::crowd::{Cost, REST, SERVERS};
 
