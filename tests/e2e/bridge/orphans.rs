@@ -209,8 +209,9 @@ async fn a_group_whose_leader_ends_first_has_its_time() {
     let directory = TempDir::new().expect("a directory");
     let words = directory.path().join("words");
     let tell = |word: &str| format!("echo {word} >> {}", words.display());
-    // As a wrapper that does not wait for the server: that takes a while to save its work.
-    let saves = format!("trap \"sleep 0.2; {}; exit\" TERM; ", tell("saved"));
+    // As a wrapper that does not wait for the server: that takes a while to save its work, for
+    // which it has half a second.
+    let saves = format!("trap \"sleep 0.05; {}; exit\" TERM; ", tell("saved"));
     let script = led(&format!("{saves} {}; while :; do sleep 0.02; done", tell("begun")));
     let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
     bridge.wait_until_ready(true).await;
