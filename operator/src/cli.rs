@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     crd, policy, rbac,
-    run::{self, Options, namespace},
+    release::Release,
+    run::{self, Options},
+    verify,
 };
 
 mod documents;
@@ -30,9 +32,11 @@ enum Command {
     /// Print the policies that API servers apply themselves, likewise
     Policy(Policy),
     /// Print the roles that the operator needs, likewise
-    Rbac(Rbac),
+    Rbac(Release),
     /// Print pods as they would come out, or why they would not change
     Inject(inject::Arguments),
+    /// Wait until pods that a McpServer means would come with the sidecar
+    Verify(verify::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,12 +44,8 @@ struct Policy {
     /// Which of them; all unless given
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// Where the operator itself runs, whose pods are left alone
-    #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
-    namespace: String,
-    /// The operator's service account
-    #[arg(long, value_name = "NAME", default_value = "mcpulse-operator")]
-    service_account: String,
+    #[command(flatten)]
+    release: Release,
 }
 
 /// A part of the policies.
@@ -63,22 +63,12 @@ impl Policy {
     fn yaml(&self) -> String {
         let parts = if self.parts.is_empty() { Part::value_variants() } else { &self.parts };
         let texts = parts.iter().map(|part| match part {
-            Part::Injection => policy::injection(&policy::FORMATS, &self.namespace),
-            Part::Refusal => policy::refusal(&self.namespace),
-            Part::Guard => policy::guard(&self.namespace, &self.service_account),
+            Part::Injection => policy::injection(&policy::FORMATS, &self.release),
+            Part::Refusal => policy::refusal(&self.release),
+            Part::Guard => policy::guard(&self.release),
         });
         texts.collect::<Vec<_>>().join("---\n")
     }
-}
-
-#[derive(Debug, clap::Args)]
-struct Rbac {
-    /// Where the operator itself runs
-    #[arg(long, value_name = "NAME", default_value = "mcpulse-system", value_parser = namespace)]
-    namespace: String,
-    /// The only namespace that it watches
-    #[arg(long, value_name = "NAME", value_parser = namespace)]
-    watch_namespace: Option<String>,
 }
 
 /// Does what the command line asks for, and says how it ended.
@@ -115,9 +105,14 @@ pub fn run(
             out.write_all(policy.yaml().as_bytes()).context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Rbac(Rbac { namespace, watch_namespace }) => {
-            let text = rbac::yaml(&namespace, watch_namespace.as_deref());
+        Command::Rbac(release) => {
+            let text = rbac::yaml(&release);
             out.write_all(text.as_bytes()).context("write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Verify(options) => {
+            let told = verify::run(&options)?;
+            writeln!(out, "{told}").context("write to standard output")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inject(arguments) => {
@@ -147,11 +142,12 @@ mod tests {
         let cell = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
         let row = |flag: &clap::Arg| {
             let name = flag.get_long()?;
-            let values = flag.get_value_names().unwrap_or_default().join(" ");
+            let values = flag.get_value_names().filter(|_| flag.get_action().takes_values());
+            let values = values.unwrap_or_default().join(" ");
             let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned());
             let defaults = flag.get_default_values().iter().map(|value| value.to_string_lossy());
             let default = defaults.collect::<Vec<_>>().join(" ");
-            let (flag, help) = (cell(&format!("--{name} {values}")), flag.get_help()?);
+            let (flag, help) = (cell(format!("--{name} {values}").trim_end()), flag.get_help()?);
             let variable = cell(&variable.unwrap_or_default());
             Some(format!("| {flag} | {variable} | {} | {help} |\n", cell(&default)))
         };

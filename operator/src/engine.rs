@@ -14,9 +14,8 @@ use tokio::{
 use crate::{
     crd::{
         McpServer,
-        injection::{FORMAT, PROBE, REVISION},
+        injection::{PROBE, REVISION},
     },
-    policy,
     servers::Servers,
     witness,
 };
@@ -68,12 +67,13 @@ enum Installed {
     Bound,
 }
 
-/// Chooses by what the API server does. Tells `chosen`, the first time as soon as it is known
+/// Chooses by what the API server does with the policy of this name. Tells `chosen`, the first time as soon as it is known
 /// that there is something to inject. Returns when the policy has been chosen, which is for good:
 /// deleting its binding stops all injection.
 pub async fn choose(
     client: Client,
     choice: Choice,
+    policy: &str,
     mut servers: Servers,
     chosen: &watch::Sender<Engine>,
 ) {
@@ -85,7 +85,7 @@ pub async fn choose(
     // Since when there is something for a bound policy to do.
     let mut since = None;
     loop {
-        let pause = match installed(&client).await {
+        let pause = match installed(&client, policy).await {
             Ok(Installed::Nothing) => {
                 tell(chosen, Engine::Webhook);
                 SELDOM
@@ -131,25 +131,23 @@ fn tell(chosen: &watch::Sender<Engine>, engine: Engine) {
     }
     match engine {
         Engine::Off => tracing::warn!(
-            "nothing is injected: the policy {} is there and its binding is not; to inject \
-             again, run mcpulse-operator policy injection | kubectl apply -f -",
-            policy::name(FORMAT)
+            "nothing is injected: the policy is there and its binding is not; to inject again, \
+             apply what mcpulse-operator policy injection prints, or upgrade the Helm release"
         ),
         engine => tracing::info!(?engine, "injecting"),
     }
 }
 
 /// What there is of the policy.
-async fn installed(client: &Client) -> kube::Result<Installed> {
-    if !is_there(client, "mutatingadmissionpolicies").await? {
+async fn installed(client: &Client, policy: &str) -> kube::Result<Installed> {
+    if !is_there(client, "mutatingadmissionpolicies", policy).await? {
         return Ok(Installed::Nothing);
     }
-    let bound = is_there(client, "mutatingadmissionpolicybindings").await?;
+    let bound = is_there(client, "mutatingadmissionpolicybindings", policy).await?;
     Ok(if bound { Installed::Bound } else { Installed::Unbound })
 }
 
-async fn is_there(client: &Client, resource: &str) -> kube::Result<bool> {
-    let name = policy::name(FORMAT);
+async fn is_there(client: &Client, resource: &str, name: &str) -> kube::Result<bool> {
     let path = format!("/apis/admissionregistration.k8s.io/v1/{resource}/{name}");
     let request = http::Request::get(path).body(Vec::new());
     let request = request.map_err(kube::Error::HttpError)?;
@@ -185,7 +183,8 @@ async fn proven(client: &Client, servers: &[Arc<McpServer>]) -> Option<bool> {
     tried
 }
 
-async fn dry_run(client: &Client, namespace: &str, pod: &Value) -> kube::Result<Value> {
+/// The pod as the API server would create it.
+pub(crate) async fn dry_run(client: &Client, namespace: &str, pod: &Value) -> kube::Result<Value> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
     let request = Request::new(Pod::url_path(&(), Some(namespace))).create(&params, body);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease as Resource, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
     jiff::Timestamp,
 };
 use kube::{
@@ -25,6 +25,7 @@ pub struct Lease {
     name: String,
     holder: String,
     duration: Duration,
+    owner: Option<OwnerReference>,
 }
 
 /// What was seen of the Lease, and since when it is so.
@@ -45,7 +46,14 @@ impl Lease {
         duration: Duration,
     ) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), holder: holder.to_owned(), duration }
+        Self { api, name: name.to_owned(), holder: holder.to_owned(), duration, owner: None }
+    }
+
+    /// Where it has to be made, it ends with its owner.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<OwnerReference>) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// Does `work` whenever this replica leads, and drops it when it does not any more. Tells
@@ -99,8 +107,11 @@ impl Lease {
     /// Takes the Lease if it is free.
     async fn claim(&self, seen: &mut Option<Seen>) -> kube::Result<Option<Resource>> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            let name = Some(self.name.clone());
-            let metadata = ObjectMeta { name, ..ObjectMeta::default() };
+            let metadata = ObjectMeta {
+                name: Some(self.name.clone()),
+                owner_references: self.owner.clone().map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            };
             let lease = Resource { metadata, spec: Some(self.spec(None)) };
             return unless_taken(self.api.create(&PostParams::default(), &lease).await);
         };

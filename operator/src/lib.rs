@@ -4,6 +4,7 @@
 //!
 //! - [`cli`] reads the command line and answers the commands that need no cluster.
 //! - [`run`] composes the operator: what every replica does, and what only the one that leads.
+//! - [`verify`] finds out whether pods come with the sidecar.
 //! - [`controller`] brings clusters to what their `McpServer`s ask for, and says how far it is.
 //! - [`lease`] decides which replica leads.
 //! - [`registration`] has API servers ask the webhook about the pods that are meant.
@@ -12,8 +13,10 @@
 //! - [`engine`] chooses between it and the policy, by trying a [`witness`].
 //! - [`servers`] is what was last seen of the `McpServer`s.
 //! - [`rbac`] has what the operator may do.
+//! - [`owner`] finds what its objects end with.
 //! - `answer` says why the API server did not do what it was asked.
 //! - [`policy`] has API servers do what [`splice`] does.
+//! - [`release`] has the names of its objects, and which namespaces are its own.
 //! - [`splice`] puts an [`crd::Injection`] into a pod, or says why not.
 //! - [`render`] turns a `McpServer` into the [`crd::Injection`] that it asks for.
 //! - [`version`] has what the Kubernetes of a cluster can do.
@@ -24,6 +27,8 @@
 pub mod cli;
 
 pub mod run;
+
+pub mod verify;
 
 pub mod controller;
 
@@ -43,9 +48,13 @@ pub mod servers;
 
 pub mod rbac;
 
+pub mod owner;
+
 mod answer;
 
 pub mod policy;
+
+pub mod release;
 
 pub mod splice;
 
@@ -58,3 +67,6 @@ mod quantity;
 pub mod target;
 
 pub mod crd;
+
+#[cfg(test)]
+mod golden;

@@ -1,46 +1,46 @@
 //! What the operator may do in a cluster: as little as it needs, each verb with the code that
 //! uses it.
 
-use crate::{crd::injection::FORMAT, policy};
+use crate::{crd::injection::FORMAT, release::Release};
 
 const TEXT: &str = include_str!("rbac/roles.yaml");
 
-/// The roles of an operator that runs in `namespace`, as YAML to be applied to a cluster. One that
-/// watches a single namespace needs no rights in others, and of the cluster only those to objects
-/// that it knows by name.
-pub fn yaml(namespace: &str, watched: Option<&str>) -> String {
-    let scope = watched.map(|watched| format!("\n  namespace: {watched}")).unwrap_or_default();
-    let kind = if watched.is_some() { "Role" } else { "ClusterRole" };
-    let named =
-        watched.map(|watched| format!("\n  resourceNames: [{watched}]")).unwrap_or_default();
-    let text = TEXT.replace("${namespace}", namespace).replace("${policy}", &policy::name(FORMAT));
-    let text = text.replace("${kind}", kind).replace("${scope}", &scope);
-    text.replace("${named}", &named)
+/// The roles of the operator of a release, as YAML to be applied to a cluster. One that watches a
+/// single namespace needs no rights in others, and of the cluster only those to objects that it
+/// knows by name.
+pub fn yaml(release: &Release) -> String {
+    release.fill(&text())
+}
+
+/// The roles, in which `${…}` stands for what differs from release to release.
+fn text() -> String {
+    TEXT.replace("${format}", &FORMAT.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{env, fs, path::Path};
+    use std::path::Path;
 
     use serde::Deserialize;
     use serde_json::Value;
 
     use super::*;
+    use crate::golden::committed;
 
     fn documents(text: &str) -> Vec<Value> {
         let documents = serde_yaml::Deserializer::from_str(text).map(Value::deserialize);
         documents.collect::<Result<_, _>>().unwrap()
     }
 
+    fn of(namespace: &str, watched: Option<&str>) -> Release {
+        let watched = watched.map(str::to_owned);
+        Release { namespace: namespace.to_owned(), watched, ..Release::default() }
+    }
+
     #[test]
     fn the_committed_roles_are_those_of_the_code() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/rbac.mcpulse.io.yaml");
-        let told = yaml("mcpulse-system", None);
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&path, &told).unwrap();
-        }
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == told, "run UPDATE_GOLDEN=1 cargo test -p mcpulse-operator rbac");
+        committed("../policies/rbac.mcpulse.io.yaml", &yaml(&Release::default()));
+        committed("../charts/mcpulse/files/roles.yaml", &text());
     }
 
     #[test]
@@ -57,7 +57,7 @@ mod tests {
             }
         }
         assert!(named >= 5, "{named}");
-        for document in documents(&yaml("a", None)) {
+        for document in documents(&yaml(&of("a", None))) {
             for rule in document["rules"].as_array().into_iter().flatten() {
                 for list in ["apiGroups", "resources", "verbs"] {
                     assert!(!rule[list].as_array().unwrap().contains(&"*".into()), "{rule}");
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn one_namespace_needs_nothing_of_others() {
-        let told = yaml("release", Some("team"));
+        let told = yaml(&of("release", Some("team")));
         assert!(!told.contains("${"), "{told}");
         let all = documents(&told);
         let of_cluster = all.iter().filter(|one| one["kind"] == "ClusterRole");

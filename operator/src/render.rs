@@ -9,6 +9,7 @@ use crate::{
         injection::{self, ByClass, Limits, Mount, Quantities},
         proxy::Resources,
         selector::Labels,
+        telemetry::SecretKey,
         transport::Spoken,
     },
     target::Target,
@@ -31,6 +32,10 @@ pub struct Defaults {
     pub image: String,
     /// The address of MCPulse: `HOST:PORT`, a URL, or `none`.
     pub mcpulse_url: String,
+    /// The entry of Secrets of the pods' namespaces with the key of that MCPulse.
+    pub mcpulse_key: Option<SecretKey>,
+    /// Whether pods are annotated for a Prometheus that goes by `prometheus.io/*`.
+    pub annotated: bool,
     /// The user of the sidecar where the pod would have it be root.
     pub user: u32,
     /// What the sidecar gets in Guaranteed pods where the `McpServer` names no limits:
@@ -45,6 +50,8 @@ impl Default for Defaults {
         Self {
             image: concat!("ghcr.io/mcpulse/mcpulse-proxy:", env!("CARGO_PKG_VERSION")).to_owned(),
             mcpulse_url: "mcpulse.mcpulse-system:50051".to_owned(),
+            mcpulse_key: None,
+            annotated: false,
             user: 65532,
             guaranteed: ("100m".to_owned(), "64Mi".to_owned()),
             kubernetes: Version::NEWEST,
@@ -103,7 +110,7 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
         command,
         argv,
         mounts,
-        volumes: places::volumes(server, &spoken),
+        volumes: places::volumes(server, &spoken, defaults),
         image_pull_secrets: spec.proxy.image_pull_secrets.clone(),
         sidecar: sidecar::container(server, &spoken, port.as_ref(), defaults),
         user: defaults.user,
@@ -114,13 +121,22 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
             (injection::SERVER.to_owned(), name),
         ]),
         annotations: Labels::from([(injection::CONFIG.to_owned(), live)]),
+        default_annotations: Labels::new(),
         port,
     };
     let revision = revision::of(&injection);
     injection.annotations.insert(injection::REVISION.to_owned(), revision.clone());
     injection.revision = revision;
-    // Behind the revision: a LimitRange that comes or goes is no reason to restart anything.
+    // Behind the revision: a LimitRange or a PodMonitor that comes or goes is no reason to restart
+    // anything.
     (injection.resources, injection.limits) = limits::fit(injection.resources, limits);
+    let prometheus = &spec.telemetry.prometheus;
+    if prometheus.annotations.unwrap_or(defaults.annotated) {
+        let port = prometheus.port.to_string();
+        let entries = [("scrape", "true"), ("port", &port), ("path", "/metrics")];
+        injection.default_annotations =
+            entries.map(|(key, value)| (format!("prometheus.io/{key}"), value.to_owned())).into();
+    }
     Ok(injection)
 }
 

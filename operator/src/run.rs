@@ -17,9 +17,12 @@ use tokio::{runtime, sync::watch, task::JoinSet};
 
 use crate::{
     controller::{self, Controller},
+    crd::{injection::FORMAT, telemetry::SecretKey},
     engine::{self, Engine},
     lease::Lease,
+    owner,
     registration::Registration,
+    release::Release,
     render::Defaults,
     servers::Servers,
 };
@@ -32,13 +35,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What the operator is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Where the operator itself runs
-    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "mcpulse-system",
-          value_parser = namespace)]
-    pub namespace: String,
-    /// Leave all namespaces but this one alone; roles in it are enough then
-    #[arg(long, value_name = "NAME", value_parser = namespace)]
-    pub watch_namespace: Option<String>,
+    #[command(flatten)]
+    release: Release,
     /// What tells this replica from the others
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
@@ -51,6 +49,12 @@ pub struct Options {
     /// MCPulse where a McpServer names none
     #[arg(long, value_name = "HOST:PORT", default_value_t = Defaults::default().mcpulse_url)]
     pub mcpulse_url: String,
+    /// Secret of the pods' namespaces, and the key in it, with the API key of that MCPulse
+    #[arg(long, value_name = "NAME/KEY", value_parser = secret_key)]
+    pub mcpulse_api_key: Option<SecretKey>,
+    /// Annotate pods for a Prometheus that goes by prometheus.io/*, unless they are already
+    #[arg(long)]
+    pub scrape_annotations: bool,
     /// Workloads that may be restarted, or have their sidecars upgraded, at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,19 +88,20 @@ impl Options {
         Defaults {
             image: self.proxy_image.clone(),
             mcpulse_url: self.mcpulse_url.clone(),
+            mcpulse_key: self.mcpulse_api_key.clone(),
+            annotated: self.scrape_annotations,
             ..Defaults::default()
         }
     }
 }
 
-/// The name of a namespace (RFC 1123 label).
-pub(crate) fn namespace(text: &str) -> Result<String, &'static str> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let named = (1..=63).contains(&text.len()) && text.bytes().all(inner);
-    if named && !text.starts_with('-') && !text.ends_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err("write the name of a namespace: at most 63 lower case letters, digits and dashes")
+/// An entry of a Secret.
+fn secret_key(text: &str) -> Result<SecretKey, &'static str> {
+    match text.split_once('/') {
+        Some((name, key)) if !name.is_empty() && !key.is_empty() && !key.contains('/') => {
+            Ok(SecretKey { name: name.to_owned(), key: key.to_owned() })
+        }
+        _ => Err("write the name of a Secret, a slash, and a key of its data"),
     }
 }
 
@@ -134,7 +139,9 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         replica.spawn(admin::serve(listener, render, ready.clone(), shutdown.clone()));
     }
 
-    let servers = match &options.watch_namespace {
+    let release = &options.release;
+    let owner = owner::find(client.clone(), release).await;
+    let servers = match &release.watched {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
@@ -143,8 +150,8 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         client.clone(),
         servers.clone(),
         controller::Settings {
-            namespace: options.namespace.clone(),
-            watch_namespace: options.watch_namespace.clone(),
+            namespace: release.namespace.clone(),
+            watch_namespace: release.watched.clone(),
             identity: options.identity(),
             defaults: options.defaults(),
             max_rollouts: options.max_rollouts,
@@ -159,7 +166,8 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let hook = webhook::Replica {
         client: client.clone(),
         options: options.webhook.clone(),
-        namespace: options.namespace.clone(),
+        release: release.clone(),
+        owner: owner.clone(),
         identity: options.identity(),
         servers: servers.clone(),
         bundle,
@@ -168,22 +176,27 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         shutdown: shutdown.clone(),
     };
     replica.spawn(hook.follow(engine.clone()));
-    let choosing = (client.clone(), options.webhook.choice(), servers.clone());
+    let choosing =
+        (client.clone(), options.webhook.choice(), release.policy(FORMAT), servers.clone());
     replica.spawn(async move {
-        engine::choose(choosing.0, choosing.1, choosing.2, &chosen).await;
+        engine::choose(choosing.0, choosing.1, &choosing.2, choosing.3, &chosen).await;
         chosen.closed().await;
     });
-    let reach = options.webhook.reach(&options.namespace);
-    let registration =
-        Registration::new(client.clone(), webhook::CONFIGURATION, reach, &options.namespace);
+    let registration = Registration::new(
+        client.clone(),
+        release.configuration(),
+        options.webhook.reach(release),
+        &release.namespace,
+    );
 
     let lease = Lease::new(
         client,
-        &options.namespace,
-        "mcpulse-operator",
+        &release.namespace,
+        &release.operator(),
         &options.identity(),
         Duration::from_secs(options.lease_duration.into()),
-    );
+    )
+    .owned_by(owner);
     let gate = ready.gate("cluster");
     let reached = |reached: Result<(), String>| match reached {
         Ok(()) => gate.open(),

@@ -73,6 +73,12 @@ pub fn splice(pod: &Value, injection: &Injection) -> Result<Patch, Skip> {
     for (key, value) in &injection.annotations {
         edits.set(&["metadata", "annotations"], key, value);
     }
+    let taken = |key: &String| pod["metadata"]["annotations"].get(key).is_some();
+    if !injection.default_annotations.keys().any(taken) {
+        for (key, value) in &injection.default_annotations {
+            edits.set(&["metadata", "annotations"], key, value);
+        }
+    }
     Ok(edits.patch())
 }
 

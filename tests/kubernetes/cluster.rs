@@ -11,6 +11,7 @@ use kube::Client;
 use mcpulse_operator::{
     crd::{self, Injection, McpServer, injection::FORMAT},
     policy,
+    release::Release,
     version::Version,
 };
 use mcpulse_tests::{ControlPlane, eventually};
@@ -27,7 +28,7 @@ pub(crate) struct Cluster {
     pub(crate) plane: ControlPlane,
     client: Client,
     /// Whether API servers of its version can inject by themselves.
-    has_policies: bool,
+    pub(crate) has_policies: bool,
     /// What it can do beside that.
     pub(crate) kubernetes: Version,
     /// By which it asks the webhooks of operators, where they are what injects.
@@ -45,7 +46,7 @@ impl Cluster {
     pub(crate) async fn with_workloads() -> Self {
         let mut cluster = Self::with_controllers().await;
         if cluster.has_policies {
-            cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+            cluster.apply(&policy::injection(&policy::FORMATS, &Release::default())).await;
         } else {
             cluster.webhooks = Some(Wire::new().await);
         }
@@ -61,24 +62,34 @@ impl Cluster {
     }
 
     async fn on(plane: ControlPlane) -> Self {
+        let cluster = Self::bare(plane).await;
+        cluster.apply(&crd::yaml().expect("the definition")).await;
+        cluster.serves_servers().await;
+        cluster
+    }
+
+    /// One on which nothing has been installed.
+    pub(crate) async fn bare(plane: ControlPlane) -> Self {
         let client = plane.client();
         let path = "/apis/admissionregistration.k8s.io/v1";
         let served = request(&client, "GET", path, &Value::Null).await.expect("what is served");
         let mut served = served["resources"].as_array().expect("a list").iter();
         let has_policies = served.any(|one| one["name"] == "mutatingadmissionpolicies");
         let kubernetes = Version::of(&client).await.expect("a version");
-        let cluster = Self { plane, client, has_policies, kubernetes, webhooks: None };
-        cluster.apply(&crd::yaml().expect("the definition")).await;
-        let served = async || cluster.get("/apis/mcpulse.io/v1alpha1/mcpservers").await.ok();
+        Self { plane, client, has_policies, kubernetes, webhooks: None }
+    }
+
+    /// Waits until McpServers can be made.
+    pub(crate) async fn serves_servers(&self) {
+        let served = async || self.get("/apis/mcpulse.io/v1alpha1/mcpservers").await.ok();
         eventually("McpServers are served", PATIENCE, served).await;
-        cluster
     }
 
     /// Starts one that injects pods by the policy; none where there are no policies, which passes
     /// the test over.
     pub(crate) async fn with_policy() -> Option<Self> {
         let cluster = Self::start().await.if_policies().await?;
-        cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+        cluster.apply(&policy::injection(&policy::FORMATS, &Release::default())).await;
         Some(cluster)
     }
 
@@ -111,7 +122,7 @@ impl Cluster {
             None => {}
         }
         let group = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
-        let path = format!("{group}/{}", policy::name(FORMAT));
+        let path = format!("{group}/{}", Release::default().policy(FORMAT));
         let mut policy = self.get(&path).await.expect("the policy");
         let selector = &mut policy["spec"]["matchConstraints"]["namespaceSelector"];
         let names = selector["matchExpressions"][0]["values"].as_array_mut().expect("namespaces");

@@ -5,6 +5,7 @@ use mcpulse_operator::{
     crd::injection::FORMAT,
     engine::{self, Choice, Engine},
     policy,
+    release::Release,
     servers::Servers,
 };
 use mcpulse_tests::eventually;
@@ -13,7 +14,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar, plain_while},
-    hook::{CONFIGURATION, Hook, RELEASE},
+    hook::{CONFIGURATION, Hook},
     weather::{injection, pod, server},
 };
 
@@ -25,7 +26,10 @@ fn choosing(cluster: &Cluster, chosen: watch::Sender<Engine>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (servers, watch) = Servers::new(kube::Api::all(client.clone()));
     tasks.spawn(watch.run(|| {}));
-    tasks.spawn(async move { engine::choose(client, Choice::Auto, servers, &chosen).await });
+    let policy = Release::default().policy(FORMAT);
+    tasks.spawn(async move {
+        engine::choose(client, Choice::Auto, &policy, servers, &chosen).await;
+    });
     tasks
 }
 
@@ -47,7 +51,7 @@ async fn the_webhook_stays_until_the_policy_injects_and_no_pod_misses_the_change
     assert!(hook.counted("injected") > 0);
 
     let changing = async {
-        cluster.apply(&policy::injection(&policy::FORMATS, RELEASE)).await;
+        cluster.apply(&policy::injection(&policy::FORMATS, &Release::default())).await;
         // What an operator sees all the time.
         let another = cluster.plane.namespace("b", &[]).await;
         cluster.publish(&another, &server("weather"), &json!(injection)).await;
@@ -82,7 +86,7 @@ async fn where_the_policy_injects_nothing_of_the_webhook_begins() {
 #[tokio::test]
 async fn a_deleted_binding_stops_all_injection_also_after_a_restart() {
     let Some(cluster) = Cluster::with_policy().await else { return };
-    let name = policy::name(FORMAT);
+    let name = Release::default().policy(FORMAT);
     let binding = format!("{GROUP}/mutatingadmissionpolicybindings/{name}");
     cluster.request("DELETE", &binding, &Value::Null).await.expect("it was there");
     let hook = Hook::start_as(&cluster, Engine::Undecided).await;

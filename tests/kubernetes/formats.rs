@@ -4,13 +4,13 @@
 use mcpulse_operator::{
     crd,
     policy::{self, FORMATS, Format},
+    release::Release,
 };
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar, plain_while},
-    hook::RELEASE,
     weather::{injection, pod, server},
 };
 
@@ -82,25 +82,25 @@ async fn no_pod_misses_an_upgrade_or_a_rollback() {
     eventually("the definition is in use", PATIENCE, kept).await;
 
     let (earlier, current) = versions();
-    cluster.apply(&policy::injection(&earlier, RELEASE)).await;
+    cluster.apply(&policy::injection(&earlier, &Release::default())).await;
     let namespace = serving(&cluster, json!({"injection": theirs})).await;
     injects(&cluster, &namespace).await;
 
     let changing = async {
         // Up: the chart comes first, then the operator writes both formats.
-        cluster.apply(&policy::injection(&current, RELEASE)).await;
+        cluster.apply(&policy::injection(&current, &Release::default())).await;
         let witness = serving(&cluster, json!({"injection": ours})).await;
         injects(&cluster, &witness).await;
         write(&cluster, &namespace, json!({"injection": ours, "previous": theirs})).await;
 
         // Down: the chart brings back the earlier policy and takes this version's away, then the
         // earlier operator writes what it knows.
-        cluster.apply(&policy::injection(&earlier, RELEASE)).await;
+        cluster.apply(&policy::injection(&earlier, &Release::default())).await;
         let unknown = json!({"format": 99, "selector": {"matchLabels": {"app": "weather"}}});
         let witness = serving(&cluster, json!({"injection": unknown, "previous": theirs})).await;
         injects(&cluster, &witness).await;
         for kind in ["mutatingadmissionpolicybindings", "mutatingadmissionpolicies"] {
-            let name = policy::name(FORMATS[0].number);
+            let name = Release::default().policy(FORMATS[0].number);
             let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}/{name}");
             cluster.request("DELETE", &path, &Value::Null).await.expect("it was there");
         }

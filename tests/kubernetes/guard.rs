@@ -2,7 +2,7 @@
 //! may write what is put into pods.
 
 use kube::Client;
-use mcpulse_operator::policy;
+use mcpulse_operator::{policy, release::Release};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ impl Object<'_> {
 async fn the_operator_is_held_to_what_it_needs() {
     let cluster = Cluster::start().await;
     let operator = operator(&cluster).await;
-    cluster.apply(&policy::guard(RELEASE, ACCOUNT)).await;
+    cluster.apply(&policy::guard(&Release::default())).await;
     let namespace = cluster.plane.namespace("a", &[]).await;
     let pods = format!("/api/v1/namespaces/{namespace}/pods");
 
@@ -173,7 +173,7 @@ async fn nobody_but_the_operator_writes_what_is_put_into_pods() {
     let operator = operator(&cluster).await;
     let namespace = cluster.plane.namespace("a", &[]).await;
     cluster.publish(&namespace, &server("weather"), &json!(injection("weather"))).await;
-    cluster.apply(&policy::guard(RELEASE, ACCOUNT)).await;
+    cluster.apply(&policy::guard(&Release::default())).await;
     let path = format!("/apis/mcpulse.io/v1alpha1/namespaces/{namespace}/mcpservers/weather");
     let status = format!("{path}/status");
     let changed = async || {

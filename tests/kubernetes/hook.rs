@@ -87,6 +87,7 @@ impl Hook {
         let place = Place {
             namespace: RELEASE.to_owned(),
             secret: SECRET.to_owned(),
+            owner: None,
             configuration: CONFIGURATION.to_owned(),
             names: vec!["127.0.0.1".to_owned()],
         };

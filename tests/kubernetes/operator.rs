@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mcpulse_operator::{policy, rbac};
+use mcpulse_operator::{policy, rbac, release::Release};
 use mcpulse_tests::{Proxy, Scrape, eventually, program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -25,16 +25,17 @@ pub(crate) struct Operator(Proxy);
 impl Operator {
     /// A file with exactly the rights that the operator is to have.
     pub(crate) async fn rights(cluster: &Cluster, watched: Option<&str>) -> PathBuf {
-        cluster.apply(&rbac::yaml("mcpulse-system", watched)).await;
-        cluster.apply(&policy::guard("mcpulse-system", "mcpulse-operator")).await;
+        let watched = watched.map(str::to_owned);
+        let release = Release { watched, ..Release::default() };
+        cluster.apply(&rbac::yaml(&release)).await;
+        cluster.apply(&policy::guard(&release)).await;
         let account = "/api/v1/namespaces/mcpulse-system/serviceaccounts/mcpulse-operator/token";
         let made = cluster.post(account, &json!({"spec": {"expirationSeconds": 3600}})).await;
         let token = made.expect("a token")["status"]["token"].as_str().map(str::to_owned);
         cluster.plane.kubeconfig_with(&token.expect("a token"))
     }
 
-    /// Starts one with the rights of a file, and further arguments. Where webhooks inject, its
-    /// own is one of them from then on.
+    /// Starts one with the rights of a file, and further arguments.
     pub(crate) async fn with(
         cluster: &Cluster,
         kubeconfig: &Path,
@@ -53,6 +54,25 @@ impl Operator {
             command.args(["--proxy-image", IMAGE]);
         }
         command.args(arguments);
+        Self::run(cluster, command).await
+    }
+
+    /// Starts one as a Deployment in `namespace` has it, but for where it listens.
+    pub(crate) async fn deployed(
+        cluster: &Cluster,
+        kubeconfig: &Path,
+        namespace: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = Command::new(program("mcpulse-operator"));
+        command.env("KUBECONFIG", kubeconfig).env_remove("RUST_LOG").args(arguments);
+        command.env("POD_NAMESPACE", namespace).env("POD_NAME", "one");
+        command.args(["--metrics-listen", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"]);
+        Self::run(cluster, command).await
+    }
+
+    /// Where webhooks inject, its own is one of them from then on.
+    async fn run(cluster: &Cluster, mut command: Command) -> Self {
         let Some(wire) = &cluster.webhooks else { return Self(Proxy::run(command)) };
         command.args(["--webhook-url", &wire.url()]);
         let operator = Self(Proxy::run(command));

@@ -153,15 +153,16 @@ async fn compare_shapes(cluster: &Cluster) {
         let injection = shape::injection(&server);
         let golden = std::fs::read_to_string(shape::golden(&name)).expect("how it comes out");
         let is_injected = !golden.starts_with('#');
-        if !pairs.contains_key(&injection.revision) {
+        let key = json!(injection).to_string();
+        if !pairs.contains_key(&key) {
             let both = [Pair::new(cluster, &[]).await, Pair::new(cluster, &strict).await];
             for pair in &both {
                 cluster.publish(&pair.inside, &server, &json!(injection)).await;
             }
-            pairs.insert(injection.revision.clone(), (both, false));
+            pairs.insert(key.clone(), (both, false));
         }
         seen.push((name, Outcome::Refused, Outcome::Refused));
-        let ([lax, strict], known) = pairs.get_mut(&injection.revision).expect("its namespaces");
+        let ([lax, strict], known) = pairs.get_mut(&key).expect("its namespaces");
         if is_injected && !*known {
             cluster.injects(&lax.inside, &pod, &injection).await;
             cluster.injects(&strict.inside, &restricted(pod), &injection).await;
@@ -171,7 +172,7 @@ async fn compare_shapes(cluster: &Cluster) {
     for (name, in_lax, in_strict) in &mut seen {
         let Shape { pod, server } = Shape::read(name);
         let injection = shape::injection(&server);
-        let ([lax, strict], known) = &pairs[&injection.revision];
+        let ([lax, strict], known) = &pairs[&json!(injection).to_string()];
         assert!(*known, "no pod of {name}'s McpServer is injected");
         let golden = std::fs::read_to_string(shape::golden(name)).expect("how it comes out");
         eprintln!("{name}");

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use mcpulse_operator::policy;
+use mcpulse_operator::{policy, release::Release};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar},
-    hook::RELEASE,
     operator::{Operator, condition, deployment},
     scene::{SELECTS, Scene},
     weather::pod,
@@ -110,7 +109,7 @@ async fn the_operators_own_webhook_injects_where_policies_do_not() {
 #[tokio::test]
 async fn the_webhook_comes_in_where_a_policy_that_is_bound_does_nothing() {
     let Some(cluster) = Cluster::with_controllers().await.if_policies().await else { return };
-    let text = policy::injection(&policy::FORMATS, RELEASE);
+    let text = policy::injection(&policy::FORMATS, &Release::default());
     let idle = text.replace("resources: [pods]", "resources: [podtemplates]");
     assert_ne!(idle, text);
     cluster.apply(&idle).await;

@@ -1,13 +1,13 @@
 //! `failurePolicy: Fail`: pods that cannot get the sidecar are refused, whichever engine injects,
 //! unless they opt out or their McpServer takes it back.
 
-use mcpulse_operator::{crd::McpServer, policy};
+use mcpulse_operator::{crd::McpServer, policy, release::Release};
 use mcpulse_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, PATIENCE, carries_sidecar},
-    hook::{Hook, RELEASE},
+    hook::Hook,
     weather::{injection, pod, server},
 };
 
@@ -47,7 +47,7 @@ async fn refuses(cluster: &Cluster, namespace: &str) {
 #[tokio::test]
 async fn what_a_server_refuses_is_refused_with_the_policy() {
     let Some(cluster) = Cluster::with_policy().await else { return };
-    cluster.apply(&policy::refusal(RELEASE)).await;
+    cluster.apply(&policy::refusal(&Release::default())).await;
     let injection = injection("weather");
     let namespace = cluster.plane.namespace("strict", &[]).await;
     let opted_out = cluster.plane.namespace("out", &[("mcpulse.io/injection", "disabled")]).await;
@@ -84,7 +84,7 @@ async fn what_a_server_refuses_is_refused_with_the_policy() {
 #[tokio::test]
 async fn what_a_server_refuses_is_refused_with_the_webhook_also_when_it_is_gone() {
     let cluster = Cluster::start().await;
-    cluster.apply(&policy::refusal(RELEASE)).await;
+    cluster.apply(&policy::refusal(&Release::default())).await;
     let hook = Hook::start(&cluster).await;
     let injection = injection("weather");
     let namespace = cluster.plane.namespace("strict", &[]).await;

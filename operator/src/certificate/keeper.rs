@@ -5,7 +5,10 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
+use k8s_openapi::{
+    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
@@ -31,6 +34,8 @@ pub struct Place {
     pub namespace: String,
     /// The Secret.
     pub secret: String,
+    /// What it ends with, where it has to be made.
+    pub owner: Option<OwnerReference>,
     /// The configuration by which API servers learn whom to trust.
     pub configuration: String,
     /// The names or addresses by which API servers call this replica.
@@ -160,7 +165,11 @@ impl Keeper {
 
     async fn write(&self, before: Option<&Secret>, wanted: &Authorities) -> kube::Result<Secret> {
         let mut secret = before.cloned().unwrap_or_else(|| Secret {
-            metadata: ObjectMeta { name: Some(self.place.secret.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(self.place.secret.clone()),
+                owner_references: self.place.owner.clone().map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
             ..Secret::default()
         });
         secret.data = Some(wanted.data());

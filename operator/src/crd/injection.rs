@@ -95,6 +95,10 @@ pub struct Injection {
     /// Annotations of the pod.
     #[schemars(extend("maxProperties" = 8))]
     pub annotations: Labels,
+    /// Annotations of a pod that has none of these.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub default_annotations: Labels,
 }
 
 impl Injection {

@@ -27,11 +27,16 @@ pub struct Prometheus {
     /// Tools with series of their own; the others share one.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_tools: u32,
+    /// Whether pods that have none of the annotations prometheus.io/scrape, prometheus.io/port and
+    /// prometheus.io/path get them, by which a Prometheus without PodMonitors finds the sidecar;
+    /// the operator's own choice unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<bool>,
 }
 
 impl Default for Prometheus {
     fn default() -> Self {
-        Self { port: 19464, max_tools: 200 }
+        Self { port: 19464, max_tools: 200, annotations: None }
     }
 }
 

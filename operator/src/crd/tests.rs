@@ -1,10 +1,9 @@
 //! The definition as it is committed, and what holds for each of its fields.
 
-use std::{env, fs, path::Path};
-
 use serde_json::Value;
 
 use super::*;
+use crate::golden::committed;
 
 fn definition() -> Value {
     serde_yaml::from_str(&yaml().unwrap()).unwrap()
@@ -28,14 +27,10 @@ fn walk(schema: &Value, path: &str, seen: &mut dyn FnMut(&str, &Value)) {
 }
 
 #[test]
-fn the_committed_definition_is_the_one_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/mcpservers.mcpulse.io.yaml");
+fn the_committed_definitions_are_those_of_the_code() {
     let told = yaml().unwrap();
-    if env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &told).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == told, "run UPDATE_GOLDEN=1 cargo test -p mcpulse-operator crd");
+    committed("../crds/mcpservers.mcpulse.io.yaml", &told);
+    committed("../charts/mcpulse/files/definition.yaml", &told);
 }
 
 #[test]

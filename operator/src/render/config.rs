@@ -143,7 +143,7 @@ fn mcpulse(said: &telemetry::Mcpulse, defaults: &Defaults, wrong: &mut Vec<Strin
         (true, None) => &defaults.mcpulse_url,
     };
     check("mcpulse-url", "telemetry.mcpulse.url", url, wrong);
-    let key = said.api_key_secret_ref.as_ref().filter(|_| said.enabled);
+    let key = places::mcpulse_key(said, defaults);
     Mcpulse {
         url: url.to_owned(),
         api_key: key.map(|_| Secret::Awaited(places::api_key().into())),

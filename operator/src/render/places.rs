@@ -2,7 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::crd::{McpServer, injection::CONFIG, telemetry::SecretKey, transport::Spoken};
+use super::Defaults;
+use crate::crd::{
+    McpServer,
+    injection::CONFIG,
+    telemetry::{Mcpulse, SecretKey},
+    transport::Spoken,
+};
 
 /// The file with the live configuration, written by the kubelet whenever the annotation changes.
 pub(super) const CONFIG_FILE: &str = "/etc/mcpulse/proxy.yaml";
@@ -40,17 +46,26 @@ pub(super) fn header(name: &str) -> String {
     format!("{SECRETS_AT}/otlp-{}", name.to_ascii_lowercase())
 }
 
+/// The entry of a Secret with the API key. That of the operator's own MCPulse is for no other.
+pub(super) fn mcpulse_key<'a>(said: &'a Mcpulse, defaults: &'a Defaults) -> Option<&'a SecretKey> {
+    let own = defaults.mcpulse_key.as_ref().filter(|_| said.url.is_none());
+    said.api_key_secret_ref.as_ref().or(own).filter(|_| said.enabled)
+}
+
 /// The entries of Secrets that the sidecar uses, and the files that hold them.
-pub(super) fn secrets(server: &McpServer) -> Vec<(&SecretKey, String)> {
+pub(super) fn secrets<'a>(
+    server: &'a McpServer,
+    defaults: &'a Defaults,
+) -> Vec<(&'a SecretKey, String)> {
     let telemetry = &server.spec.telemetry;
-    let key = telemetry.mcpulse.api_key_secret_ref.iter();
-    let key = key.filter(|_| telemetry.mcpulse.enabled).map(|entry| (entry, api_key()));
+    let key = mcpulse_key(&telemetry.mcpulse, defaults).into_iter();
+    let key = key.map(|entry| (entry, api_key()));
     let headers = telemetry.otlp.headers.iter().filter(|_| telemetry.otlp.endpoint.is_some());
     key.chain(headers.map(|one| (&one.secret_ref, header(&one.name)))).collect()
 }
 
 /// The volumes of the pod.
-pub(super) fn volumes(server: &McpServer, spoken: &Spoken) -> Vec<Value> {
+pub(super) fn volumes(server: &McpServer, spoken: &Spoken, defaults: &Defaults) -> Vec<Value> {
     let file = CONFIG_FILE.trim_start_matches(CONFIG_AT).trim_start_matches('/');
     let annotation = format!("metadata.annotations['{CONFIG}']");
     let mut volumes = vec![
@@ -60,7 +75,7 @@ pub(super) fn volumes(server: &McpServer, spoken: &Spoken) -> Vec<Value> {
         }),
         json!({"name": NO_TOKEN, "emptyDir": {}}),
     ];
-    let sources: Vec<Value> = secrets(server)
+    let sources: Vec<Value> = secrets(server, defaults)
         .into_iter()
         .map(|(entry, path)| {
             let path = path.rsplit('/').next().unwrap_or_default();

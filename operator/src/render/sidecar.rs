@@ -47,7 +47,7 @@ pub(super) fn container(
             "runAsNonRoot": true,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": mounts(server, spoken),
+        "volumeMounts": mounts(server, spoken, defaults),
     })
 }
 
@@ -92,13 +92,13 @@ fn escaped(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-fn mounts(server: &McpServer, spoken: &Spoken) -> Vec<Value> {
+fn mounts(server: &McpServer, spoken: &Spoken, defaults: &Defaults) -> Vec<Value> {
     let read = |name: &str, path: &str| json!({"name": name, "mountPath": path, "readOnly": true});
     let mut mounts = vec![
         read(places::CONFIG_VOLUME, places::CONFIG_AT),
         read(places::NO_TOKEN, places::TOKEN_AT),
     ];
-    if !places::secrets(server).is_empty() {
+    if !places::secrets(server, defaults).is_empty() {
         mounts.push(read(places::SECRETS, places::SECRETS_AT));
     }
     if matches!(spoken, Spoken::Stdio(_)) {

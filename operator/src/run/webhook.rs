@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Client,
     runtime::events::{Recorder, Reporter},
@@ -24,14 +25,11 @@ use crate::{
     certificate::{Files, Identity, Keeper, Place},
     engine::{Choice, Engine},
     registration::Reach,
+    release::Release,
     servers::Servers,
     webhook::{self, Counters, Notices, Webhook},
 };
 
-/// The configuration that API servers read.
-pub(super) const CONFIGURATION: &str = "mcpulse";
-/// The Secret of the authorities.
-const SECRET: &str = "mcpulse-webhook-ca";
 /// How often the clock is looked at, and the pause after the webhook could not begin.
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -45,10 +43,7 @@ pub(super) struct Options {
     /// Where API servers call the webhook
     #[arg(long, value_name = "ADDR", default_value = ":9443")]
     webhook_listen: String,
-    /// The Service by which they do, in the operator's own namespace
-    #[arg(long, value_name = "NAME", default_value = "mcpulse-operator")]
-    webhook_service: String,
-    /// An address instead of the Service, such as https://10.0.0.1:9443
+    /// An address by which they do, such as https://10.0.0.1:9443, instead of the release's Service
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
     /// Folder with tls.crt, tls.key and ca.crt that somebody else makes, such as cert-manager;
@@ -63,25 +58,24 @@ impl Options {
         self.injection
     }
 
-    /// How API servers reach the webhook of an operator in `namespace`.
-    pub(super) fn reach(&self, namespace: &str) -> Reach {
+    /// How API servers reach the webhook of a release.
+    pub(super) fn reach(&self, release: &Release) -> Reach {
         match &self.webhook_url {
             Some(url) => Reach::Url(url.trim_end_matches('/').to_owned()),
-            None => Reach::Service {
-                namespace: namespace.to_owned(),
-                name: self.webhook_service.clone(),
-            },
+            None => {
+                Reach::Service { namespace: release.namespace.clone(), name: release.operator() }
+            }
         }
     }
 
     /// The names by which they call it.
-    fn names(&self, namespace: &str) -> Vec<String> {
+    fn names(&self, release: &Release) -> Vec<String> {
         let host = self.webhook_url.as_ref().and_then(|url| {
             let url: http::Uri = url.parse().ok()?;
             Some(url.host()?.trim_matches(['[', ']']).to_owned())
         });
-        let service = ["", ".svc", ".svc.cluster.local"]
-            .map(|suffix| format!("{}.{namespace}{suffix}", self.webhook_service));
+        let service = format!("{}.{}", release.operator(), release.namespace);
+        let service = ["", ".svc", ".svc.cluster.local"].map(|suffix| format!("{service}{suffix}"));
         host.into_iter().chain(service).collect()
     }
 }
@@ -112,8 +106,9 @@ impl Figures {
 pub(super) struct Replica {
     pub(super) client: Client,
     pub(super) options: Options,
-    /// The namespace of the operator itself.
-    pub(super) namespace: String,
+    pub(super) release: Release,
+    /// What the Secret of the authorities ends with.
+    pub(super) owner: Option<OwnerReference>,
     /// The replica, as events name it.
     pub(super) identity: String,
     pub(super) servers: Servers,
@@ -161,10 +156,11 @@ impl Replica {
             tasks.spawn(Files::new(directory.clone(), shown, bundle).keep());
         } else {
             let place = Place {
-                namespace: self.namespace.clone(),
-                secret: SECRET.to_owned(),
-                configuration: CONFIGURATION.to_owned(),
-                names: self.options.names(&self.namespace),
+                namespace: self.release.namespace.clone(),
+                secret: self.release.authorities(),
+                owner: self.owner.clone(),
+                configuration: self.release.configuration().to_owned(),
+                names: self.options.names(&self.release),
             };
             let clock = (Arc::new(SystemTime::now) as _, EVERY);
             let (client, expiry) = (self.client.clone(), self.figures.expiry.clone());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// Specs of servers, without their selector.
 pub(crate) const SPECS: [&str; 9] = [
-    "transport: {http: {port: mcp}}",
+    "transport: {http: {port: mcp}}, telemetry: {prometheus: {annotations: true}}",
     "container: a, transport: {http: {port: mcp}}",
     "transport: {http: {port: 8000, takeover: NamedPort}}",
     "transport: {http: {port: mcp, takeover: MovePort, movePort: {env: PORT}}}",
@@ -132,6 +132,7 @@ pub(crate) fn any_pod() -> impl Strategy<Value = Value> {
         json!({"a": "b"}),
         json!({"a": "b"}),
         json!({}),
+        json!({"prometheus.io/scrape": "false"}),
         json!({"mcpulse.io/revision": "x"}),
         json!({"mcpulse.io/inject": "disabled"}),
     ]));
