@@ -25,12 +25,16 @@ run:
 	cargo build --locked --bins
 	@SERVER='$(SERVER)' KEEP='$(KEEP)' cargo run --locked --quiet --bin demo
 
+# What the tests of the chart need.
+CHART = { tests/helm/build $(TARGET)/helm && tests/tools/prometheus $(TARGET)/prometheus; }
+
 # The tools and Kubernetes are made while the tests compile.
 test:
 	@tests/tools/install & tools=$$!; \
 	tests/kube/build $(TARGET)/kube & kube=$$!; \
+	$(CHART) & chart=$$!; \
 	cargo test --workspace --locked --no-run; built=$$?; \
-	wait $$tools && wait $$kube && exit $$built
+	wait $$tools && wait $$kube && wait $$chart && exit $$built
 	cargo test --workspace --locked
 
 # Writes what the official suite finds into the table of README.md, which the tests compare.
@@ -55,6 +59,7 @@ soak:
 # The operator's on a real API server, e.g. VERSION=v1.30.14; builds that first.
 test-kube:
 	tests/kube/build $(TARGET)/kube $(VERSION)
+	@$(CHART)
 	MCPULSE_KUBE_VERSION=$(VERSION) cargo test -p mcpulse-tests --locked --test kubernetes
 
 # The proxy beside the least that any proxy would cost; ARGS is passed on, see --help. Then what

@@ -14,6 +14,7 @@ use tokio::process::Command;
 mod bench;
 mod busy;
 mod certificate;
+mod chart;
 mod cluster;
 mod crowd;
 mod definition;
