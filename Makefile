@@ -1,5 +1,5 @@
 # Thin lines over cargo; CONTRIBUTING.md says what each is for.
-.PHONY: bench bench-kube check conformance deny doc fmt fuzz lint matrix run soak static test test-kube
+.PHONY: bench bench-kube check conformance deny doc fmt fuzz lint matrix run soak static test test-cluster test-kube
 
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release
@@ -27,14 +27,17 @@ run:
 
 # What the tests of the chart need.
 CHART = { tests/helm/build $(TARGET)/helm && tests/tools/prometheus $(TARGET)/prometheus; }
+# What those on a real node need.
+NODE = { tests/kube/install && tests/kube/build $(TARGET)/kube; }
 
-# The tools and Kubernetes are made while the tests compile.
+# The tools, Helm and Kubernetes are made while the tests compile, and of all these the images.
 test:
 	@tests/tools/install & tools=$$!; \
-	tests/kube/build $(TARGET)/kube & kube=$$!; \
+	$(NODE) & node=$$!; \
 	$(CHART) & chart=$$!; \
 	cargo test --workspace --locked --no-run; built=$$?; \
-	wait $$tools && wait $$kube && wait $$chart && exit $$built
+	wait $$tools && wait $$node && wait $$chart && exit $$built
+	tests/images/build
 	cargo test --workspace --locked
 
 # Writes what the official suite finds into the table of README.md, which the tests compare.
@@ -55,6 +58,14 @@ soak:
 	tests/tools/install
 	cargo build --workspace --locked --bins
 	$(TARGET)/debug/soak $(ARGS)
+
+# Real servers in real pods, which takes root and Debian's packages.
+test-cluster:
+	tests/tools/install
+	tests/kube/install
+	tests/kube/build $(TARGET)/kube
+	tests/images/build
+	cargo test -p mcpulse-tests --locked --test cluster
 
 # The operator's on a real API server, e.g. VERSION=v1.30.14; builds that first.
 test-kube:
@@ -82,11 +93,16 @@ fuzz:
 	for target in envelope events failure lines observer; do \
 	cargo +nightly fuzz run $$target -- -max_total_time=$(TIME) -max_len=4096 || exit 1; done
 
-# Files without libc; the explicit target keeps build scripts and macros dynamic. The shim is less
-# than half as large with SHIM_TARGET=x86_64-unknown-linux-musl, after `rustup target add` of that.
+# Files without libc, of which the Dockerfile makes images; the explicit target keeps build scripts
+# and macros dynamic. The shim is less than half as large with
+# SHIM_TARGET=x86_64-unknown-linux-musl, after `rustup target add` of that.
 SHIM_TARGET ?= $(HOST)
+ARCH = $(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
 static:
-	RUSTFLAGS="-C target-feature=+crt-static" \
-	cargo build --release --locked --target $(HOST) -p mcpulse-proxy
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) \
+	-p mcpulse-proxy -p mcpulse-operator
 	RUSTFLAGS="-C target-feature=+crt-static" \
 	cargo build --profile shim --locked --target $(SHIM_TARGET) -p mcpulse-shim
+	mkdir -p $(TARGET)/static/$(ARCH)
+	cp $(TARGET)/$(HOST)/release/mcpulse-proxy $(TARGET)/$(HOST)/release/mcpulse-operator \
+	$(TARGET)/$(SHIM_TARGET)/shim/mcpulse-shim $(TARGET)/static/$(ARCH)

@@ -18,7 +18,7 @@ const RECOVERY: Duration = Duration::from_secs(150);
 
 #[tokio::test]
 async fn replicas_and_api_servers_may_go_at_any_time() {
-    let mut cluster = Cluster::with_workloads().await;
+    let cluster = Cluster::with_workloads().await;
     let rights = Operator::rights(&cluster, None).await;
     let mut first = Operator::with(&cluster, &rights, "first", &[]).await;
     first.leads().await;

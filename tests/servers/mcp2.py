@@ -1,4 +1,5 @@
-"""A server written with the second line of the Python SDK, on any of its three transports."""
+"""A server written with the second line of the Python SDK, on any of its three transports:
+`mcp2.py TRANSPORT [HOST [PORT]]`."""
 
 import sys
 
@@ -34,6 +35,6 @@ async def count(to: int, context: Context) -> str:
     return f"counted to {to}"
 
 
-transport = sys.argv[1]
 # Port 0: the caller finds out which one it became.
-server.run(transport, **({} if transport == "stdio" else {"host": "127.0.0.1", "port": 0}))
+transport, host, port = sys.argv[1:] + ["127.0.0.1", "0"][len(sys.argv) - 2 :]
+server.run(transport, **({} if transport == "stdio" else {"host": host, "port": int(port)}))

@@ -146,10 +146,36 @@ impl Client {
         self.hold_and_hear(tools, target, calls, Hearing::default()).await
     }
 
-    /// The same, and waits for what is to be heard.
+    /// The same, by a client that other words start, such as those that take it elsewhere.
+    pub async fn hold_in(
+        self,
+        words: &[String],
+        tools: &Tools,
+        target: &Target,
+        calls: &[Call],
+    ) -> Session {
+        let client = self.command(tools);
+        let client = client.as_std();
+        let (first, rest) = words.split_first().expect("a word at least");
+        let mut command = Command::new(first);
+        command.args(rest).arg(client.get_program()).args(client.get_args());
+        self.begin(command, target, calls, Hearing::default()).await
+    }
+
+    /// Opens a session as well, and waits for what is to be heard.
     pub async fn hold_and_hear(
         self,
         tools: &Tools,
+        target: &Target,
+        calls: &[Call],
+        hearing: Hearing,
+    ) -> Session {
+        self.begin(self.command(tools), target, calls, hearing).await
+    }
+
+    async fn begin(
+        self,
+        mut command: Command,
         target: &Target,
         calls: &[Call],
         Hearing { hears, resource }: Hearing,
@@ -160,8 +186,7 @@ impl Client {
             Target::Sse(url) => ("sse", json!(url)),
         };
         let plan = json!({ key: place, "calls": calls, "hears": hears, "resource": resource });
-        let mut child = self
-            .command(tools)
+        let mut child = command
             .arg(plan.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
 //! A real Kubernetes API server with its etcd on loopback, and the controllers if they are
-//! wanted. There is no kubelet: pods are made and never run.
+//! wanted. There is no kubelet unless a [`Node`](crate::Node) has one: pods are made and never run.
 //!
 //! `tests/kube/build` makes the programs; `KUBEBUILDER_ASSETS` names a folder that has others.
 
@@ -7,9 +7,12 @@ use std::{
     env, fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -26,12 +29,11 @@ use kube::{
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{eventually, program};
+use crate::{daemon::Daemon, eventually, program};
 
-mod daemon;
 mod identity;
 
-use self::{daemon::Daemon, identity::Identity};
+use self::identity::Identity;
 
 /// Names the version that tests run against unless `MCPULSE_KUBE_VERSION` names another.
 const MODULE: &str = include_str!("../kube/go.mod");
@@ -39,8 +41,16 @@ const MODULE: &str = include_str!("../kube/go.mod");
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a control plane is tried of which a port was taken meanwhile.
 const ATTEMPTS: usize = 5;
+/// The addresses of Services.
+pub(crate) const SERVICES: &str = "10.96.0.0/16";
 /// The token of the one who may do everything.
 const ADMIN: &str = "admin-of-a-test";
+/// The tokens of those that a node needs, which are their names, and their groups.
+const COMPONENTS: [(&str, &str); 3] = [
+    ("system:kube-scheduler", ""),
+    ("system:kube-proxy", ""),
+    ("system:node:node", "system:nodes"),
+];
 
 /// A control plane of its own. Dropped, it ends; when a test fails, its logs are kept and named.
 #[derive(Debug)]
@@ -49,14 +59,18 @@ pub struct ControlPlane {
     directory: Option<TempDir>,
     identity: Identity,
     ports: Ports,
-    etcd: Daemon,
-    api: Daemon,
+    etcd: Mutex<Daemon>,
+    api: Mutex<Daemon>,
     controllers: Option<Daemon>,
+    scheduler: Option<Daemon>,
     namespaces: AtomicU32,
 }
 
+/// Where its servers listen.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
+    /// Of the API server; all others are on loopback.
+    address: Ipv4Addr,
     etcd: u16,
     peer: u16,
     api: u16,
@@ -65,11 +79,11 @@ struct Ports {
 
 impl Ports {
     /// Ports that nobody listens on right now.
-    fn free() -> Self {
+    fn free(address: Ipv4Addr) -> Self {
         let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let [etcd, peer, api, controllers] =
             held.each_ref().map(|it| it.local_addr().expect("a bound address").port());
-        Self { etcd, peer, api, controllers }
+        Self { address, etcd, peer, api, controllers }
     }
 }
 
@@ -79,24 +93,37 @@ impl ControlPlane {
     /// # Panics
     /// When the programs are missing, with the remedy, or are not ready in a minute.
     pub async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same, with the API server at an address that a node reaches.
+    pub(crate) async fn start_at(address: Ipv4Addr) -> Self {
         let programs = programs();
         for _ in 0..ATTEMPTS {
-            if let Some(started) = Self::attempt(programs.clone()).await {
+            if let Some(started) = Self::attempt(programs.clone(), address).await {
                 return started;
             }
         }
         panic!("ports that were free were taken {ATTEMPTS} times");
     }
 
-    async fn attempt(programs: PathBuf) -> Option<Self> {
+    async fn attempt(programs: PathBuf, address: Ipv4Addr) -> Option<Self> {
         let directory = TempDir::new().expect("a directory");
-        let (identity, ports) = (Identity::new(directory.path()), Ports::free());
+        let (identity, ports) = (Identity::new(directory.path(), address), Ports::free(address));
         let etcd = etcd(&programs, directory.path(), ports);
         let api = api_server(&programs, directory.path(), &identity, ports);
         let directory = Some(directory);
-        let (controllers, namespaces) = (None, AtomicU32::new(0));
-        let mut plane =
-            Self { programs, directory, identity, ports, etcd, api, controllers, namespaces };
+        let plane = Self {
+            programs,
+            directory,
+            identity,
+            ports,
+            etcd: Mutex::new(etcd),
+            api: Mutex::new(api),
+            controllers: None,
+            scheduler: None,
+            namespaces: AtomicU32::new(0),
+        };
         plane.ready().await.then_some(plane)
     }
 
@@ -118,8 +145,25 @@ impl ControlPlane {
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials".to_owned(),
         ];
-        let program = self.programs.join("kube-controller-manager");
+        let program = self.program("kube-controller-manager");
         self.controllers = Some(Daemon::start(&program, args, &self.path("controllers.log")));
+        self
+    }
+
+    /// Starts the scheduler: pods get a node, if there is one.
+    #[must_use]
+    pub(crate) fn with_scheduler(mut self) -> Self {
+        let kubeconfig = self.kubeconfig_with("system:kube-scheduler");
+        let kubeconfig = kubeconfig.display();
+        let args = vec![
+            format!("--kubeconfig={kubeconfig}"),
+            format!("--authentication-kubeconfig={kubeconfig}"),
+            format!("--authorization-kubeconfig={kubeconfig}"),
+            "--secure-port=0".to_owned(),
+            "--leader-elect=false".to_owned(),
+        ];
+        let program = self.program("kube-scheduler");
+        self.scheduler = Some(Daemon::start(&program, args, &self.path("scheduler.log")));
         self
     }
 
@@ -159,7 +203,7 @@ impl ControlPlane {
 
     /// Where the API is.
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.api)
+        format!("https://{}:{}", self.ports.address, self.ports.api)
     }
 
     /// A file with which `kubectl` and the operator may do everything.
@@ -191,7 +235,12 @@ impl ControlPlane {
 
     /// The path of `kubectl`.
     pub fn kubectl(&self) -> PathBuf {
-        self.programs.join("kubectl")
+        self.program("kubectl")
+    }
+
+    /// The path of a program of Kubernetes.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
     }
 
     /// A namespace that no other test has, with its default service account.
@@ -220,19 +269,15 @@ impl ControlPlane {
     }
 
     /// Ends the API server and starts it again on the same port; returns before it is ready.
-    pub fn restart_api(&mut self) {
+    pub fn restart_api(&self) {
         self.stop_api();
-        let directory = self.path("");
-        self.api = api_server(&self.programs, &directory, &self.identity, self.ports);
+        let api = api_server(&self.programs, &self.path(""), &self.identity, self.ports);
+        *lock(&self.api) = api;
     }
 
     /// Ends the API server.
-    pub fn stop_api(&mut self) {
-        let log = self.path("api.log");
-        // Replaced by something that ends at once, so that the port is free.
-        let before =
-            std::mem::replace(&mut self.api, Daemon::start(Path::new("true"), Vec::new(), &log));
-        drop(before);
+    pub fn stop_api(&self) {
+        lock(&self.api).end();
     }
 
     /// Has etcd forget everything but what is there now, so that watches cannot go on from what
@@ -261,12 +306,12 @@ impl ControlPlane {
     ///
     /// # Panics
     /// When it has ended for another reason.
-    pub async fn ready(&mut self) -> bool {
+    pub async fn ready(&self) -> bool {
         let client = self.client();
         let request = || http::Request::get("/readyz").body(Vec::new()).expect("a request");
-        let (etcd, api) = (&mut self.etcd, &mut self.api);
         let is_ready = eventually("the API server is ready", PATIENCE, async || {
-            for daemon in [&mut *etcd, &mut *api] {
+            for daemon in [&self.etcd, &self.api] {
+                let mut daemon = lock(daemon);
                 if daemon.has_ended() {
                     let why = daemon.last_words();
                     assert!(why.contains("address already in use"), "it does not start: {why}");
@@ -278,7 +323,8 @@ impl ControlPlane {
         is_ready.await
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    /// Where its files are, and those of whoever belongs to it.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         let directory = self.directory.as_ref().expect("it has a directory until it ends");
         directory.path().join(below)
     }
@@ -291,9 +337,14 @@ impl Drop for ControlPlane {
         {
             let kept = directory.keep();
             eprintln!("--- the logs of the control plane are in {}", kept.display());
-            eprintln!("--- kube-apiserver ({}): {}", self.api.pid(), self.api.last_words());
+            let api = lock(&self.api);
+            eprintln!("--- kube-apiserver ({}): {}", api.pid(), api.last_words());
         }
     }
+}
+
+fn lock(daemon: &Mutex<Daemon>) -> MutexGuard<'_, Daemon> {
+    daemon.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn etcd(programs: &Path, directory: &Path, ports: Ports) -> Daemon {
@@ -313,8 +364,10 @@ fn etcd(programs: &Path, directory: &Path, ports: Ports) -> Daemon {
 
 fn api_server(programs: &Path, directory: &Path, identity: &Identity, ports: Ports) -> Daemon {
     let tokens = directory.join("tokens.csv");
-    fs::write(&tokens, format!("{ADMIN},admin,admin,system:masters\n")).expect("a file of tokens");
-    let args = vec![
+    let components = COMPONENTS.map(|(name, group)| format!("{name},{name},{name},{group}\n"));
+    let text = format!("{ADMIN},admin,admin,system:masters\n{}", components.concat());
+    fs::write(&tokens, text).expect("a file of tokens");
+    let mut args = vec![
         format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
         format!("--secure-port={}", ports.api),
         format!("--tls-cert-file={}", identity.certificate.display()),
@@ -324,18 +377,23 @@ fn api_server(programs: &Path, directory: &Path, identity: &Identity, ports: Por
         format!("--service-account-signing-key-file={}", identity.service_account_key.display()),
         format!("--cert-dir={}", directory.join("api").display()),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        "--endpoint-reconciler-type=none".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-        "--authorization-mode=RBAC".to_owned(),
+        format!("--bind-address={}", ports.address),
+        format!("--advertise-address={}", ports.address),
+        format!("--service-cluster-ip-range={SERVICES}"),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--allow-privileged=true".to_owned(),
     ];
+    if ports.address.is_loopback() {
+        // No endpoint may be there.
+        args.push("--endpoint-reconciler-type=none".to_owned());
+    }
     Daemon::start(&programs.join("kube-apiserver"), args, &directory.join("api.log"))
 }
 
 /// Where the programs of Kubernetes are.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") {
         return assets.into();
     }
@@ -345,7 +403,7 @@ fn programs() -> PathBuf {
     let kube = kube.expect("cargo's layout");
     let programs = kube.join(version);
     assert!(
-        programs.join("built").exists(),
+        programs.join("kube-apiserver").exists(),
         "there is no Kubernetes {version} in {0}; run tests/kube/build {0} {version}, for which Go \
          is needed, or set KUBEBUILDER_ASSETS",
         kube.display()

@@ -10,6 +10,7 @@
 //!   [`Tools`]; [`record`] keeps both sides of a session.
 //! - [`pair`] has a client and a server meet through the proxy.
 //! - [`ControlPlane`] is a real Kubernetes API server, with etcd and, if wanted, controllers.
+//! - [`Node`] adds to one of these all that runs pods, in namespaces of Linux of its own.
 //! - [`eventually`] waits for a condition; nothing here sleeps for a guessed time.
 #![expect(
     clippy::expect_used,
@@ -21,9 +22,11 @@
 pub mod client;
 pub mod collector;
 pub mod control_plane;
+mod daemon;
 pub mod forward;
 pub mod identity;
 pub mod mood;
+pub mod node;
 pub mod pair;
 pub mod patience;
 pub mod program;
@@ -42,6 +45,7 @@ pub use control_plane::ControlPlane;
 pub use forward::ForwardProxy;
 pub use identity::Identity;
 pub use mood::Mood;
+pub use node::Node;
 pub use patience::eventually;
 pub use program::program;
 pub use proxy::Proxy;

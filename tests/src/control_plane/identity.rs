@@ -2,10 +2,14 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+/// What pods know the API server by.
+const FIRST_SERVICE: &str = "10.96.0.1";
 
 /// Files that the servers read.
 #[derive(Debug)]
@@ -23,8 +27,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// A new one, in files of `directory`.
-    pub(super) fn new(directory: &Path) -> Self {
+    /// A new one for an API server at an address, in files of `directory`.
+    pub(super) fn new(directory: &Path, address: Ipv4Addr) -> Self {
         let write = |name: &str, text: String| {
             let path = directory.join(name);
             fs::write(&path, text).expect("a file");
@@ -34,8 +38,9 @@ impl Identity {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
-        let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
-        let params = CertificateParams::new(names).expect("names");
+        let address = address.to_string();
+        let names = [&address, FIRST_SERVICE, "localhost", "kubernetes.default.svc"];
+        let params = CertificateParams::new(names.map(str::to_owned)).expect("names");
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         let account = KeyPair::generate().expect("a key");

@@ -1,4 +1,4 @@
-//! A server of the control plane as a process, which ends with the process of the tests.
+//! A server of a cluster as a process, which ends with the process of the tests.
 
 use std::{
     fs::File,
@@ -13,14 +13,14 @@ use crate::program;
 
 /// A process that is killed when this is dropped, and when the tests are killed.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
     /// Starts `program`; what it says goes behind what is in the file `log`.
-    pub(super) fn start(program: &Path, args: Vec<String>, log: &Path) -> Self {
+    pub(crate) fn start(program: &Path, args: Vec<String>, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log file");
         let errors = file.try_clone().expect("a log file");
         let mut command = Command::new(program::program("bound"));
@@ -29,28 +29,33 @@ impl Daemon {
     }
 
     /// The end of what it said.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
+    /// Ends it, and waits until it is gone.
+    pub(crate) fn end(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Its process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
