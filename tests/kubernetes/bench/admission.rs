@@ -166,12 +166,15 @@ impl Contender {
                 contender.cluster.post(&path, &server(number)).await.expect("a McpServer");
             }
             let all = |list: &Value| {
-                let told = |one: &&Value| condition(one, "Ready")["status"] == "True";
+                let told = |one: &&Value| {
+                    let told = condition(one, "Ready")["observedGeneration"] == 1;
+                    told && one["status"]["injection"].is_object()
+                };
                 let told = list["items"].as_array()?.iter().filter(told).count();
                 (told == size).then_some(())
             };
             let cluster = &contender.cluster;
-            cluster.within(PATIENCE, "each McpServer is ready", &path, all).await;
+            cluster.within(PATIENCE, "each McpServer is rendered", &path, all).await;
             contender.comes_as_it_should(&namespace).await;
             contender.namespaces.push(namespace);
         }
