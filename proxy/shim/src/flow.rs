@@ -21,6 +21,8 @@ pub(crate) struct Output {
     passed: u64,
     /// How many bytes of what is kept were sent.
     sent: usize,
+    /// What was passed on ended within a line.
+    within_line: bool,
     /// Nobody wants what comes.
     unwanted: bool,
 }
@@ -58,7 +60,9 @@ impl Output {
     pub(crate) fn passed(&mut self, count: u64) -> Result<(), Violation> {
         let more = count.checked_sub(self.passed).and_then(|more| usize::try_from(more).ok());
         let more = more.filter(|more| *more <= self.sent).ok_or(Violation)?;
-        self.kept.drain(..more);
+        if let Some(last) = self.kept.drain(..more).next_back() {
+            self.within_line = last != b'\n';
+        }
         self.sent -= more;
         self.passed = count;
         if self.kept.is_empty() {
@@ -73,6 +77,11 @@ impl Output {
         let sent = received.checked_sub(self.passed).and_then(|more| usize::try_from(more).ok());
         self.sent = sent.filter(|sent| *sent <= self.kept.len()).ok_or(Violation)?;
         Ok(received)
+    }
+
+    /// Whether what is sent next begins within a line.
+    pub(crate) fn within_line(&self) -> bool {
+        self.sent.checked_sub(1).map_or(self.within_line, |last| self.kept[last] != b'\n')
     }
 
     /// Forgets everything, what is still to come included.
@@ -174,6 +183,21 @@ mod tests {
             (Err(Violation), Err(Violation))
         );
         assert_eq!((output.passed(2), output.passed(9)), (Err(Violation), Err(Violation)));
+    }
+
+    #[test]
+    fn output_tells_whether_it_goes_on_within_a_line() {
+        let mut output = Output::default();
+        assert!(output.read(&mut &b"ab\ncd"[..], 8).expect("a read"));
+        assert!(!output.within_line());
+        output.next();
+        for (count, within) in [(1, true), (3, false), (4, true)] {
+            output.passed(count).expect("it was sent");
+            assert_eq!(output.resume(None), Ok(count));
+            assert_eq!(output.within_line(), within, "{count}");
+            output.next();
+        }
+        assert_eq!((output.resume(Some(5)), output.within_line()), (Ok(5), true));
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //!
 //! | kind | from the shim | payload |
 //! |---|---|---|
-//! | 0x81 | `Attached` | version (2), window (4), input received (8), of it passed on (8), of it behind the last line break (8), output from (8), flags (1): 1 `InputEnd` was received, 2 drain |
+//! | 0x81 | `Attached` | version (2), window (4), input received (8), of it passed on (8), of it behind the last line break (8), output from (8), flags (1): 1 `InputEnd` was received, 2 drain, 4 the output begins within a line |
 //! | 0x82 | `Refused` | [`Refusal`] (1), what to tell a person (the rest, UTF-8) |
 //! | 0x83 | `State` | version (2), sessions (4), most (4), flags (1): 2 drain |
 //! | 0x84 | `Detached`: a session that waits for its sidecar | token (text) |
@@ -45,7 +45,8 @@
 //! Each side keeps what the other has not passed on, so `Resume` goes on to the byte: the sidecar
 //! says how much output it has received, or [`UNKNOWN`] for what it last said to have passed on,
 //! and gets what follows; the shim says how much input it has, and the sidecar sends what follows.
-//! A sidecar that knows no more what it had sent sees whether that ended within a line. A
+//! A sidecar that knows no more what it had sent sees whether that ended within a line, and
+//! whether what it gets begins within one. A
 //! connection that the session still had is closed in favour of the new one. What the
 //! shim had said besides, it says again; so does the sidecar with what may not have arrived:
 //! `Passed`, and `Signal` and `Close` if it still wants them.
@@ -68,6 +69,7 @@ pub const UNKNOWN: u64 = u64::MAX;
 const MAGIC: &[u8; 4] = b"mcps";
 const INPUT_ENDED: u8 = 1;
 const DRAINS: u8 = 2;
+const WITHIN_LINE: u8 = 4;
 
 /// A frame from the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +153,8 @@ pub struct Attached {
     pub input_ended: bool,
     /// Whether the pod ends.
     pub drains: bool,
+    /// Whether the output that follows begins within a line.
+    pub within_line: bool,
 }
 
 /// Why there is no session.
@@ -298,6 +302,7 @@ impl<'a> FromShim<'a> {
                     output,
                     input_ended: flags & INPUT_ENDED != 0,
                     drains: flags & DRAINS != 0,
+                    within_line: flags & WITHIN_LINE != 0,
                 })
             }
             0x82 => {
@@ -334,7 +339,12 @@ impl<'a> FromShim<'a> {
                 out.extend(VERSION.to_be_bytes());
                 out.extend(attached.window.to_be_bytes());
                 out.extend([input, passed, open_line, output].map(u64::to_be_bytes).as_flattened());
-                out.push(flag(attached.input_ended, INPUT_ENDED) | flag(attached.drains, DRAINS));
+                let flags = [
+                    flag(attached.input_ended, INPUT_ENDED),
+                    flag(attached.drains, DRAINS),
+                    flag(attached.within_line, WITHIN_LINE),
+                ];
+                out.push(flags.into_iter().sum());
             }),
             Self::Refused(refusal, why) => frame(out, 0x82, |out| {
                 out.push(refusal as u8);

@@ -32,12 +32,13 @@ fn from_shim() -> Vec<(FromShim<'static>, &'static [u8])> {
         output: 4,
         input_ended: true,
         drains: false,
+        within_line: true,
     };
     vec![
         (
             FromShim::Attached(attached),
             b"\0\0\0\x27\x81\0\x01\0\0\x10\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\
-              \0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\x01",
+              \0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\x05",
         ),
         (FromShim::Refused(Refusal::Full, "no"), b"\0\0\0\x03\x82\x02no"),
         (

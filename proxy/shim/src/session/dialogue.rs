@@ -105,6 +105,7 @@ impl Session {
                 output,
                 input_ended: self.input_ended,
                 drains: to.drains,
+                within_line: self.output.within_line(),
             }));
         } else if mem::take(&mut owes.drain) {
             link.say(FromShim::Drain);
