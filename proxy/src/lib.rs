@@ -16,7 +16,8 @@
 //! - [`jsonrpc`], [`scan`], [`mcp`], [`lines`] and [`sse`] read what is on the wire.
 //! - [`tls`] reads certificates; it knows only the configuration.
 //! - [`telemetry`] starts the program's own log.
-//! - [`bind`], [`config`], [`ready`], [`shutdown`] and [`trouble`] know none of the parts above.
+//! - [`backoff`], [`bind`], [`config`], [`ready`], [`shutdown`] and [`trouble`] know none of the
+//!   parts above.
 //! - [`platform`] has what differs between operating systems.
 
 pub mod app;
@@ -48,6 +49,7 @@ pub mod tls;
 
 pub mod telemetry;
 
+pub mod backoff;
 pub mod bind;
 pub mod config;
 pub mod ready;

@@ -7,7 +7,6 @@ use std::{
 
 use crate::record::Call;
 
-mod backoff;
 mod foreign;
 pub mod ledger;
 pub mod log;

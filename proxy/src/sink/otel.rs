@@ -11,11 +11,15 @@ use self::{
 };
 use super::{
     Account, Exporter,
-    backoff::Backoff,
     ledger::SHUTDOWN,
     queue::{Take, queue},
 };
-use crate::{config, shutdown::Shutdown, trouble::Trouble};
+use crate::{
+    backoff::{Backoff, Pace},
+    config,
+    shutdown::Shutdown,
+    trouble::Trouble,
+};
 
 mod collector;
 mod own;
@@ -161,7 +165,7 @@ impl Worker {
                             "cannot export spans to {to}: {reason}; they are kept and sent again"
                         );
                     }
-                    sleep(self.backoff.next(false)).await;
+                    sleep(self.backoff.next(Pace::SOON)).await;
                 }
             }
         }

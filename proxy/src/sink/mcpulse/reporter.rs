@@ -18,12 +18,12 @@ use super::{
     metric::Convert,
 };
 use crate::{
+    backoff::{Backoff, Pace},
     config,
     record::Call,
     shutdown::Shutdown,
     sink::{
         Account,
-        backoff::Backoff,
         foreign::{printable, were},
         ledger::SHUTDOWN,
         queue::Take,
@@ -241,8 +241,8 @@ impl Reporter {
 
     async fn failed(&mut self, failure: &Failure) {
         let wait = match self.batch.failed(failure.kind) {
-            Next::Wait => self.backoff.next(false),
-            Next::WaitLong => self.backoff.next(true),
+            Next::Wait => self.backoff.next(Pace::SOON),
+            Next::WaitLong => self.backoff.next(Pace::LATE),
             Next::Other => return,
             Next::Aside => return self.put_aside(failure),
             Next::Settle(settled) => return self.settle(settled, &failure.text).await,
@@ -260,7 +260,7 @@ impl Reporter {
 
     /// The suspects have their next turn later.
     fn put_aside(&mut self, failure: &Failure) {
-        self.retry_at = Instant::now() + self.retries.next(false);
+        self.retry_at = Instant::now() + self.retries.next(Pace::SOON);
         if self.suspecting.begins_or_lasts() {
             tracing::warn!(
                 "MCPulse at {} fails at single calls: {}; the others are sent, these again \

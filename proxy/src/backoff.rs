@@ -4,26 +4,37 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(30);
-/// The same while somebody has to act before an attempt can succeed.
-const FIRST_LONG: Duration = Duration::from_secs(5);
-const LONGEST_LONG: Duration = Duration::from_mins(1);
+/// How long waits are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The first.
+    pub first: Duration,
+    /// What they grow to.
+    pub longest: Duration,
+}
+
+impl Pace {
+    /// While the other side may come back by itself.
+    pub const SOON: Self =
+        Self { first: Duration::from_millis(250), longest: Duration::from_secs(30) };
+    /// While somebody has to act before an attempt can succeed.
+    pub const LATE: Self = Self { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
+}
 
 /// The waits between attempts that fail.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    pub(super) fn reset(&mut self) {
+    /// An attempt has succeeded.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// The next wait; with `long`, for a failure that only a person can end.
-    pub(super) fn next(&mut self, long: bool) -> Duration {
-        let (first, longest) = if long { (FIRST_LONG, LONGEST_LONG) } else { (FIRST, LONGEST) };
+    /// The next wait at this pace.
+    pub fn next(&mut self, Pace { first, longest }: Pace) -> Duration {
         let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
         // Half of it is left to chance, so that many proxies do not come back as one.
@@ -45,8 +56,9 @@ mod tests {
     #[test]
     fn waits_grow_to_a_bound_and_begin_anew() {
         let mut backoff = Backoff::default();
-        for (long, first, longest) in [(false, FIRST, LONGEST), (true, FIRST_LONG, LONGEST_LONG)] {
-            let waits: Vec<_> = (0..40).map(|_| backoff.next(long)).collect();
+        for pace in [Pace::SOON, Pace::LATE] {
+            let Pace { first, longest } = pace;
+            let waits: Vec<_> = (0..40).map(|_| backoff.next(pace)).collect();
             assert!(waits[0] >= first / 2 && waits[0] <= first, "{waits:?}");
             assert!(waits[20..].iter().all(|&wait| wait >= longest / 2 && wait <= longest));
             assert!(waits[20..].iter().any(|&wait| wait != waits[20]), "no jitter");
