@@ -5,7 +5,7 @@ use std::{env, sync::Arc, time::Duration};
 use anyhow::Context;
 use kube::{Api, Client, Config};
 use mcpulse_proxy::{
-    admin,
+    admin::{self, Ends},
     config::{Log, LogFormat},
     platform::Stop,
     ready::Ready,
@@ -136,7 +136,8 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "metrics");
         let registry = registry.clone();
         let render = Arc::new(move || TextEncoder::new().encode_to_string(&registry.gather()));
-        replica.spawn(admin::serve(listener, render, ready.clone(), shutdown.clone()));
+        let ends = Ends { shutdown: shutdown.clone(), drain: None };
+        replica.spawn(admin::serve(listener, render, ready.clone(), ends));
     }
 
     let release = &options.release;

@@ -1,7 +1,8 @@
-//! The admin listener: `/metrics`, `/healthz` and `/readyz`, apart from all MCP traffic. It
-//! answers until its task is dropped, so that a draining proxy can still be watched.
+//! The admin listener: `/metrics`, `/healthz` and `/readyz`, apart from all MCP traffic, and
+//! `/drain` for who is on this machine, or in this pod. It answers until its task is dropped, so
+//! that a draining proxy can still be watched.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -19,7 +20,7 @@ use tokio::{
 
 use crate::{
     ready::Ready,
-    shutdown::Shutdown,
+    shutdown::{Drain, Shutdown},
     sink::prometheus::{self, TEXT_FORMAT},
 };
 
@@ -61,9 +62,17 @@ pub async fn bind(address: &str, tolerant: bool) -> Result<Option<TcpListener>, 
     }
 }
 
-/// Answers on `listener` until dropped. From the beginning of the shutdown `/readyz` fails.
-pub async fn serve(listener: TcpListener, render: Render, ready: Ready, shutdown: Shutdown) {
-    let admin = Arc::new(Admin { render, ready, shutdown });
+/// What comes to an end, or is asked to.
+pub struct Ends {
+    /// The process.
+    pub shutdown: Shutdown,
+    /// What begins in it, where somebody may ask for that.
+    pub drain: Option<Drain>,
+}
+
+/// Answers on `listener` until dropped. From the beginning of either end `/readyz` fails.
+pub async fn serve(listener: TcpListener, render: Render, ready: Ready, ends: Ends) {
+    let admin = Arc::new(Admin { render, ready, ends });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -89,8 +98,9 @@ pub async fn serve(listener: TcpListener, render: Render, ready: Ready, shutdown
 async fn converse(stream: TcpStream, admin: Arc<Admin>) {
     // Without it an answer in two segments waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    let is_near = is_near(&stream);
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = admin.answer(request.method(), request.uri().path());
+        let answer = admin.answer(request.method(), request.uri().path(), is_near);
         async { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -110,24 +120,42 @@ async fn converse(stream: TcpStream, admin: Arc<Admin>) {
     }
 }
 
+/// Whether the client is on this machine, or in this pod: it has our own address.
+fn is_near(stream: &TcpStream) -> bool {
+    let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
+    ends.is_some_and(|(peer, own)| is_same_host(peer.ip(), own.ip()))
+}
+
+fn is_same_host(peer: IpAddr, own: IpAddr) -> bool {
+    peer == own || peer.to_canonical().is_loopback()
+}
+
 struct Admin {
     render: Render,
     ready: Ready,
-    shutdown: Shutdown,
+    ends: Ends,
 }
 
 impl Admin {
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, is_near: bool) -> Response<Full<Bytes>> {
         match (method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "alive\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => self.readiness(),
-            (_, "/metrics" | "/healthz" | "/readyz") => {
-                let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-                answer
-            }
+            (_, "/metrics" | "/healthz" | "/readyz") => refused("GET, HEAD"),
+            (_, "/drain") if self.ends.drain.is_some() => self.drain(method, is_near),
             _ => text(StatusCode::NOT_FOUND, "only /metrics, /healthz and /readyz\n"),
+        }
+    }
+
+    fn drain(&self, method: &Method, is_near: bool) -> Response<Full<Bytes>> {
+        match method {
+            &Method::POST if is_near => {
+                self.ends.drain.iter().for_each(Drain::begin);
+                text(StatusCode::OK, "draining\n")
+            }
+            &Method::POST => text(StatusCode::FORBIDDEN, "only from this machine or pod\n"),
+            _ => refused("POST"),
         }
     }
 
@@ -150,8 +178,10 @@ impl Admin {
         for (gate, reason) in self.ready.closed() {
             closed.extend([&*gate, ": ", &reason, "\n"]);
         }
-        if self.shutdown.has_begun() {
+        if self.ends.shutdown.has_begun() {
             closed.push_str("process: shutting down\n");
+        } else if self.ends.drain.as_ref().is_some_and(Drain::has_begun) {
+            closed.push_str("process: draining\n");
         }
         if closed.is_empty() {
             text(StatusCode::OK, "ready\n")
@@ -159,6 +189,12 @@ impl Admin {
             text(StatusCode::SERVICE_UNAVAILABLE, closed)
         }
     }
+}
+
+fn refused(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed}\n"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -18,11 +18,13 @@ use crate::{
         remote::RemoteSession,
         stdio::{Client, Session},
     },
-    shutdown::Shutdown,
+    shutdown::{Drain, Shutdown},
     sink::veil,
     traffic::HttpTransport,
 };
 
+mod delivery;
+mod drain;
 mod figures;
 mod plan;
 pub mod process;
@@ -62,10 +64,15 @@ pub async fn run(
     environment: Vec<(OsString, OsString)>,
     lost: Lost,
 ) -> anyhow::Result<ExitCode> {
+    // Before `/healthz` answers, for which the server's container waits.
+    if let Some(place) = &config.install_shim {
+        delivery::deliver(place)?;
+    }
     let (ready, shutdown) = (Ready::default(), Shutdown::default());
-    let reporting = Reporting::start(&config, &ready, &shutdown).await?;
+    let drain = Drain::default();
+    let reporting = Reporting::start(&config, &ready, &shutdown, &drain).await?;
     reporting.show_lost(lost)?;
-    let process = Running { config: &config, ready, shutdown, reporting: &reporting };
+    let process = Running { config: &config, ready, shutdown, drain, reporting: &reporting };
     let result = match (&config.listen, &config.served) {
         (Some(listen), _) => process.listen(listen, environment, reread).await,
         (None, Served::One(server)) => process.converse(server, environment).await,
@@ -81,6 +88,7 @@ struct Running<'a> {
     config: &'a Config,
     ready: Ready,
     shutdown: Shutdown,
+    drain: Drain,
     reporting: &'a Reporting,
 }
 
@@ -183,6 +191,11 @@ impl Running<'_> {
                         }
                         continue;
                     }
+                    () = self.drain.begun(), if !servers.drains() => {
+                        tracing::info!("no session begins any more; others finish their calls");
+                        servers.drain();
+                        continue;
+                    }
                     () = hangup.next() => Cause::Signal,
                     () = changed(reload.as_mut()), if !self.shutdown.has_begun() => Cause::Change,
                 };
@@ -212,9 +225,13 @@ async fn changed(reload: Option<&mut Reload>) {
 
 fn announce(address: SocketAddr, served: &Served) {
     match served {
-        Served::One(Server { upstream: Upstream::Stdio(command), .. }) => {
-            tracing::info!(%address, program = veil::program(&command.program), "listening");
-        }
+        Served::One(Server { upstream: Upstream::Stdio(command), .. }) => match &command.socket {
+            Some(socket) => tracing::info!(%address, shim = %socket.display(), "listening"),
+            None => {
+                let program = veil::program(&command.program);
+                tracing::info!(%address, program, "listening");
+            }
+        },
         Served::One(Server {
             upstream: Upstream::Http(remote) | Upstream::Sse(remote), ..
         }) => {

@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     bind::bind,
-    config::{Config, Listen, Served, Upstream},
+    config::{Command, Config, Listen, Served, Upstream},
+    relay::bridge,
     sink::{log, mcpulse, otel, veil},
     tls,
     traffic::HttpTransport,
@@ -58,6 +59,7 @@ pub async fn run(
             Served::Several { .. } => &format!("server {}", server.server_id),
         };
         let answer = match &server.upstream {
+            Upstream::Stdio(Command { socket: Some(socket), .. }) => bridge::look(socket).await,
             Upstream::Stdio(command) => stdio::ask(command, environment.clone()).await,
             Upstream::Http(remote) => http::ask(remote, HttpTransport::Streamable).await,
             Upstream::Sse(remote) => http::ask(remote, HttpTransport::LegacySse).await,

@@ -19,8 +19,10 @@ mod proxies;
 mod reread;
 mod several;
 mod strays;
+mod workload;
 mod yaml;
 
+use args::Purpose;
 pub use chain::VARIABLE as CHAIN;
 pub use environment::Environment;
 use found::Found;
@@ -36,6 +38,8 @@ pub enum Request {
     Serve(Start),
     /// Say whether [`Request::Serve`] would work.
     Check(Start),
+    /// Ask the proxy of this configuration, which runs here, to drain.
+    Drain(Box<Config>),
 }
 
 /// All that a start needs.
@@ -96,7 +100,7 @@ pub fn read(
     givens.extend(more.filter(|given| given.setting.key != "serverId" || !id_is_given));
     givens.extend(proxies::given(environment, &givens));
     let print = typed.print || environment.switch("print-config", &mut problems);
-    let (config, origins) = if let Some(entries) = found.entries {
+    let (mut config, origins) = if let Some(entries) = found.entries {
         several::settle(entries, givens, environment, problems)?
     } else {
         let listens = layer::listens(&givens);
@@ -106,13 +110,18 @@ pub fn read(
         }
         layers.settle(problems)?
     };
+    workload::add_to(&mut config, environment);
     if print {
         return Ok(Request::Show(print::config(&config, &origins)));
     }
     let reread = file.filter(|_| typed.mode.is_none());
     let reread = reread.map(|(path, _)| Reread::new(path, arguments, environment));
     let start = Start { config: Box::new(config), notices, chain, reread };
-    Ok(if typed.check { Request::Check(start) } else { Request::Serve(start) })
+    Ok(match typed.purpose {
+        Purpose::Serve => Request::Serve(start),
+        Purpose::Check => Request::Check(start),
+        Purpose::Drain => Request::Drain(start.config),
+    })
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ pub struct Config {
     /// What the proxy says about itself, on standard error.
     #[serde(default)]
     pub log: Log,
+    /// Where to put `mcpulse-shim`, which lies beside this program, before anything else; nowhere
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_shim: Option<PathBuf>,
     /// Worker threads of the runtime.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -77,6 +81,7 @@ impl Config {
             call_log: None,
             limits: Limits::default(),
             log: Log::default(),
+            install_shim: None,
             workers: default_workers(),
         }
     }
@@ -128,11 +133,12 @@ impl Mode {
     }
 }
 
-/// A program to start. No shell takes part.
+/// A program to start, or to have started. No shell takes part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Command {
-    /// The program, looked up in `PATH` unless it has a slash.
+    /// The program, looked up in `PATH` unless it has a slash; none where `socket` is given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program: String,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -143,6 +149,10 @@ pub struct Command {
     /// Its working directory; the proxy's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
+    /// The socket of `mcpulse-shim`, which starts the program where the proxy cannot: in another
+    /// container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
     /// Demanded from clients of the listener; the program does not get it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer_token: Option<Secret>,

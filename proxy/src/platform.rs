@@ -25,13 +25,13 @@ pub use orphanless::{Orphans, STRAYS};
 pub use orphans::{Orphans, STRAYS};
 #[cfg(unix)]
 pub use unix::{
-    Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
-    raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
+    Hangup, LocalStream, Process, Stop, Wait, append_to, connect, exit_code, identity, never_block,
+    pipe, raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
 };
 #[cfg(windows)]
 pub use windows::{
-    Hangup, Process, Stop, Wait, append_to, exit_code, identity, never_block, pipe,
-    raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
+    Hangup, LocalStream, Process, Stop, Wait, append_to, connect, exit_code, identity, never_block,
+    pipe, raise_file_limit, spawn, spawn_apart, take_stdio, writable_or_closed,
 };
 
 /// The variable by which a process is known to descend from a program: marks, separated by

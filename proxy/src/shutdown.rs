@@ -98,6 +98,29 @@ impl Shutdown {
     }
 }
 
+/// The time before an end that others begin, in which nothing is to begin any more.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    begun: CancellationToken,
+}
+
+impl Drain {
+    /// Nothing is to begin from now on.
+    pub fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    /// Whether nothing is to begin.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// Completes once nothing is to begin.
+    pub async fn begun(&self) {
+        self.begun.cancelled().await;
+    }
+}
+
 /// Tokio's clock, so that tests can stop it.
 fn now() -> Instant {
     time::Instant::now().into_std()

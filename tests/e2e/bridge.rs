@@ -32,6 +32,8 @@ mod modern;
 mod orphans;
 mod programs;
 mod sessions;
+#[cfg(target_os = "linux")]
+mod shim;
 mod streams;
 mod warm;
 
@@ -117,6 +119,21 @@ impl Bridge {
 
     async fn figure(&self, name: &str) -> f64 {
         self.proxy.scrape().await.sum(name, &[])
+    }
+
+    /// A session of this revision with the next of `programs`, initialized.
+    async fn open_as(&self, programs: &TcpListener, revision: &str) -> (String, Actor) {
+        let program = async {
+            let mut actor = Actor::enter(programs).await;
+            assert_eq!(actor.hear().await.as_deref(), Some(INITIALIZE));
+            let rest = r#""capabilities":{},"serverInfo":{"name":"s","version":"1"}"#;
+            let result = format!(r#"{{"protocolVersion":"{revision}",{rest}}}"#);
+            actor.say(&format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#)).await;
+            actor
+        };
+        let (answer, actor) = tokio::join!(self.post(None, INITIALIZE), program);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        (answer.session.expect("a session"), actor)
     }
 
     /// See [`assert_settled`].
@@ -217,17 +234,7 @@ impl Stage {
 
     /// A session of this revision.
     async fn open_as(&self, revision: &str) -> (String, Actor) {
-        let program = async {
-            let mut actor = self.enter().await;
-            assert_eq!(actor.hear().await.as_deref(), Some(INITIALIZE));
-            let rest = r#""capabilities":{},"serverInfo":{"name":"s","version":"1"}"#;
-            let result = format!(r#"{{"protocolVersion":"{revision}",{rest}}}"#);
-            actor.say(&format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#)).await;
-            actor
-        };
-        let (answer, actor) = tokio::join!(self.bridge.post(None, INITIALIZE), program);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        (answer.session.expect("a session"), actor)
+        self.bridge.open_as(&self.programs, revision).await
     }
 }
 

@@ -68,6 +68,11 @@ impl Ends {
         self.directory.path().join("calls.jsonl")
     }
 
+    /// What the requests to MCPulse said of where they come from.
+    pub(crate) fn resources(&self) -> Vec<Option<String>> {
+        self.mcpulse.batches().into_iter().map(|batch| batch.resource).collect()
+    }
+
     /// Checks that each sink brought exactly these calls to their end.
     pub(crate) async fn assert_delivered(&self, calls: u64) {
         let calls = usize::try_from(calls).expect("few calls");

@@ -11,6 +11,7 @@ mod http;
 mod layering;
 mod many;
 mod mcpulse;
+mod pod;
 mod proto;
 mod readme;
 mod real;

@@ -1,7 +1,7 @@
 //! The MCPulse sink against a real gRPC server: after every fault each call has ended somewhere,
 //! once, and the books say where.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use mcpulse_proto::v1::ToolCallMetric;
 use mcpulse_proxy::{
@@ -38,7 +38,8 @@ impl Sink {
         let (ledger, shutdown) = (Arc::new(Ledger::default()), Shutdown::default());
         let account = ledger.account("mcpulse");
         let Exporter { offer, task } =
-            mcpulse::start(config, account, shutdown.clone()).expect("a valid configuration");
+            mcpulse::start(config, &BTreeMap::new(), account, shutdown.clone())
+                .expect("a valid configuration");
         Self { ledger, offer, task, shutdown }
     }
 
@@ -367,7 +368,7 @@ async fn tls_trusts_the_given_authority_and_no_other() {
     fs::write(&ca_file, "no certificate").expect("write the authority");
     let nobody = Mcpulse { ca_file: Some(ca_file), ..to(&url) };
     let account = Arc::new(Ledger::default()).account("mcpulse");
-    let error = mcpulse::start(&nobody, account, Shutdown::default());
+    let error = mcpulse::start(&nobody, &BTreeMap::new(), account, Shutdown::default());
     assert!(matches!(error, Err(Error::Authorities { .. })));
 }
 

@@ -29,6 +29,7 @@ pub fn program(name: &str) -> PathBuf {
     let built = modified(&path).unwrap_or_else(|| panic!("{} is missing; {how}", path.display()));
     let sources: &[&str] = match name {
         "mcpulse-proxy" => &["proxy"],
+        "mcpulse-shim" => &["proxy/shim"],
         "mcpulse-operator" => &["operator", "proxy"],
         _ => &[],
     };

@@ -37,6 +37,8 @@ pub struct Receiver {
 pub struct Batch {
     /// The `x-api-key` that came with it.
     pub api_key: Option<String>,
+    /// The `x-resource-attributes` that came with it.
+    pub resource: Option<String>,
     /// Its items, refused ones included.
     pub metrics: Vec<ToolCallMetric>,
 }
@@ -141,8 +143,8 @@ impl State {
     ) -> Result<Response<IngestResponse>, Status> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.moods.admit().await?;
-        let api_key = request.metadata().get("x-api-key").and_then(|key| key.to_str().ok());
-        let api_key = api_key.map(str::to_owned);
+        let said = |key| Some(request.metadata().get(key)?.to_str().ok()?.to_owned());
+        let (api_key, resource) = (said("x-api-key"), said("x-resource-attributes"));
         let metrics = request.into_inner().metrics;
         let poison = *lock(&self.poison);
         if let Some((code, judge)) = poison
@@ -164,7 +166,7 @@ impl State {
             rejected: count(errors.len()),
             errors,
         };
-        lock(&self.batches).push(Batch { api_key, metrics });
+        lock(&self.batches).push(Batch { api_key, resource, metrics });
         self.moods.answer().await;
         Ok(Response::new(response))
     }

@@ -9,17 +9,19 @@ struct Running {
     address: SocketAddr,
     ready: Ready,
     shutdown: Shutdown,
+    drain: Drain,
     task: tokio::task::JoinHandle<()>,
 }
 
 async fn start() -> Running {
     let listener = bind("127.0.0.1:0", false).await.unwrap().unwrap();
     let address = listener.local_addr().unwrap();
-    let (ready, shutdown) = (Ready::default(), Shutdown::default());
+    let (ready, shutdown, drain) = (Ready::default(), Shutdown::default(), Drain::default());
     let metrics = Arc::new(Metrics::new(&Arc::new(Ledger::default()), 10).unwrap());
     let render = Arc::new(move || metrics.render());
-    let task = tokio::spawn(serve(listener, render, ready.clone(), shutdown.clone()));
-    Running { address, ready, shutdown, task }
+    let ends = Ends { shutdown: shutdown.clone(), drain: Some(drain.clone()) };
+    let task = tokio::spawn(serve(listener, render, ready.clone(), ends));
+    Running { address, ready, shutdown, drain, task }
 }
 
 impl Running {
@@ -73,6 +75,28 @@ async fn readiness_names_the_closed_gates_and_fails_while_draining() {
     assert!(answer.ends_with("process: shutting down\n"), "{answer}");
     assert!(admin.ask("GET /healthz").await.starts_with("HTTP/1.1 200"));
     assert!(admin.ask("GET /metrics").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn who_is_here_may_have_it_drain() {
+    let admin = start().await;
+    admin.ready.gate("upstream").open();
+    let answer = admin.ask("GET /drain").await;
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");
+    assert!(!admin.drain.has_begun());
+    assert!(admin.ask("POST /drain").await.starts_with("HTTP/1.1 200"));
+    assert!(admin.drain.has_begun());
+    let answer = admin.ask("GET /readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.ends_with("process: draining\n"), "{answer}");
+}
+
+#[test]
+fn who_is_elsewhere_may_not() {
+    let near = |peer: &str, own: &str| is_same_host(peer.parse().unwrap(), own.parse().unwrap());
+    assert!(near("127.0.0.1", "127.0.0.1") && near("::ffff:127.0.0.1", "::ffff:127.0.0.1"));
+    assert!(near("10.0.0.7", "10.0.0.7") && near("::1", "::1"));
+    assert!(!near("10.0.0.8", "10.0.0.7") && !near("fd00::8", "fd00::7"));
 }
 
 #[tokio::test]

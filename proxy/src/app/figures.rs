@@ -1,6 +1,6 @@
 //! What the parts count for themselves, shown as metrics: they know nothing of Prometheus.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Lost, reload::Reloads, tally::Tallies};
 use crate::{
@@ -123,6 +123,21 @@ const RELOAD_AT: Family = Family::gauge(
     "When a file was last applied, the start included, in seconds since 1970.",
 );
 
+/// As OpenTelemetry has it for Prometheus: what holds for the whole process, in one place.
+const POD: Family = Family::gauge(
+    "target_info",
+    &[
+        "k8s_namespace_name",
+        "k8s_pod_name",
+        "k8s_node_name",
+        "k8s_deployment_name",
+        "k8s_statefulset_name",
+        "k8s_daemonset_name",
+        "k8s_job_name",
+    ],
+    "1 in a pod, with its namespace, name, node and workload.",
+);
+
 const LOG_DROPPED: Family = Family::counter(
     "mcpulse_log_dropped_total",
     &[],
@@ -154,6 +169,15 @@ pub(super) fn show_tap(metrics: &Metrics, tap: &Tap) -> Result<()> {
 /// Shows what the observer met that no well-behaved peer sends.
 pub(super) fn show_observer(metrics: &Metrics, counters: Arc<Observed>) -> Result<()> {
     metrics.pull(ODDITIES, move || counters.all().map(|(kind, count)| ([kind], count)).collect())
+}
+
+/// Shows the pod in which the process runs, where the attributes of its resource tell of one.
+pub(super) fn show_pod(metrics: &Metrics, attributes: &BTreeMap<String, String>) -> Result<()> {
+    let value = |label: &&str| attributes.get(&label.replace('_', ".")).cloned();
+    let labels: [Option<String>; 7] = std::array::from_fn(|at| value(&POD.labels[at]));
+    let is_in_pod = labels.iter().any(Option::is_some);
+    let labels = labels.map(Option::unwrap_or_default);
+    metrics.pull(POD, move || if is_in_pod { vec![(labels.clone(), 1)] } else { Vec::new() })
 }
 
 /// Shows what was dropped of what the process says of itself.
@@ -267,6 +291,7 @@ mod tests {
         show_listener(&metrics, &Tallies::default()).unwrap();
         show_servers(&metrics, &Tallies::default()).unwrap();
         show_reloads(&metrics, &Arc::default()).unwrap();
+        show_pod(&metrics, &BTreeMap::default()).unwrap();
         show_lost(&metrics, Lost { lines: Box::new(|| 0), spans: Box::new(|| 0) }).unwrap();
         let row = |family: &Family| {
             let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Figure, Lost};
+use super::{Figure, Lost, drain};
 use crate::{
     check,
     cli::{CHAIN, Request, Start},
@@ -45,6 +45,10 @@ pub fn run(
         Request::Check(start) => {
             let environment = inherit(&start);
             check(start, environment)
+        }
+        Request::Drain(config) => {
+            runtime(&config)?.block_on(drain::ask(&config))?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

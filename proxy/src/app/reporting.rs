@@ -7,11 +7,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Lost, figures, reload::Reloads, tally::Tallies};
 use crate::{
-    admin,
+    admin::{self, Ends},
     config::Config,
     observe::Observer,
     ready::Ready,
-    shutdown::Shutdown,
+    shutdown::{Drain, Shutdown},
     sink::{self, Exporter, Ledger, Metrics, Sinks},
     tap::Tap,
 };
@@ -33,6 +33,7 @@ impl Reporting {
         config: &Config,
         ready: &Ready,
         shutdown: &Shutdown,
+        drain: &Drain,
     ) -> anyhow::Result<Self> {
         let ledger = Arc::new(Ledger::default());
         let metrics = Arc::new(Metrics::new(&ledger, config.limits.tools)?);
@@ -50,13 +51,15 @@ impl Reporting {
             .collect();
         let sinks = Sinks::new(Arc::clone(&metrics), ledger, offers);
         let observer = Observer::new(sinks, config.limits.clone());
-        let (tap, drain) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
+        let (tap, observed) = Tap::new(usize::try_from(config.limits.tap_bytes)?);
         figures::show_tap(&metrics, &tap)?;
         figures::show_observer(&metrics, observer.counters())?;
         let tallies = Tallies::default();
         figures::show_servers(&metrics, &tallies)?;
-        let observing = tokio::spawn(drain.run(observer));
-        let admin = admin(config, &metrics, ready, shutdown).await?;
+        let observing = tokio::spawn(observed.run(observer));
+        figures::show_pod(&metrics, &config.otel.resource_attributes)?;
+        let ends = Ends { shutdown: shutdown.clone(), drain: Some(drain.clone()) };
+        let admin = admin(config, &metrics, ready, ends).await?;
         Ok(Self { tap, metrics, tallies, observing, exporting, admin })
     }
 
@@ -112,7 +115,8 @@ fn exporters(
     let mut exporters = Vec::new();
     if config.mcpulse.enabled() {
         let account = ledger.account("mcpulse");
-        let exporter = sink::mcpulse::start(&config.mcpulse, account, shutdown.clone());
+        let attributes = &config.otel.resource_attributes;
+        let exporter = sink::mcpulse::start(&config.mcpulse, attributes, account, shutdown.clone());
         exporters.push(exporter.context("report to MCPulse")?);
     }
     if config.otel.endpoint.is_some() {
@@ -132,7 +136,7 @@ async fn admin(
     config: &Config,
     metrics: &Arc<Metrics>,
     ready: &Ready,
-    shutdown: &Shutdown,
+    ends: Ends,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(address) = &config.metrics_listen else { return Ok(None) };
     let Some(listener) = admin::bind(address, config.listen.is_none()).await? else {
@@ -141,6 +145,6 @@ async fn admin(
     tracing::info!(address = %listener.local_addr()?, "metrics");
     let metrics = Arc::clone(metrics);
     let render = Arc::new(move || metrics.render());
-    let serving = admin::serve(listener, render, ready.clone(), shutdown.clone());
+    let serving = admin::serve(listener, render, ready.clone(), ends);
     Ok(Some(tokio::spawn(serving)))
 }

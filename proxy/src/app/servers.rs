@@ -30,6 +30,9 @@ use crate::{
 /// The time in which those hear of it who still wait when the drain is over.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// Longer than anything drains.
+const FAR: Duration = Duration::from_hours(24);
+
 /// All servers of a listener.
 pub(super) struct Servers<'a> {
     reporting: &'a Reporting,
@@ -47,6 +50,7 @@ pub(super) struct Servers<'a> {
     pub(super) router: Arc<Router>,
     live: BTreeMap<Segment, Live>,
     leaving: TaskTracker,
+    drains: bool,
 }
 
 /// A server that clients find.
@@ -57,6 +61,14 @@ struct Live {
     /// Its own, which comes no later than that of the process.
     shutdown: Shutdown,
     keeping: JoinHandle<()>,
+}
+
+impl Live {
+    fn drain(&self) {
+        self.site.drain();
+        // Of an end that somebody else begins, nobody knows the time.
+        self.shutdown.begin(FAR);
+    }
 }
 
 /// A server that is set up and has not begun.
@@ -88,6 +100,7 @@ impl<'a> Servers<'a> {
             router: Arc::new(router),
             live: BTreeMap::new(),
             leaving: TaskTracker::new(),
+            drains: false,
         }
     }
 
@@ -122,9 +135,23 @@ impl<'a> Servers<'a> {
         Ok(plan)
     }
 
-    /// Whether some server is a program, whose end takes a while.
+    /// Whether some server is a program of ours, which may leave others behind.
     pub(super) fn has_programs(&self) -> bool {
-        self.live.values().any(|live| matches!(live.server.upstream, Upstream::Stdio(_)))
+        let is_ours = |upstream: &Upstream| matches!(upstream, Upstream::Stdio(command) if command.socket.is_none());
+        self.live.values().any(|live| is_ours(&live.server.upstream))
+    }
+
+    /// Whether sessions begin no more.
+    pub(super) fn drains(&self) -> bool {
+        self.drains
+    }
+
+    /// Has no session begin any more, and those end that nobody waits for; calls go on.
+    pub(super) fn drain(&mut self) {
+        self.drains = true;
+        for live in self.live.values() {
+            live.drain();
+        }
     }
 
     /// Ends all in order: no client is served any more.
@@ -199,6 +226,9 @@ impl<'a> Servers<'a> {
         });
         self.router.place(&segment, Arc::clone(&site));
         let live = Live { server, site, gate: id, shutdown, keeping };
+        if self.drains {
+            live.drain();
+        }
         if let Some(before) = self.live.insert(segment.clone(), live) {
             self.retire(segment, before);
         }

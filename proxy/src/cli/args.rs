@@ -23,8 +23,8 @@ use crate::config::{
 pub(super) struct Typed {
     /// The mode; none for `run`, where the file says it.
     pub mode: Option<Mode>,
-    /// Whether `check` came first.
-    pub check: bool,
+    /// What is to be done with such a proxy.
+    pub purpose: Purpose,
     /// `--print-config`.
     pub print: bool,
     /// `--config`.
@@ -37,6 +37,28 @@ pub(super) struct Typed {
     pub givens: Vec<Given>,
     /// What cannot be meant.
     pub problems: Vec<Problem>,
+}
+
+/// What is to be done with a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Run it.
+    Serve,
+    /// Say whether it would work.
+    Check,
+    /// Ask it, while it runs, to drain.
+    Drain,
+}
+
+impl Purpose {
+    /// That of the command with this name.
+    fn named(name: &str) -> Self {
+        match name {
+            "check" => Self::Check,
+            "drain" => Self::Drain,
+            _ => Self::Serve,
+        }
+    }
 }
 
 /// Why there is nothing to go on with.
@@ -58,7 +80,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typ
         })
     };
     let mut words: Vec<String> = arguments.into_iter().enumerate().map(text).collect();
-    let at = if words.get(1).is_some_and(|word| word == "check") { 2 } else { 1 };
+    let purpose = words.get(1).map_or(Purpose::Serve, |word| Purpose::named(word));
+    let at = if purpose == Purpose::Serve { 1 } else { 2 };
     let mut valueless = Vec::new();
     if let Some(command) = words.get(at).filter(|word| is_command(word)).cloned() {
         let sifted = strays::sift(&command, at + 1, words.split_off(at + 1));
@@ -68,8 +91,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typ
     }
     let matches = command().try_get_matches_from(words).map_err(|error| stop(&error))?;
     let (mut name, mut matches) = matches.subcommand().unwrap_or(("", &matches));
-    let check = name == "check";
-    if check {
+    if purpose != Purpose::Serve {
         (name, matches) = matches.subcommand().unwrap_or(("", matches));
     }
     let mut own = |flag: &'static str| {
@@ -81,7 +103,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typ
     };
     Ok(Typed {
         mode: Mode::named(name),
-        check,
+        purpose,
         print: matches.get_flag("print-config"),
         config: own("config"),
         server: own("server"),
@@ -146,10 +168,12 @@ pub(super) fn command() -> Command {
         )
     };
     let check = "Say whether such a proxy would work: validate the settings, dial both ends";
+    let drain = "Ask such a proxy, which runs here, to let no session begin and those in use go on";
     base(env!("CARGO_PKG_NAME"), "Reports every tool call of an MCP server, changes not one byte")
         .bin_name(env!("CARGO_PKG_NAME"))
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand(base("check", check))
+        .subcommand(base("drain", drain))
 }
 
 fn with_flags(command: Command) -> Command {
@@ -206,14 +230,15 @@ fn stop(error: &clap::Error) -> Stop {
     let text = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Stop::Show(error.to_string()),
         ErrorKind::MissingSubcommand => {
-            "the command is missing; write mcpulse-proxy stdio, http, sse, run or check".to_owned()
+            "the command is missing; write mcpulse-proxy stdio, http, sse, run, check or drain"
+                .to_owned()
         }
         ErrorKind::InvalidSubcommand => match context(ContextKind::SuggestedSubcommand) {
             Some(nearest) => format!("there is no such command; did you mean {nearest}?"),
             None => "there is no such command; mcpulse-proxy --help lists them".to_owned(),
         },
         _ => "the command line begins with something else than a command; write mcpulse-proxy \
-              stdio, http, sse, run or check first, then the flags"
+              stdio, http, sse, run, check or drain first, then the flags"
             .to_owned(),
     };
     Stop::Refuse(Problem::usage(text))

@@ -2,10 +2,15 @@
 
 use crate::config::{Mcpulse, Mode, Problem, setting::Setting};
 
+/// Where the shim is that starts the server, and what is said of one that the proxy starts.
+const SOCKET: &str = "upstream.stdio.socket";
+const OF_PROGRAM: [&str; 4] =
+    ["upstream.stdio.program", "upstream.stdio.args", "upstream.stdio.env", "upstream.stdio.cwd"];
+
 /// What nobody gave, with the flag and the variable that would.
 pub(super) fn missing(mode: Option<Mode>, is_given: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut demanded = vec![("server-id", "NAME")];
-    demanded.extend(mode.map(reached_by));
+    demanded.extend(mode.map(reached_by).filter(|_| !is_given(SOCKET)));
     demanded.extend(half_of_tls(&is_given));
     absent(&demanded, mode.unwrap_or(Mode::Http), is_given)
 }
@@ -22,7 +27,8 @@ pub(super) fn missing_in_entry(
     mode: Option<Mode>,
     is_given: impl Fn(&str) -> bool,
 ) -> Vec<(String, &'static str)> {
-    let demanded = [("server-id", "my-server")].into_iter().chain(mode.map(reached_by));
+    let reached_by = mode.map(reached_by).filter(|_| !is_given(SOCKET));
+    let demanded = [("server-id", "my-server")].into_iter().chain(reached_by);
     let key = |(flag, example)| {
         let key = Setting::with_flag(flag)?.path(mode.unwrap_or(Mode::Http));
         // In a file it is the program alone.
@@ -77,6 +83,15 @@ pub(super) fn contradictions(given: impl Fn(&str) -> Option<u64>) -> Vec<Problem
         (smaller.1 > larger.1).then(|| Problem::configuration(text))
     };
     [above(size, max), above(size, queue)].into_iter().flatten().collect()
+}
+
+/// The places of what cannot stand beside the socket of a shim, and why.
+pub(super) fn beside_socket(
+    is_given: impl Fn(&str) -> bool,
+) -> (impl Iterator<Item = &'static str>, &'static str) {
+    let of_program = is_given(SOCKET).then_some(OF_PROGRAM).into_iter().flatten();
+    let wrong = "stands beside the socket of a shim, which knows what it starts; keep one";
+    (of_program.filter(move |path| is_given(path)), wrong)
 }
 
 #[cfg(test)]

@@ -180,7 +180,13 @@ impl Layers {
 
     /// What cannot stand together.
     pub(super) fn contradictions(&self) -> Vec<Problem> {
-        demands::contradictions(|path| self.number(path))
+        let (beside, wrong) = demands::beside_socket(|path| self.has(path));
+        let mut problems = demands::contradictions(|path| self.number(path));
+        problems
+            .extend(beside.filter_map(|path| Some(self.at(path)?.problem(wrong, self.paths()))));
+        // The two halves of a command have the same to say.
+        problems.dedup();
+        problems
     }
 
     /// The whole configuration, and where its values came from.

@@ -30,6 +30,7 @@ impl Reread {
     pub fn config(&self) -> Result<Config, Refusal> {
         match read(self.arguments.iter().cloned(), &self.environment)? {
             Request::Serve(start) | Request::Check(start) => Ok(*start.config),
+            Request::Drain(config) => Ok(*config),
             Request::Show(_) => Err(Problem::usage("there is nothing to serve").into()),
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn settle(
             let text = format!("{place}: {key} is missing in this entry; write e.g. {example}");
             problems.push(Problem::configuration(text));
         }
+        problems.extend(entry.contradictions());
         if let Some(given) = entry.at("serverId")
             && let Ok(Value::String(id)) = &given.value
             && let Some(before) = ids.insert(id.clone(), given.source.to_string())

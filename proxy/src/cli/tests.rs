@@ -257,6 +257,7 @@ fn unusual(files: &Files, upstream: Upstream, listens: bool) -> Config {
     config.limits.pending_for = std::time::Duration::from_secs(90);
     config.limits.tools = 1;
     config.log = Log { level: "warn,mcpulse_proxy=debug".to_owned(), format: LogFormat::Json };
+    config.install_shim = Some("/shim".into());
     config.workers = 9;
     config
 }
@@ -298,8 +299,10 @@ fn every_field_comes_back_from_yaml() {
         sessions,
         ..command.clone()
     };
+    let of_shim = Command { socket: Some("/mcp.sock".into()), ..Command::default() };
     for (upstream, listens) in [
         (Upstream::Stdio(command), false),
+        (Upstream::Stdio(of_shim), true),
         (Upstream::Stdio(served), true),
         (Upstream::Http(remote.clone()), true),
         (Upstream::Sse(remote), true),
@@ -314,8 +317,11 @@ fn every_field_comes_back_from_yaml() {
 }
 
 #[test]
-fn check_takes_what_the_mode_takes() {
+fn check_and_drain_take_what_the_mode_takes() {
     let request = ask("mcpulse-proxy check stdio --server-id x --command y", &[]).unwrap();
     let Request::Check(start) = request else { panic!() };
-    assert_eq!(*start.config, config("mcpulse-proxy stdio --server-id x --command y", &[]));
+    let served = config("mcpulse-proxy stdio --server-id x --command y", &[]);
+    assert_eq!(*start.config, served);
+    let request = ask("mcpulse-proxy drain stdio --server-id x --command y", &[]).unwrap();
+    assert_eq!(request, Request::Drain(Box::new(served)));
 }

@@ -32,6 +32,8 @@ pub enum Scope {
     Any,
     /// With a program as the server.
     Stdio,
+    /// The same with `--listen`.
+    StdioListener,
     /// With a server behind a URL.
     Remote,
     /// With `--listen`.
@@ -46,6 +48,7 @@ impl Scope {
         match self {
             Self::Any => true,
             Self::Stdio => mode == Mode::Stdio,
+            Self::StdioListener => mode == Mode::Stdio && listens,
             Self::Remote => mode != Mode::Stdio,
             Self::Listener => listens,
             Self::RemoteOrListener => mode != Mode::Stdio || listens,
@@ -58,6 +61,9 @@ impl Scope {
         match self {
             Self::Any => format!("does not apply to {mode}"),
             Self::Stdio => format!("does not apply to {mode}; it is for stdio"),
+            Self::StdioListener => {
+                format!("does not apply to {mode}; it is for stdio with --listen")
+            }
             Self::Remote => format!("does not apply to {mode}; it is for http and sse"),
             Self::Listener => format!("does not apply to {mode} without --listen"),
             Self::RemoteOrListener => {
@@ -160,7 +166,7 @@ use Kind::{
     Hosts, Level, NewDirectory, OneOf, Origin, Origins, Pairs, Path, Proxy, Secret, SecretFile,
     Share, Size, Switch, Text, Url, Variables, Wait, Words,
 };
-use Scope::{Listener, Remote, RemoteOrListener, Stdio};
+use Scope::{Listener, Remote, RemoteOrListener, Stdio, StdioListener};
 
 const MOST: u64 = 1 << 32;
 const CERTIFICATE: Kind = Kind::Pem("CERTIFICATE");
@@ -175,6 +181,7 @@ pub static ALL: &[Setting] = &[
     Setting::new("", "upstream.stdio.args", Args, "Its arguments").within(Stdio),
     Setting::new("", "upstream.stdio.env", Variables, "Variables that it gets besides the inherited ones").within(Stdio),
     Setting::new("cwd", "upstream.stdio.cwd", Directory, "Its working directory").within(Stdio),
+    Setting::new("shim-socket", "upstream.stdio.socket", Path, "Socket of mcpulse-shim, which starts the server in another container, in place of a command").within(StdioListener),
     Setting::new("remote-url", "upstream.$.url", Url, "URL of the remote server").within(Remote),
     Setting::new("bearer-token", "upstream.$.bearerToken", Secret, "Token sent upstream and demanded from clients of --listen").alias("auth-token").within(RemoteOrListener).or(&["MCPULSE_PROXY_AUTH_TOKEN"]),
     Setting::new("bearer-token-file", "upstream.$.bearerToken", SecretFile, "File that holds it, read again when it changes").within(RemoteOrListener),
@@ -245,6 +252,7 @@ pub static ALL: &[Setting] = &[
 
     Setting::new("log-level", "log.level", Level, "error, warn, info, debug or trace, or directives as RUST_LOG takes them").or(&["RUST_LOG"]),
     Setting::new("log-format", "log.format", OneOf(&["text", "json"]), "How a line of the log looks"),
+    Setting::new("install-shim", "installShim", Path, "Where to put mcpulse-shim, which lies beside this program, before anything else"),
     Setting::new("workers", "workers", Count(1, 1024), "Worker threads"),
 ];
 
@@ -271,6 +279,7 @@ mod tests {
         config.mcpulse.tls = Some(true);
         config.mcpulse.ca_file = Some("c".into());
         config.mcpulse.spool_dir = Some("s".into());
+        config.install_shim = Some("s".into());
         config.otel.endpoint = Some("http://a".to_owned());
         config.otel.ca_file = Some("c".into());
         config.otel.headers = vec![header];
@@ -312,6 +321,7 @@ mod tests {
             args: vec!["a".to_owned()],
             env: [("a".to_owned(), "b".into())].into(),
             cwd: Some("/".into()),
+            socket: Some("/s".into()),
             bearer_token: Some("t".into()),
             sessions: Sessions { programs: Some(1), ..Sessions::default() },
         };

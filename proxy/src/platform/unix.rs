@@ -26,7 +26,10 @@ use rustix::{
     },
     stdio::{dup2_stdin, dup2_stdout, stdin, stdout},
 };
-use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::{
+    net::UnixStream,
+    signal::unix::{self, SignalKind, signal},
+};
 
 /// The most files that macOS lets a process have open, whatever else it says.
 const OPEN_MAX: u64 = 10_240;
@@ -45,6 +48,14 @@ pub fn take_stdio() -> io::Result<(File, File)> {
 pub fn pipe() -> io::Result<(File, File)> {
     let (read, write) = io::pipe()?;
     Ok((OwnedFd::from(read).into(), OwnedFd::from(write).into()))
+}
+
+/// A connection with another process of this machine, or of the pod.
+pub type LocalStream = UnixStream;
+
+/// Connects to the process that listens at this socket.
+pub async fn connect(socket: &Path) -> io::Result<LocalStream> {
+    UnixStream::connect(socket).await
 }
 
 /// Waiting for a descriptor that is non-blocking.

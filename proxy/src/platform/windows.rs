@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close};
+use tokio::{
+    io::DuplexStream,
+    signal::windows::{CtrlBreak, CtrlC, CtrlClose, ctrl_break, ctrl_c, ctrl_close},
+};
 
 /// How long a child may have ended without being noticed.
 const LOOK: Duration = Duration::from_millis(10);
@@ -28,6 +31,15 @@ pub fn take_stdio() -> io::Result<(File, File)> {
 pub fn pipe() -> io::Result<(File, File)> {
     let (read, write) = io::pipe()?;
     Ok((OwnedHandle::from(read).into(), OwnedHandle::from(write).into()))
+}
+
+/// A connection with another process of this machine; nothing makes one here.
+pub type LocalStream = DuplexStream;
+
+/// Connects to nobody: the shim is in containers of Linux.
+#[expect(clippy::unused_async, reason = "elsewhere it waits")]
+pub async fn connect(_socket: &Path) -> io::Result<LocalStream> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Waiting for a non-blocking stream; Windows has none among those that are used here.

@@ -9,7 +9,7 @@
 //! connection fetches it as a `reply`. The tap is shown what passes on the HTTP side, and by a
 //! `farewell` the end of a session that no client ended.
 
-use std::{ffi::OsString, net::SocketAddr, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use serde_json::json;
@@ -58,6 +58,7 @@ mod routing;
 mod session;
 mod sessions;
 mod shared;
+mod shim;
 mod splice;
 mod streams;
 mod unanswered;
@@ -74,6 +75,7 @@ use self::{
     program::Programs,
     reply::{First, first},
     sessions::Sessions,
+    shim::Shim,
     warm::Warm,
 };
 
@@ -138,9 +140,14 @@ impl Bridge {
             self;
         let token = command.bearer_token.clone();
         guard::warn_of_exposure(&listen, bound, token.as_ref());
+        let bounds = command.sessions.clone();
+        let behind = match &command.socket {
+            Some(socket) => Behind::Shim(Box::new(Shim::at(socket.clone()))),
+            None => Behind::Programs(Box::new(Programs { command, environment, orphans })),
+        };
         let setup = Setup {
-            bounds: command.sessions.clone(),
-            behind: Behind::Programs(Box::new(Programs { command, environment, orphans })),
+            bounds,
+            behind,
             health: Arc::new(Health::new(gate)),
             guard: Guard::new(&listen, bound, token),
             error_status: ErrorStatus::Gateway,
@@ -234,17 +241,38 @@ impl Exchanges {
     pub(in crate::relay) async fn keep(&self) {
         let Self { launcher, pools, health, .. } = self;
         let watch = async {
-            // Whether a remote server can be reached, its relay knows.
-            if matches!(launcher.behind, Behind::Programs(_)) {
-                tokio::join!(launcher.warm.keep(launcher, health), watch(launcher, health));
+            match &launcher.behind {
+                Behind::Programs(_) => {
+                    tokio::join!(launcher.warm.keep(launcher, health), watch(launcher, health));
+                }
+                Behind::Shim(shim) => {
+                    let watching = shim::watch(launcher, shim, health);
+                    let warming = launcher.warm.keep(launcher, health);
+                    tokio::join!(watching, warming, self.drain(shim));
+                }
+                // Whether a remote server can be reached, its relay knows.
+                Behind::Remote(_) => {}
             }
         };
         tokio::join!(launcher.sessions.expire(), pools.expire(), watch);
     }
 
-    /// Ends every program, which takes them at most [`STOPPING`].
+    /// No session begins any more, and no program. Where a shim has them it is as if it had said
+    /// so itself.
+    pub(in crate::relay) fn close(&self) {
+        self.launcher.limits.close();
+        if let Behind::Shim(shim) = &self.launcher.behind {
+            shim.ends.pod.cancel();
+        }
+    }
+
+    /// Ends every program, which takes them at most [`STOPPING`]. Those that a shim has outlive
+    /// this, where a session has them and the pod goes on.
     pub(in crate::relay) async fn end(&self) {
-        let Launcher { sessions, warm, tasks, .. } = &*self.launcher;
+        let Launcher { behind, sessions, warm, tasks, .. } = &*self.launcher;
+        if let Behind::Shim(shim) = behind {
+            shim.ends.sidecar.cancel();
+        }
         warm.end();
         sessions.end_all();
         self.pools.end();
@@ -253,6 +281,16 @@ impl Exchanges {
             tracing::debug!("not everything of the programs has ended in time");
         }
     }
+}
+
+/// What the shim that listens at this socket says of itself, which starts no program.
+///
+/// # Errors
+/// That it does not answer, and why.
+pub async fn look(socket: &Path) -> Result<String, String> {
+    let state = Shim::at(socket.to_owned()).look().await.map_err(|error| error.to_string())?;
+    let (sessions, most) = state.sessions;
+    Ok(format!("the shim at {} has {sessions} of {most} sessions", socket.display()))
 }
 
 /// Keeps the gate true, for ever: a program is tried at the start, again while it fails, and when

@@ -41,6 +41,20 @@ pub enum StartError {
     /// The proxy itself lacks the means.
     #[error("cannot start a thread for the server: {0}; raise the limit of processes")]
     Thread(io::Error),
+    /// The shim that would start it does not answer.
+    #[error("the shim at {socket} does not answer: {cause}; is the server's container up?")]
+    Away {
+        /// Where it should listen.
+        socket: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The shim starts nothing more for now, and says why.
+    #[error("the shim starts no other session: {0}")]
+    Full(String),
+    /// The shim does not start it, and says why.
+    #[error("the shim does not start the server: {0}")]
+    Refused(String),
 }
 
 /// A server that runs.

@@ -176,6 +176,7 @@ impl HttpRelay {
             tap,
             shutdown,
             counters,
+            draining: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         }
     }

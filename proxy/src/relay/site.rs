@@ -147,6 +147,17 @@ impl Site {
         }
     }
 
+    /// No session begins any more, for the server ends soon.
+    pub fn drain(&self) {
+        match &self.serves {
+            Serves::Remote { forward, bridge, .. } => {
+                forward.drain();
+                bridge.close();
+            }
+            Serves::Program(exchanges) => exchanges.close(),
+        }
+    }
+
     /// The drain is over: whoever still waits is told so, and what has begun breaks off.
     pub fn break_off(&self) {
         self.abandon();

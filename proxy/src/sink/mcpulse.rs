@@ -4,7 +4,7 @@
 //! a batch takes them; a batch is settled call by call and never given up while the process
 //! lives.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{config, shutdown::Shutdown};
 
@@ -24,17 +24,19 @@ use super::{Account, Exporter, queue::queue};
 const REMEDY: &str = "MCPulse is away or too slow; --spool-dir keeps calls on disk, \
                       --mcpulse-queue-calls and --mcpulse-queue-bytes more in memory";
 
-/// Starts reporting. Must be called within a runtime.
+/// Starts reporting, with what these `attributes` of the process say about its pod. Must be called
+/// within a runtime.
 ///
 /// # Errors
 /// When the configuration cannot work: an unreadable address, file of authorities or key. A
 /// MCPulse that is away is no error.
 pub fn start(
     config: &config::Mcpulse,
+    attributes: &BTreeMap<String, String>,
     account: Account,
     shutdown: Shutdown,
 ) -> Result<Exporter, Error> {
-    let client = Client::new(config)?;
+    let client = Client::new(config)?.within(attributes);
     let convert = Convert::new(config.capture);
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
     let (offer, take) = queue(config.queue_calls.max(1), bytes, account.clone(), REMEDY);

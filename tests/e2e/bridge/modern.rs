@@ -9,11 +9,11 @@ use crate::faults::{PATIENCE, result};
 
 mod sharing;
 
-const VERSION: &str = "2026-07-28";
+pub(super) const VERSION: &str = "2026-07-28";
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
 
 /// A request of this era, with further members of `_meta` and of `params`.
-fn request(id: &str, method: &str, meta: &str, params: &str) -> String {
+pub(super) fn request(id: &str, method: &str, meta: &str, params: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0", "id" : {id} ,"method":"{method}","params":{{{params}"_meta":{{{META}{meta}}}}}}}"#
     )
@@ -29,7 +29,7 @@ fn call(id: &str, meta: &str) -> String {
 }
 
 /// The number under which a request came to the program.
-fn number(line: &str) -> String {
+pub(super) fn number(line: &str) -> String {
     let heard: Value = serde_json::from_str(line).expect("JSON");
     heard["id"].as_i64().expect("a number").to_string()
 }

@@ -126,13 +126,20 @@ async fn a_server_that_comes_late_is_found() {
     drop(absent);
     let front = Front::of(address, &[]).await;
     let refused = mcpulse_tests::eventually("nobody listens", super::PATIENCE, async || {
-        Some(front.call("1").await).filter(|answer| answer.status == 502)
+        Some(front.call("1").await).filter(|answer| answer.status == 503)
     });
     let refused = refused.await;
     assert!(refused.body.contains(r#""id":1"#) && refused.body.contains("-32603"), "{refused:?}");
-    let _late = Upstream::at(address, Some(answer("application/json", &result("1")).into())).await;
+    front.proxy.wait_until_ready(false).await;
+    let late = Upstream::at(address, Some(answer("application/json", &result("1")).into())).await;
     assert_eq!(front.call("1").await.status, 200);
-    front.assert_settled(&[("transport", 1), ("ok", 1)], &[]).await;
+    // From now on it is down, and not still on its way up.
+    drop(late);
+    let gone = mcpulse_tests::eventually("it is gone", super::PATIENCE, async || {
+        Some(front.call("1").await.status).filter(|status| *status == 502)
+    });
+    gone.await;
+    front.assert_settled(&[("transport", 2), ("ok", 1)], &[]).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use mcpulse_tests::{Proxy, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    process::Command,
     task::JoinHandle,
     time::timeout,
 };
@@ -123,7 +124,13 @@ impl Front {
         let own = ends.flags();
         args.extend(own.iter().map(String::as_str));
         args.extend(flags);
-        let proxy = Proxy::start(args);
+        let command = Proxy::command(args);
+        Self::run(ends, command).await
+    }
+
+    /// What this starts, between these ends.
+    pub(crate) async fn run(ends: Ends, command: Command) -> Self {
+        let proxy = Proxy::run(command);
         let address = proxy.address().await;
         Self { ends, proxy, address }
     }

@@ -316,3 +316,22 @@ fn a_slip_in_a_word_is_told_what_was_meant() {
     assert_eq!(start.config.log.level, "info");
     assert!(start.notices[0].contains("RUST_LOG is passed over"), "{:?}", start.notices);
 }
+
+#[test]
+fn a_server_that_the_shim_starts_has_no_command_here() {
+    let line = "mcpulse-proxy stdio --server-id x --shim-socket /mcpulse/mcp.sock";
+    let started = config(&format!("{line} --listen :1"), &[]);
+    let Upstream::Stdio(command) = &started.served.all()[0].upstream else { panic!("{started:?}") };
+    assert_eq!(command.socket.as_deref(), Some(std::path::Path::new("/mcpulse/mcp.sock")));
+    assert_eq!(command.program, "");
+
+    let (usage, text) = refused(&format!("{line} --listen :1 --command 'python x.py'"), &[]);
+    assert!(usage && text.contains("--command stands beside the socket of a shim"), "{text}");
+    assert!(!text.contains("problems"), "one for both halves: {text}");
+    let (_, text) = refused(line, &[]);
+    assert!(text.contains("--shim-socket does not apply to stdio"), "{text}");
+    let list = "servers:\n- serverId: x\n  upstream: {stdio: {socket: /a, cwd: /}}\nlisten: {address: ':1'}\n";
+    let files = Files::new(&[("list.yaml", list)]);
+    let (_, text) = refused(&format!("run --config {}", files.text("list.yaml")), &[]);
+    assert!(text.contains("line 3) stands beside the socket of a shim"), "{text}");
+}

@@ -14,7 +14,7 @@ fn output(line: &str, variables: &[(&str, &str)]) -> String {
             // The arguments of the server are its own affair.
             format!("{:?} {:?}", veil::config(&start.config), start.notices)
         }
-        Ok(Request::Check(_)) => unreachable!(),
+        Ok(Request::Check(_) | Request::Drain(_)) => unreachable!(),
         Err(refusal) => format!("{refusal} {refusal:?}"),
     }
 }

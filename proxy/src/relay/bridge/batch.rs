@@ -9,7 +9,7 @@ use super::{
     answers::{Answers, Asked},
     exchange::{Exchanges, NoSuchSession},
     modern::is_modern,
-    objection::{code, faulty, missing, stray},
+    objection::{code, faulty, missing},
     reply::{self, Reply},
     session::{Session, Unheard},
     splice::{Fault, Said},
@@ -40,7 +40,7 @@ impl Exchanges {
         let session = match self.session(headers) {
             Ok(Some(session)) => session,
             Ok(None) => return missing(None, answer),
-            Err(NoSuchSession) => return stray(None, answer),
+            Err(NoSuchSession) => return self.stray(None, answer),
         };
         let is_out_of_place =
             |said: &Said| said.version.is_some() || said.gist.is(method::INITIALIZE);

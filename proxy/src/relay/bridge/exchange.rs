@@ -23,7 +23,7 @@ use super::{
     launcher::{Audience as _, Behind, Launcher},
     line,
     modern::is_modern,
-    objection::{faulty, missing, not_of_this_era, stray},
+    objection::{faulty, missing, not_of_this_era},
     outbox::{Inbox, Piece},
     pools::Pools,
     replay::EventId,
@@ -120,6 +120,11 @@ impl Exchanges {
             Ok(text) => text,
             Err(why) => return self.interrupted(why, answer),
         };
+        if let Behind::Shim(shim) = &self.launcher.behind
+            && let Some(Ok(id)) = parts.headers.get(SESSION_ID).map(HeaderValue::to_str)
+        {
+            self.launcher.find_again(shim, id).await;
+        }
         match parts.uri.path() {
             line::STREAM => return self.open_line(&parts.headers, answer).await,
             line::MESSAGES => return self.say_on_line(&parts, text, answer).await,
@@ -139,7 +144,7 @@ impl Exchanges {
                 response
             }
             Ok(None) => missing(None, answer),
-            Err(NoSuchSession) => stray(None, answer),
+            Err(NoSuchSession) => self.stray(None, answer),
         }
     }
 
@@ -239,7 +244,7 @@ impl Exchanges {
             }
             (Ok(None), Some(id)) if said.gist.is(method::DISCOVER) => not_of_this_era(&id, answer),
             (Ok(None), id) => missing(id.as_ref(), answer),
-            (Err(NoSuchSession), id) => stray(id.as_ref(), answer),
+            (Err(NoSuchSession), id) => self.stray(id.as_ref(), answer),
         }
     }
 
@@ -286,7 +291,7 @@ impl Exchanges {
         };
         // A remote server has bounds of its own.
         let patience =
-            matches!(self.launcher.behind, Behind::Programs(_)).then_some(PROBE_PATIENCE);
+            (!matches!(self.launcher.behind, Behind::Remote(_))).then_some(PROBE_PATIENCE);
         let hope = Hope { health: &self.health, since: Instant::now() };
         let first = match opening.session().ask(said, false).await {
             Ok((mut inbox, _)) => self.first(&mut inbox, patience).await,

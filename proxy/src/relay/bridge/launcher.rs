@@ -1,5 +1,5 @@
-//! Starts what a session, or those who share one, talk with: a program, or in place of it a
-//! conversation with a remote server.
+//! Starts what a session, or those who share one, talk with: a program of ours or of the shim's, or
+//! in place of it a conversation with a remote server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ use super::{
     limits::{Limits, Place},
     program::Programs,
     sessions::Sessions,
+    shim::Shim,
     splice::Gist,
     warm::Warm,
 };
@@ -54,6 +55,10 @@ pub(super) trait Audience: Send + Sync + 'static {
     fn end(&self, why: Ended);
     /// Completes when it has ended.
     fn ended(&self) -> impl Future<Output = ()> + Send;
+    /// By what a program is found again that outlives this process; none of one that does not.
+    fn token(&self) -> Option<&str>;
+    /// Whether it has ended only because this process does: another one may go on with it.
+    fn outlives_us(&self) -> bool;
 }
 
 /// What is behind the bridge.
@@ -61,6 +66,8 @@ pub(super) trait Audience: Send + Sync + 'static {
 pub(super) enum Behind {
     /// A program for whoever needs one.
     Programs(Box<Programs>),
+    /// What starts a program in its own container for whoever needs one.
+    Shim(Box<Shim>),
     /// A remote server: a conversation with it stands in for a program.
     Remote(Arc<Reach>),
 }
@@ -102,6 +109,7 @@ impl Launcher {
     ) -> Result<Arc<A>, StartError> {
         match &self.behind {
             Behind::Programs(programs) => self.run(programs, begin, place, gone).await,
+            Behind::Shim(shim) => self.open_at(shim, begin, place, gone).await,
             Behind::Remote(reach) => {
                 let gone = move || {
                     drop(place);

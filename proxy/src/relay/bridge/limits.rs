@@ -1,7 +1,10 @@
 //! How many sessions and programs there may be, and how fast programs may start.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,8 @@ pub(super) struct Limits {
     sessions: Arc<Semaphore>,
     programs: Arc<Semaphore>,
     starts: Mutex<Starts>,
+    /// Nothing begins any more.
+    closed: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -56,6 +61,8 @@ pub(super) enum Full {
     Programs,
     /// So many have started of late that the next has to wait for so long.
     Starts(Duration),
+    /// Everything comes to its end here: it is for others to serve.
+    Draining,
 }
 
 impl Full {
@@ -65,13 +72,14 @@ impl Full {
             Self::Sessions => "sessions",
             Self::Programs => "programs",
             Self::Starts(_) => "starts",
+            Self::Draining => "draining",
         }
     }
 
     /// How long it lasts, where that is known.
     pub(super) fn lasts(self) -> Option<Duration> {
         match self {
-            Self::Sessions | Self::Programs => None,
+            Self::Sessions | Self::Programs | Self::Draining => None,
             Self::Starts(wait) => Some(wait),
         }
     }
@@ -105,11 +113,12 @@ impl Limits {
         let ahead = apart.saturating_mul(saved);
         let starts = Mutex::new(Starts { apart, ahead, due: Instant::now() });
         let (sessions, programs) = (room(bounds.limit), room(bounds.most_programs()));
-        Self { sessions, programs, starts, counters }
+        Self { sessions, programs, starts, closed: AtomicBool::new(false), counters }
     }
 
     /// Room for another session.
     pub(super) fn seat(&self) -> Result<Seat, Full> {
+        self.open()?;
         let seat = Arc::clone(&self.sessions).try_acquire_owned();
         seat.map(|room| Seat { _room: room }).map_err(|_| Full::Sessions)
     }
@@ -131,7 +140,17 @@ impl Limits {
         self.start(is, room.map_err(|_| Full::Programs)?)
     }
 
+    /// From now on there is room for nothing more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn open(&self) -> Result<(), Full> {
+        if self.closed.load(Ordering::Relaxed) { Err(Full::Draining) } else { Ok(()) }
+    }
+
     fn start(&self, is: Use, room: OwnedSemaphorePermit) -> Result<Arc<Place>, Full> {
+        self.open()?;
         self.starts().take()?;
         Ok(self.placed(is, Some(room)))
     }
@@ -143,6 +162,15 @@ impl Limits {
     /// A program outside of all limits, which only tells whether programs can be used.
     pub(super) fn probe(&self) -> Arc<Place> {
         self.placed(Use::Probe, None)
+    }
+
+    /// The place of a session that was there before this process: it may be one too many.
+    pub(super) fn taken_over(&self) -> Arc<Place> {
+        let place = self.placed(Use::Session, Arc::clone(&self.programs).try_acquire_owned().ok());
+        if let Ok(seat) = self.seat() {
+            place.hold(seat);
+        }
+        place
     }
 
     fn placed(&self, is: Use, room: Option<OwnedSemaphorePermit>) -> Arc<Place> {
@@ -160,6 +188,10 @@ impl Place {
         self.counters.uncount_program(held.is);
         held.is = Use::Session;
         held.seat = Some(seat);
+    }
+
+    fn hold(&self, seat: Seat) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).seat = Some(seat);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     counters::Ended,
     exchange::Exchanges,
     launcher::Audience as _,
-    objection::{faulty, stray},
+    objection::faulty,
     outbox::Tie,
     reply::{self, Events, Reply},
     session::Session,
@@ -80,7 +80,7 @@ impl Exchanges {
     ) -> Response<Reply> {
         let session = named(&parts.uri).and_then(|id| self.launcher.sessions.find(id));
         let Some(session) = session.filter(|session| session.is_line()) else {
-            return stray(None, answer);
+            return self.stray(None, answer);
         };
         session.rights.set(self.launcher.right(&parts.headers));
         let said = match splice::read(text) {

@@ -4,6 +4,7 @@ use http::{Response, StatusCode, header::RETRY_AFTER};
 
 use super::{
     exchange::Exchanges,
+    launcher::Behind,
     reply::{self, INTERNAL, Reply},
     session::Unheard,
     splice::Fault,
@@ -82,12 +83,17 @@ impl Exchanges {
         }
         response
     }
-}
 
-/// What to say to a message that names a session which is not, or no more.
-pub(super) fn stray(id: Option<&Id>, answer: Answer) -> Response<Reply> {
-    let message = "there is no such session; initialize a new one";
-    in_its_place(StatusCode::NOT_FOUND, id, INVALID_REQUEST, message, answer)
+    /// A message that names a session which is not, or no more, as far as is known.
+    pub(super) fn stray(&self, id: Option<&Id>, answer: Answer) -> Response<Reply> {
+        if let Behind::Shim(shim) = &self.launcher.behind
+            && !shim.is_acquainted()
+        {
+            return self.away(id, answer);
+        }
+        let message = "there is no such session; initialize a new one";
+        in_its_place(StatusCode::NOT_FOUND, id, INVALID_REQUEST, message, answer)
+    }
 }
 
 /// What to say to a client that asks for the era without sessions. Clients of both eras tell by

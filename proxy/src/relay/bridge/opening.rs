@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     STOPPING,
@@ -57,7 +58,10 @@ impl Drop for Opening {
 
 impl From<StartError> for Unopened {
     fn from(error: StartError) -> Self {
-        Self::Unstarted(error)
+        match error {
+            StartError::Full(_) => Self::Full(Full::Programs),
+            error => Self::Unstarted(error),
+        }
     }
 }
 
@@ -117,21 +121,30 @@ impl Launcher {
         self.start_for_session(place).await
     }
 
-    async fn start_for_session(self: Arc<Self>, place: Arc<Place>) -> Result<Opening, StartError> {
-        let id = uuid::Uuid::new_v4().to_string();
-        let tag = observe::session_name(&self.server_id, id.as_bytes());
+    /// What makes the session of this id of the way to its program, and what follows when that
+    /// has ended.
+    pub(super) fn session_of(
+        self: &Arc<Self>,
+        id: String,
+        rights: Rights,
+    ) -> (impl FnOnce(mpsc::Sender<Bytes>) -> Session + use<>, impl FnOnce() + Send + use<>) {
         let gone = {
-            let (launcher, id) = (Arc::clone(&self), id.clone());
+            let (launcher, id) = (Arc::clone(self), id.clone());
             move || {
                 launcher.sessions.remove(&id);
                 launcher.warm.wake();
             }
         };
+        let tag = observe::session_name(&self.server_id, id.as_bytes());
         let counters = Arc::clone(&self.counters);
-        let rights = Rights::default();
-        let own = rights.clone();
         let farewell = Farewell::of(&self.tap, &self.server_id, &id);
-        let begin = move |lines| Session::new(id, tag, own, lines, counters, farewell);
+        let begin = move |lines| Session::new(id, tag, rights, lines, counters, farewell);
+        (begin, gone)
+    }
+
+    async fn start_for_session(self: Arc<Self>, place: Arc<Place>) -> Result<Opening, StartError> {
+        let rights = Rights::default();
+        let (begin, gone) = self.session_of(uuid::Uuid::new_v4().to_string(), rights.clone());
         // A task of its own, so that no program is forgotten when the client leaves meanwhile.
         let starting = async move {
             let session = self.start(begin, Arc::clone(&place), gone, rights).await?;

@@ -63,6 +63,11 @@ impl Owed {
         }
     }
 
+    /// Whether nothing is owed.
+    pub(super) fn is_nothing(&self) -> bool {
+        *self.count.borrow() == 0
+    }
+
     /// Completes when nothing is owed.
     pub(super) async fn nothing(&self) {
         // It cannot fail: this sender is alive while it is borrowed.

@@ -195,6 +195,13 @@ impl Pool {
         unused.for_each(|program| program.end(Ended::Idle));
     }
 
+    /// Ends programs on which nobody waits.
+    pub(super) fn end_at_rest(&self) {
+        let slots = self.lock();
+        let at_rest = slots.programs().filter(|it| it.load().0 == 0);
+        at_rest.for_each(|program| program.end(Ended::Shutdown));
+    }
+
     /// Ends all programs, for good.
     pub(super) fn end(&self) {
         let mut slots = self.lock();

@@ -76,6 +76,12 @@ impl Pools {
         }
     }
 
+    /// Ends programs on which nobody waits.
+    pub(super) fn end_at_rest(&self) {
+        self.common.end_at_rest();
+        self.lock().values().for_each(|pool| pool.end_at_rest());
+    }
+
     /// Ends all programs, for good.
     pub(super) fn end(&self) {
         self.common.end();

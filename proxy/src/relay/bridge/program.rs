@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// From the end of its input on: Python servers were seen to take 1.3 s to end by themselves.
-const GRACE: Grace = Grace {
+pub(super) const GRACE: Grace = Grace {
     terminate: Duration::from_millis(1450),
     kill: Duration::from_millis(1950),
     leave: Duration::from_millis(2200),
@@ -42,9 +42,9 @@ const LEADERLESS: Grace = Grace { terminate: Duration::ZERO, ..GRACE };
 /// The longest that programs take to end, once they have to.
 pub const STOPPING: Duration = GRACE.leave;
 /// How long a program may take to end after its last word, or to say it after its end.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Longest line of a program; one that says more has to go.
-const LONGEST_LINE: usize = 256 << 20;
+pub(super) const LONGEST_LINE: usize = 256 << 20;
 /// Longest line of its standard error that the log takes as one.
 const LONGEST_ERROR: u64 = 8 << 10;
 
@@ -243,7 +243,7 @@ async fn next(lines: &mut Gather, output: &mut (impl AsyncRead + Unpin)) -> Opti
 
 /// Without carriage returns, which would end a line of an event stream. In JSON they can only
 /// stand between tokens.
-fn plain(mut line: BytesMut) -> Bytes {
+pub(super) fn plain(mut line: BytesMut) -> Bytes {
     let mut at = 0;
     while let Some(found) = memchr(b'\r', &line[at..]) {
         at += found;

@@ -1,7 +1,12 @@
 //! What was said on streams of events and may have to be said again: a client that lost a stream
 //! goes on with it behind the last event that it had.
 
-use std::{collections::VecDeque, fmt, mem, str::FromStr};
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     outbox::{Lost, Piece, Refused, Weight},
@@ -54,7 +59,9 @@ pub(super) struct Replay {
     refused: VecDeque<Refused>,
     answers: VecDeque<Answered>,
     answer_bytes: usize,
-    /// How many streams there were.
+    /// The number of the first stream, less one.
+    base: u64,
+    /// That of the last one.
     streams: u64,
     /// How many events: each has a place of its own, so that a stream which is gone on with
     /// needs no memory of those that it had.
@@ -71,6 +78,15 @@ struct Answered {
 }
 
 impl Replay {
+    /// Nothing yet, of a session whose earlier streams another process has numbered: none of these
+    /// numbers comes again.
+    pub(super) fn behind_all_before() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // More than anybody has counted streams.
+        let base = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX >> 1);
+        Self { base, streams: base, ..Self::default() }
+    }
+
     /// The event with which another stream begins.
     pub(super) fn begin_stream(&mut self) -> EventId {
         self.streams += 1;
@@ -79,7 +95,7 @@ impl Replay {
 
     /// Whether there was a stream of this number.
     pub(super) fn has_begun(&self, stream: u64) -> bool {
-        (1..=self.streams).contains(&stream)
+        (self.base + 1..=self.streams).contains(&stream)
     }
 
     /// Keeps what is said on a stream, and lets the oldest go for it. Returns it with its id.

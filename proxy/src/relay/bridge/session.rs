@@ -18,7 +18,7 @@ use super::{
     launcher::Audience,
     outbox::{Cut, Inbox, Lost, Piece, Queue, Weight, stream},
     owed::Owed,
-    replay::EventId,
+    replay::{EventId, Replay},
     routing::{Place, Reach, Routing},
     splice::{BOUNDS, Gist, Said},
     streams::{Numbered, Streams},
@@ -66,6 +66,8 @@ struct State {
     /// Lines for the program; none once the session is over.
     input: Option<mpsc::Sender<Bytes>>,
     used: Instant,
+    /// Why it has ended.
+    ended: Option<Ended>,
 }
 
 /// How the client of a session hears of it.
@@ -120,6 +122,7 @@ impl Session {
             batches: false,
             input: Some(input),
             used: Instant::now(),
+            ended: None,
         };
         let (owed, over) = (Owed::default(), CancellationToken::new());
         let (asides, state) = (Asides::default(), Mutex::new(state));
@@ -139,6 +142,17 @@ impl Session {
             // Its program has ended already, as its client will hear.
             self.counters.count_ended(Ended::Exited);
         }
+    }
+
+    /// It goes on where a process before this one has left it: what its client is, and which
+    /// streams it had, went with that.
+    pub(super) fn resume_where_unknown(&self) {
+        let mut state = self.lock();
+        state.streams.replay = Replay::behind_all_before();
+        // Of which revision it is, its program knows.
+        state.batches = true;
+        drop(state);
+        self.begin(false);
     }
 
     /// Whether its client is one whose only stream gets all that its program says.
@@ -268,6 +282,13 @@ impl Session {
         self.over.is_cancelled()
     }
 
+    /// Whether nothing is under way: nobody waits for an answer.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let state = self.lock();
+        let waits = |it: &Waiting| it.to.outbox.is_open() && !it.to.outbox.is_withdrawn();
+        !state.waiting.values().any(waits) && self.owed.is_nothing()
+    }
+
     /// How long nobody has used it: nobody has a stream of it open or waits for an answer.
     pub(super) fn idle(&self) -> Duration {
         let mut state = self.lock();
@@ -388,6 +409,7 @@ impl Audience for Session {
         }
         state.streams = Streams::default();
         state.routing = Routing::default();
+        state.ended = Some(why);
         let has_begun = state.client.is_some();
         drop(state);
         if has_begun {
@@ -398,6 +420,16 @@ impl Audience for Session {
 
     async fn ended(&self) {
         self.over.cancelled().await;
+    }
+
+    fn token(&self) -> Option<&str> {
+        Some(&self.id)
+    }
+
+    fn outlives_us(&self) -> bool {
+        let state = self.lock();
+        // Of a line, the stream ends with this process, and that is its session.
+        state.ended == Some(Ended::Shutdown) && state.client == Some(Client::OfStreams)
     }
 }
 

@@ -73,7 +73,8 @@ impl Sessions {
         }
     }
 
-    fn all(&self) -> Vec<Arc<Session>> {
+    /// All that have not ended, or just have.
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
         self.lock().values().cloned().collect()
     }
 

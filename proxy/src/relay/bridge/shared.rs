@@ -340,6 +340,14 @@ impl Audience for Shared {
     async fn ended(&self) {
         self.over.cancelled().await;
     }
+
+    fn token(&self) -> Option<&str> {
+        None
+    }
+
+    fn outlives_us(&self) -> bool {
+        false
+    }
 }
 
 impl State {

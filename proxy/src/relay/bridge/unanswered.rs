@@ -80,12 +80,32 @@ impl Exchanges {
         id: Option<&Id>,
         mut answer: Answer,
     ) -> Response<Reply> {
-        self.health.fall(error);
+        match error {
+            StartError::Away { .. } => {
+                self.health.fall(error);
+                return self.away(id, answer);
+            }
+            // The next client may fare better: whether the shim is of use, only it can say.
+            StartError::Refused(_) => {
+                tracing::warn!("{error}");
+                self.health.doubt();
+            }
+            _ => self.health.fall(error),
+        }
         self.counters.count_failed(Failed::Connect);
         answer.end(End::Unreachable);
         let message = "the server cannot be started; the proxy's log says why";
         let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
         reply::unseen(StatusCode::BAD_GATEWAY, body)
+    }
+
+    /// There is no shim, and it may be back soon.
+    pub(super) fn away(&self, id: Option<&Id>, mut answer: Answer) -> Response<Reply> {
+        self.counters.count_failed(Failed::Connect);
+        answer.end(End::Unreachable);
+        let message = "the server's container is not up; try again later";
+        let body = reply::error(id.map(Id::to_string).as_deref(), INTERNAL, message);
+        reply::later(None, body)
     }
 
     /// The program ended before it answered the first request.

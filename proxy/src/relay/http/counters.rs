@@ -20,9 +20,9 @@ pub struct Counters {
 /// large (431) or no HTTP (400). Where the proxy itself is the HTTP server, also that there is
 /// nothing at the path (404), that the client takes no answer there is (406), that the body is
 /// no JSON (415), that there is no room for another session or program or that too many were
-/// started, that too many requests wait already, or that the answer did not come before the
-/// drain was over (503).
-pub const REFUSED: [&str; 18] = [
+/// started, that too many requests wait already, that nothing begins any more, or that the answer
+/// did not come before the drain was over (503).
+pub const REFUSED: [&str; 19] = [
     "host",
     "origin",
     "token",
@@ -40,6 +40,7 @@ pub const REFUSED: [&str; 18] = [
     "programs",
     "starts",
     "waiting",
+    "draining",
     "shutdown",
 ];
 

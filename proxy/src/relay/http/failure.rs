@@ -55,6 +55,11 @@ impl Failure {
         Self { status, message: error.to_string(), kind: Some(kind), end }
     }
 
+    /// Nobody has listened there yet: a server that starts.
+    pub(super) fn not_up(error: &SendError) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::of(error) }
+    }
+
     pub(in crate::relay) fn timed_out() -> Self {
         Self {
             status: StatusCode::GATEWAY_TIMEOUT,

@@ -67,6 +67,8 @@ pub(in crate::relay) struct Forward {
     pub(in crate::relay) tap: Tap,
     pub(in crate::relay) shutdown: Shutdown,
     pub(in crate::relay) counters: Arc<Counters>,
+    /// No session begins any more.
+    pub(super) draining: AtomicBool,
     /// The drain is over: whoever still waits for a response is told so.
     pub(super) abandoned: AtomicBool,
 }
@@ -126,6 +128,11 @@ impl Forward {
         self.upstream.sever();
     }
 
+    /// Lets no session begin any more.
+    pub(in crate::relay) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
     /// See [`Answering`](super::listener::Answering).
     pub(in crate::relay) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
@@ -141,6 +148,11 @@ impl Forward {
         };
         let target = self.rewrite.target(&asked.path);
         let mcp = target.endpoint || self.endpoints.contains(asked.path.path());
+        if target.endpoint && self.draining.load(Ordering::Relaxed) && self.begins(&parts) {
+            let message = "this server ends soon; another one serves you if you try again";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return self.refuse(&Refusal::new(status, "draining", message));
+        }
         let (to_server, to_client) = match self.observe(&parts, &asked, mcp) {
             Some((to_server, to_client)) => (Some(to_server), Some(to_client)),
             None => (None, None),
@@ -193,8 +205,24 @@ impl Forward {
     /// What came of a request that got no response.
     fn failure(&self, error: &SendError) -> Failure {
         // It is because the drain is over that its connection was closed.
-        let abandoned = self.abandoned.load(Ordering::Relaxed);
-        if abandoned { Failure::shutting_down() } else { Failure::of(error) }
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Failure::shutting_down();
+        }
+        if error.is_refused() && !self.upstream.health().was_up() {
+            return Failure::not_up(error);
+        }
+        Failure::of(error)
+    }
+
+    /// Whether a session or a stream begins with the request, as far as its head tells. What
+    /// `initialize` lacks, all that follow it have since 2025-06-18.
+    fn begins(&self, parts: &request::Parts) -> bool {
+        let has = |name| parts.headers.contains_key(name);
+        let initializes = || !has(SESSION_ID) && !has(PROTOCOL_VERSION);
+        parts.method == Method::GET
+            || self.transport == HttpTransport::Streamable
+                && parts.method == Method::POST
+                && initializes()
     }
 
     /// Whether the request may pass at all.

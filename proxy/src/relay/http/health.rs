@@ -22,6 +22,8 @@ pub(in crate::relay) struct Health {
 struct Found {
     /// None before the first try.
     up: Option<bool>,
+    /// Whether it was ever reached.
+    was_up: bool,
     trouble: Trouble,
 }
 
@@ -39,6 +41,7 @@ impl Health {
             }
             self.gate.open();
             found.up = Some(true);
+            found.was_up = true;
         }
     }
 
@@ -58,6 +61,11 @@ impl Health {
     /// Whether the last try succeeded.
     pub(in crate::relay) fn is_up(&self) -> bool {
         self.found().up == Some(true)
+    }
+
+    /// Whether a try ever succeeded.
+    pub(in crate::relay) fn was_up(&self) -> bool {
+        self.found().was_up
     }
 
     /// Whether the last try failed.

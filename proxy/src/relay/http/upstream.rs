@@ -3,6 +3,7 @@
 
 use std::{
     error::Error as _,
+    io,
     sync::{
         Arc, Mutex as Lock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,7 +38,10 @@ use super::{
     tunnel::Forwarding,
     upload::Upload,
 };
-use crate::ready::Gate;
+use crate::{
+    backoff::{Backoff, Pace},
+    ready::Gate,
+};
 
 /// What one HTTP/2 stream may receive unread. [`MAX_STREAMS`] of them fit into the window of
 /// the connection, so that clients that do not read cannot stop the others.
@@ -51,8 +55,10 @@ const LARGEST_HEAD: u32 = 256 << 10;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Connections on which a request is tried that turn out to be closed, and a new one.
 const ATTEMPTS: usize = 3;
-/// How often an upstream that cannot be reached is tried.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often an upstream that cannot be reached is tried, and one that starts, with which we do.
+const RETRY: Pace = Pace { first: Duration::from_secs(1), longest: Duration::from_secs(1) };
+const FIRST_TRIES: Pace =
+    Pace { first: Duration::from_millis(20), longest: Duration::from_secs(1) };
 /// How often an upstream that was reached is looked at. Longer than connections are kept, so
 /// that the look is a dial unless there is traffic.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -97,6 +103,12 @@ pub(in crate::relay) enum SendError {
 }
 
 impl SendError {
+    /// Whether nobody listens at the upstream.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Dial(DialError::Connect { error, .. })
+            if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether the upstream says itself that it has not looked at the request: it refused the
     /// stream, or retired the connection before it (RFC 9113, 8.7). A request that it may have
     /// looked at fails with the connection, and not with its GOAWAY.
@@ -314,6 +326,7 @@ impl Upstream {
     }
 
     async fn watch(&self) {
+        let mut backoff = Backoff::default();
         loop {
             if let Ok(lease) = self.lease(true).await {
                 lease.give_back();
@@ -328,7 +341,8 @@ impl Upstream {
                     continue;
                 }
             }
-            tokio::time::sleep(RETRY).await;
+            let pace = if self.health.was_up() { RETRY } else { FIRST_TRIES };
+            tokio::time::sleep(backoff.next(pace)).await;
         }
     }
 }

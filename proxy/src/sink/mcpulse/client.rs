@@ -2,10 +2,13 @@
 //!
 //! After a failure of the connection the next attempt begins with a new one.
 
-use std::{error::Error as _, fs, future::Future, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, error::Error as _, fs, future::Future, path::PathBuf, time::Duration,
+};
 
 use bytes::Bytes;
 use mcpulse_proto::v1::IngestResponse;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 use tonic::{
@@ -26,6 +29,10 @@ use crate::{
 
 const INGEST: PathAndQuery =
     PathAndQuery::from_static("/mcpulse.v1.AnalyticsService/IngestMetrics");
+/// The metadata that says where the sender runs, as `OTEL_RESOURCE_ATTRIBUTES` spells it.
+const RESOURCE: &str = "x-resource-attributes";
+/// What the attributes of a resource begin with that tell where in a cluster it is.
+const KUBERNETES: &str = "k8s.";
 /// Longest wait for a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Silence after which the system asks whether the far end still exists.
@@ -102,6 +109,8 @@ pub(super) struct Client {
     endpoint: Endpoint,
     channel: Option<Channel>,
     key: Option<Secret>,
+    /// What is known of the pod.
+    pod: Option<MetadataValue<Ascii>>,
     timeout: Duration,
 }
 
@@ -128,7 +137,18 @@ impl Client {
             metadata(key).map_err(Error::Key)?;
         }
         let key = config.api_key.clone();
-        Ok(Self { endpoint, channel: None, key, timeout: config.timeout })
+        Ok(Self { endpoint, channel: None, key, pod: None, timeout: config.timeout })
+    }
+
+    /// The same client, which says with each request where in a cluster it runs, as far as these
+    /// attributes of the process tell.
+    pub(super) fn within(self, attributes: &BTreeMap<String, String>) -> Self {
+        let of_pod = attributes.iter().filter(|(name, _)| name.starts_with(KUBERNETES));
+        let encoded = |value| utf8_percent_encode(value, NON_ALPHANUMERIC);
+        let pairs = of_pod.map(|(name, value)| format!("{name}={}", encoded(value)));
+        let text = pairs.collect::<Vec<_>>().join(",");
+        let pod = Some(text).filter(|text| !text.is_empty()).and_then(|text| text.parse().ok());
+        Self { pod, ..self }
     }
 
     /// Where MCPulse is, for people.
@@ -142,7 +162,7 @@ impl Client {
         metrics: Vec<Bytes>,
     ) -> impl Future<Output = Result<IngestResponse, Failure>> + Send + use<> {
         let channel = self.channel.get_or_insert_with(|| self.endpoint.connect_lazy()).clone();
-        let (key, timeout) = (self.key.clone(), self.timeout);
+        let (key, pod, timeout) = (self.key.clone(), self.pod.clone(), self.timeout);
         async move {
             let key = match key {
                 Some(key) => current(key).await?,
@@ -152,6 +172,9 @@ impl Client {
             request.set_timeout(timeout);
             if let Some(key) = key.clone() {
                 request.metadata_mut().insert("x-api-key", key);
+            }
+            if let Some(pod) = pod {
+                request.metadata_mut().insert(RESOURCE, pod);
             }
             match tokio::time::timeout(timeout, ingest(channel, request)).await {
                 Ok(Ok(response)) => Ok(response),

@@ -37,7 +37,7 @@ async fn an_upstream_that_is_away_is_answered_for_under_the_requests_id() {
     let (status, body) =
         relay.exchange(relay.request("POST", "/mcp").body(whole(CALL)).unwrap()).await;
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((status, &body["id"]), (502, &json!("a-1")));
+    assert_eq!((status, &body["id"]), (503, &json!("a-1")));
     assert_eq!(body["error"]["code"], -32603);
     assert_eq!(body["error"]["data"]["source"], "mcpulse-proxy");
     assert_eq!(relay.counters.failed(Failed::Connect), 1);
@@ -51,9 +51,9 @@ async fn an_upstream_that_is_away_is_answered_for_under_the_requests_id() {
     let (status, body) =
         relay.exchange(relay.request("POST", "/mcp").body(whole(note)).unwrap()).await;
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((status, body.get("id")), (502, None));
+    assert_eq!((status, body.get("id")), (503, None));
     let (status, _) = relay.exchange(relay.request("GET", "/mcp").body(whole("")).unwrap()).await;
-    assert_eq!(status, 502);
+    assert_eq!(status, 503);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn an_id_without_a_value_is_answered_as_it_was_written() {
             let request = relay.request("POST", "/mcp").body(whole(body)).unwrap();
             let (status, body) = relay.exchange(request).await;
             let body = String::from_utf8(body.to_vec()).unwrap();
-            assert_eq!(status, 502);
+            assert_eq!(status, 503);
             assert!(body.contains(&format!(r#""id":{id},"#)), "{body}");
         }
     }
@@ -93,8 +93,14 @@ async fn an_upstream_that_comes_back_is_noticed_without_a_request() {
         relay.ready.closed().iter().any(|(_, reason)| reason.contains("connect to upstream"))
     })
     .await;
-    let _listener = TcpListener::bind(address).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     eventually("the gate opens", || relay.ready.closed().is_empty()).await;
+    // From now on it is down, and not still on its way up.
+    drop(listener);
+    eventually("the gate closes", || !relay.ready.closed().is_empty()).await;
+    let (status, _) =
+        relay.exchange(relay.request("POST", "/mcp").body(whole(CALL)).unwrap()).await;
+    assert_eq!(status, 502);
 }
 
 #[tokio::test]
