@@ -10,7 +10,7 @@ use crate::{
         proxy::Resources,
         selector::Labels,
         telemetry::SecretKey,
-        transport::Spoken,
+        transport::{Spoken, Stdio},
     },
     target::Target,
     version::Version,
@@ -95,7 +95,7 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
     let (command, argv, mounts) = match &spoken {
         Spoken::Http(..) => (Vec::new(), Vec::new(), Vec::new()),
         Spoken::Stdio(stdio) => (
-            vec![places::SHIM.to_owned(), "--".to_owned()],
+            shim(spec.proxy.termination_drain_seconds),
             stdio.command.clone(),
             vec![Mount { name: places::RUN.to_owned(), mount_path: places::RUN_AT.to_owned() }],
         ),
@@ -138,6 +138,19 @@ pub fn render(order: Order<'_>) -> Result<Injection, Finding> {
             entries.map(|(key, value)| (format!("prometheus.io/{key}"), value.to_owned())).into();
     }
     Ok(injection)
+}
+
+/// What is put before the command of a server on standard streams. How many sessions there may be
+/// the sidecar decides, whose configuration is live: the shim's bound is what any `McpServer` may
+/// ask for.
+fn shim(drain_seconds: u32) -> Vec<String> {
+    let most = Stdio::MOST_PROCESSES;
+    vec![
+        places::SHIM.to_owned(),
+        format!("--max-sessions={most}"),
+        format!("--drain-timeout={drain_seconds}s"),
+        "--".to_owned(),
+    ]
 }
 
 fn resources(resources: &Resources, defaults: &Defaults) -> ByClass {

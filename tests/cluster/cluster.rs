@@ -65,7 +65,7 @@ fn run(test: impl AsyncFnOnce(&'static Cluster)) {
     }
     let Some(tools) = Tools::with(&["node", "mcp1", "mcp2", "go"]) else { return };
     let cluster = CLUSTER.get_or_init(|| {
-        let place = Place::new();
+        let place = Place::make();
         place.enter().expect("the place is there");
         runtime().block_on(Cluster::start(place, tools))
     });

@@ -38,7 +38,7 @@ fn pods_run() {
 #[test]
 #[ignore = "the test below runs this one, and kills it"]
 fn a_run_to_be_killed() {
-    let place = Place::new();
+    let place = Place::make();
     place.enter().expect("the place is there");
     runtime().block_on(async {
         let cluster = Cluster { node: Node::start(place).await, tools: None };

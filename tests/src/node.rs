@@ -70,8 +70,9 @@ impl Node {
         configure_containerd(&plane);
         let containerd = Mutex::new(containerd(&place, &plane));
         listens(&place).await;
-        let (_kubelet, _proxy) = (kubelet(&place, &plane), kube_proxy(&place, &plane));
-        let node = Self { plane, place, containerd, _kubelet, _proxy, _sweeper: sweeper };
+        let [kubelet, proxy] = [kubelet(&place, &plane), kube_proxy(&place, &plane)];
+        let node =
+            Self { plane, place, containerd, _kubelet: kubelet, _proxy: proxy, _sweeper: sweeper };
         node.load("pause");
         node.load("coredns");
         node.ready().await;

@@ -221,7 +221,7 @@ pub struct Stdio {
     pub listen_port: u16,
     /// Sessions at once, each a process of its own; the next gets 503.
     #[serde(default = "default_max_processes")]
-    #[schemars(range(min = 1, max = 10000))]
+    #[schemars(range(min = 1, max = Stdio::MOST_PROCESSES))]
     pub max_processes: u32,
     /// Processes that are started before a session wants one, besides those of sessions: a client
     /// then does not wait for the server's start. Each takes its memory in every pod.
@@ -235,6 +235,11 @@ pub struct Stdio {
         "self.matches('^([0-9]+(ms|s|m|h))+$') && self.matches('[1-9]')"
     ).message("write a time above zero, such as 90s, 10m or 1h30m"))]
     pub idle_timeout: String,
+}
+
+impl Stdio {
+    /// As many processes as may be asked for.
+    pub const MOST_PROCESSES: u32 = 10_000;
 }
 
 impl Default for Stdio {

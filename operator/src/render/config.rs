@@ -56,6 +56,9 @@ pub fn config(server: &McpServer, spoken: &Spoken, defaults: &Defaults) -> Resul
     check("log-level", "proxy.logLevel", &spec.proxy.log_level, &mut wrong);
     config.log.level.clone_from(&spec.proxy.log_level);
     config.log.format = LogFormat::Json;
+    if matches!(spoken, Spoken::Stdio(_)) {
+        config.install_shim = Some(places::SHIM.into());
+    }
     if wrong.is_empty() { Ok(config) } else { Err(invalid(&wrong.join("; "))) }
 }
 
@@ -128,12 +131,7 @@ fn program(stdio: &Stdio, wrong: &mut Vec<String>) -> Command {
         Ok(time) => sessions.idle_timeout = time,
         Err(why) => wrong.push(format!("transport.stdio.idleTimeout {why}")),
     }
-    Command {
-        program: places::SHIM.to_owned(),
-        args: vec!["connect".to_owned(), places::SOCKET.to_owned()],
-        sessions,
-        ..Command::default()
-    }
+    Command { socket: Some(places::SOCKET.into()), sessions, ..Command::default() }
 }
 
 fn mcpulse(said: &telemetry::Mcpulse, defaults: &Defaults, wrong: &mut Vec<String>) -> Mcpulse {

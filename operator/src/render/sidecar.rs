@@ -10,6 +10,8 @@ use crate::crd::{
     transport::Spoken,
 };
 
+/// The program of the sidecar, in its image.
+const PROXY: &str = "/mcpulse-proxy";
 /// The name of the port with `/metrics`, `/healthz` and `/readyz`.
 const METRICS: &str = "mcpulse-metrics";
 /// The name of the port of a server on standard streams.
@@ -28,7 +30,7 @@ pub(super) fn container(
     if let Spoken::Stdio(stdio) = spoken {
         ports.push(json!({"name": MCP, "containerPort": stdio.listen_port, "protocol": "TCP"}));
     }
-    json!({
+    let mut container = json!({
         "name": CONTAINER,
         "image": spec.proxy.image.as_ref().unwrap_or(&defaults.image),
         "imagePullPolicy": "IfNotPresent",
@@ -48,7 +50,15 @@ pub(super) fn container(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": mounts(server, spoken, defaults),
-    })
+    });
+    if let Spoken::Http(..) = spoken {
+        // It runs when the end of the pod begins, long before the sidecar is asked to end. Where
+        // there is a shim, that one says so.
+        let drain =
+            json!({"exec": {"command": [PROXY, "drain", "run", "--config", places::CONFIG_FILE]}});
+        container["lifecycle"] = json!({"preStop": drain});
+    }
+    container
 }
 
 fn probe(path: &str, port: u16, period: u32, failures: u32) -> Value {
@@ -68,9 +78,20 @@ fn env(spoken: &Spoken, rule: Option<&PortRule>) -> Vec<Value> {
         of_pod("POD_NAME", "metadata.name"),
         of_pod("NODE_NAME", "spec.nodeName"),
     ];
+    // By what the controllers of Kubernetes write there, the proxy tells the workload.
+    for (name, label) in [
+        ("POD_TEMPLATE_HASH", "pod-template-hash"),
+        ("POD_INDEX", "apps.kubernetes.io/pod-index"),
+        ("POD_REVISION_HASH", "controller-revision-hash"),
+        ("POD_JOB_NAME", "batch.kubernetes.io/job-name"),
+    ] {
+        env.push(of_pod(name, &format!("metadata.labels['{label}']")));
+    }
     let attributes = "k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),\
                       k8s.node.name=$(NODE_NAME)";
     env.push(text("OTEL_RESOURCE_ATTRIBUTES", attributes.to_owned()));
+    // An arena for each thread costs a megabyte, and what it saves nobody notices here.
+    env.push(text("MALLOC_ARENA_MAX", "1".to_owned()));
     if let Spoken::Http(http, _) = spoken {
         let host = if rule.is_some_and(|rule| rule.mode == PortMode::PodIp) {
             env.push(of_pod("POD_IP", "status.podIP"));

@@ -38,7 +38,7 @@ impl Place {
     ///
     /// # Panics
     /// Where that is not possible: it takes root, and Linux.
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let cgroup = leftovers::name(process::id());
         leftovers::remove_orphans();
         leftovers::make(&cgroup);
