@@ -31,17 +31,18 @@ fn rendered_by(
     server: &McpServer,
     services: &str,
 ) -> Result<Injection, Finding> {
+    rendered_with(&Defaults { kubernetes, ..Defaults::default() }, server, services)
+}
+
+fn rendered_with(
+    defaults: &Defaults,
+    server: &McpServer,
+    services: &str,
+) -> Result<Injection, Finding> {
     let services: Vec<Service> = serde_yaml::from_str(services).unwrap();
     let target = target::resolve(server, None).unwrap();
-    let defaults = Defaults { kubernetes, ..Defaults::default() };
-    let order = Order {
-        server,
-        target: &target,
-        older: &[],
-        services: &services,
-        limits: &[],
-        defaults: &defaults,
-    };
+    let order =
+        Order { server, target: &target, older: &[], services: &services, limits: &[], defaults };
     render(order)
 }
 
@@ -324,4 +325,40 @@ fn a_dollar_in_a_path_is_not_expanded() {
     let env = injection.sidecar["env"].as_array().unwrap().clone();
     let url = env.iter().find(|one| one["name"] == "MCPULSE_PROXY_REMOTE_URL").unwrap();
     assert_eq!(url["value"], Value::from("http://127.0.0.1:$(MCPULSE_APP_PORT)/$$(HOME)"));
+}
+
+#[test]
+fn the_key_of_the_operators_own_mcpulse_is_for_no_other() {
+    let key = |name: &str| SecretKey { name: name.to_owned(), key: "key".to_owned() };
+    let defaults = Defaults { mcpulse_key: Some(key("common")), ..Defaults::default() };
+    for (said, wanted) in [
+        ("{}", Some("common")),
+        ("{apiKeySecretRef: {name: own, key: key}}", Some("own")),
+        ("{url: 'https://elsewhere.example.com'}", None),
+        ("{enabled: false}", None),
+    ] {
+        let server = server(&format!("telemetry: {{mcpulse: {said}}}"));
+        let injection = rendered_with(&defaults, &server, "[]").unwrap();
+        let projected = injection.volumes.iter().find_map(|volume| volume.get("projected"));
+        let secret = projected.map(|it| &it["sources"][0]["secret"]["name"]);
+        assert_eq!(secret.and_then(Value::as_str), wanted, "{said}");
+        let config = &injection.annotations["mcpulse.io/config"];
+        assert_eq!(config.contains("mcpulse-api-key"), wanted.is_some(), "{config}");
+    }
+}
+
+#[test]
+fn annotations_for_prometheus_are_as_said_and_no_reason_to_restart() {
+    let rendered = |annotated: bool, said: &str| {
+        let defaults = Defaults { annotated, ..Defaults::default() };
+        let server = server(&format!("telemetry: {{prometheus: {{port: 19500{said}}}}}"));
+        rendered_with(&defaults, &server, "[]").unwrap()
+    };
+    let (with, without) = (rendered(true, ""), rendered(false, ""));
+    assert_eq!(with.default_annotations["prometheus.io/port"], "19500");
+    assert_eq!(with.default_annotations.len(), 3);
+    assert!(without.default_annotations.is_empty());
+    assert_eq!(with.revision, without.revision);
+    assert!(rendered(true, ", annotations: false").default_annotations.is_empty());
+    assert_eq!(rendered(false, ", annotations: true"), with);
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use mcpulse_operator::policy;
+use mcpulse_operator::{policy, release::Release};
 use mcpulse_tests::{Scrape, eventually};
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ impl Contender {
             Engine::None | Engine::Webhook => {}
             Engine::Least => cluster.apply(LEAST).await,
             Engine::Policy => {
-                cluster.apply(&policy::injection(&policy::FORMATS, "mcpulse-system")).await;
+                cluster.apply(&policy::injection(&policy::FORMATS, &Release::default())).await;
             }
         }
         let mut contender = Self { engine, cluster, _operator: operator, namespaces: Vec::new() };

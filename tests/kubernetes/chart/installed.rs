@@ -90,6 +90,8 @@ async fn lives_and_goes(major: u8) {
     let why = String::from_utf8_lossy(&tested.stderr);
     assert!(tested.status.success(), "{why}: {said}: {}", operator.said());
     assert!(said.contains("come with mcpulse-proxy"), "{said}");
+    let why = pods.unverified(&["none", "--namespace", &team]).await;
+    assert!(why.contains(&format!("there is no McpServer {team}/none")), "{why}");
     let applied = manifest(&team, "weather", ANYWHERE).to_string();
     let mut kubectl = cluster.kubectl();
     kubectl.args(["apply", "--filename", "-"]);
@@ -272,7 +274,8 @@ async fn the_api_server_takes_everything_that_is_rendered() {
     }
     // Asked itself, the cluster says so.
     let helm = Helm::with(4, &cluster.plane.kubeconfig());
-    let told = helm.says(&["template", "mcpulse", &chart, "--dry-run=server"]).await;
+    let words = ["--dry-run=server", "--set", "crd.install=false"];
+    let told = helm.says(&template(("mcpulse", "default"), &words, &chart)).await;
     for kind in ["PodMonitor", "ServiceMonitor", "PrometheusRule", "ValidatingAdmissionPolicy"] {
         assert!(told.contains(&format!("kind: {kind}\n")), "{kind}");
     }

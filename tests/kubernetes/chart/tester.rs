@@ -68,6 +68,15 @@ impl<'a> Pods<'a> {
         put.expect("the pod has ended");
         String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned()
     }
+
+    /// What `mcpulse-operator verify` says of something that is not so.
+    pub(super) async fn unverified(&self, words: &[&str]) -> String {
+        let mut command = Command::new(program("mcpulse-operator"));
+        command.env("KUBECONFIG", self.rights().await).args(["verify", "--timeout", "0"]);
+        let told = command.args(words).kill_on_drop(true).output().await.expect("it runs");
+        assert!(!told.status.success(), "{words:?} goes well");
+        String::from_utf8_lossy(&told.stderr).into_owned()
+    }
 }
 
 fn words(list: &Value) -> Vec<&str> {
