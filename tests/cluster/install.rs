@@ -1,6 +1,6 @@
 //! What the cluster has before any test: the operator, and MCPulse.
 
-use mcpulse_operator::{crd, policy, rbac};
+use mcpulse_operator::{crd, policy, rbac, release::Release};
 
 use crate::cluster::Cluster;
 
@@ -15,9 +15,10 @@ pub(crate) async fn operator(cluster: &Cluster) {
     let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}");
     cluster.apply(NAMESPACE, &namespace).await;
     cluster.apply(NAMESPACE, &crd::yaml().expect("the definition")).await;
-    cluster.apply(NAMESPACE, &rbac::yaml(NAMESPACE, None)).await;
-    cluster.apply(NAMESPACE, &policy::injection(&policy::FORMATS, NAMESPACE)).await;
-    cluster.apply(NAMESPACE, &policy::guard(NAMESPACE, "mcpulse-operator")).await;
+    let release = Release::default();
+    cluster.apply(NAMESPACE, &rbac::yaml(&release)).await;
+    cluster.apply(NAMESPACE, &policy::injection(&policy::FORMATS, &release)).await;
+    cluster.apply(NAMESPACE, &policy::guard(&release)).await;
     cluster
         .apply(
             NAMESPACE,
