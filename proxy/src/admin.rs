@@ -149,12 +149,12 @@ impl Admin {
     }
 
     fn drain(&self, method: &Method, is_near: bool) -> Response<Full<Bytes>> {
-        match method {
-            &Method::POST if is_near => {
+        match *method {
+            Method::POST if is_near => {
                 self.ends.drain.iter().for_each(Drain::begin);
                 text(StatusCode::OK, "draining\n")
             }
-            &Method::POST => text(StatusCode::FORBIDDEN, "only from this machine or pod\n"),
+            Method::POST => text(StatusCode::FORBIDDEN, "only from this machine or pod\n"),
             _ => refused("POST"),
         }
     }

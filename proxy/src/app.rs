@@ -225,13 +225,13 @@ async fn changed(reload: Option<&mut Reload>) {
 
 fn announce(address: SocketAddr, served: &Served) {
     match served {
-        Served::One(Server { upstream: Upstream::Stdio(command), .. }) => match &command.socket {
-            Some(socket) => tracing::info!(%address, shim = %socket.display(), "listening"),
-            None => {
-                let program = veil::program(&command.program);
-                tracing::info!(%address, program, "listening");
+        Served::One(Server { upstream: Upstream::Stdio(command), .. }) => {
+            if let Some(socket) = &command.socket {
+                tracing::info!(%address, shim = %socket.display(), "listening");
+            } else {
+                tracing::info!(%address, program = veil::program(&command.program), "listening");
             }
-        },
+        }
         Served::One(Server {
             upstream: Upstream::Http(remote) | Upstream::Sse(remote), ..
         }) => {

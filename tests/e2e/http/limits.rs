@@ -35,7 +35,7 @@ async fn posted(proxy: std::net::SocketAddr, message: &str) -> (String, serde_js
 async fn the_id_is_echoed_wherever_it_stands() {
     let front = Front::of(nowhere().await, &[]).await;
     let (status, answer) = posted(front.address(), &long_call()).await;
-    assert_eq!((&*status, &answer["id"]), ("HTTP/1.1 502", &"last".into()));
+    assert_eq!((&*status, &answer["id"]), ("HTTP/1.1 503", &"last".into()));
     front.assert_settled(&[("transport", 1)], &[]).await;
 }
 
@@ -47,7 +47,7 @@ async fn each_request_of_a_batch_gets_its_error() {
     let (status, answers) = posted(front.address(), &batch).await;
     let answers = answers.as_array().expect("an answer each");
     let ids: Vec<_> = answers.iter().map(|answer| answer["id"].to_string()).collect();
-    assert_eq!((&*status, &*ids.join(" ")), ("HTTP/1.1 502", "1 \"last\""));
+    assert_eq!((&*status, &*ids.join(" ")), ("HTTP/1.1 503", "1 \"last\""));
     assert!(answers.iter().all(|answer| answer["error"]["code"] == -32603), "{answers:?}");
     front.assert_settled(&[("transport", 2)], &[]).await;
 }

@@ -60,6 +60,31 @@ async fn new(cluster: &Cluster, before: &BTreeSet<String>) -> Vec<String> {
     everything(cluster).await.difference(before).cloned().collect()
 }
 
+/// Who may edit Deployments may edit `McpServer`s, and not their status.
+async fn editors_edit_servers(cluster: &Cluster, team: &str) {
+    let may = async |verb: &str, resource: &str| {
+        let user = format!("system:serviceaccount:{team}:default");
+        let review = json!({"spec": {"user": user, "resourceAttributes": {
+            "namespace": team, "verb": verb, "group": "mcpulse.io", "resource": "mcpservers",
+            "subresource": resource,
+        }}});
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        cluster.post(path, &review).await.expect("a review")["status"]["allowed"] == true
+    };
+    assert!(!may("create", "").await);
+    let binding = json!({
+        "metadata": {"name": "edit"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": team}],
+    });
+    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{team}/rolebindings");
+    cluster.post(&bindings, &binding).await.expect("a binding");
+    let can = async || may("create", "").await.then_some(());
+    eventually("edit is for McpServers too", PATIENCE, can).await;
+    assert!(!may("patch", "status").await);
+    cluster.request("DELETE", &format!("{bindings}/edit"), &Value::Null).await.expect("it goes");
+}
+
 async fn lives_and_goes(major: u8) {
     let cluster = cluster().await;
     let helm = Helm::with(major, &cluster.plane.kubeconfig());
@@ -109,33 +134,12 @@ async fn lives_and_goes(major: u8) {
         "-f",
         "-",
     ]);
-    let shown: String = shown.lines().map(|line| format!("{}\n", &line[3..])).collect();
+    let shown: String = shown.lines().flat_map(|line| [&line[3..], "\n"]).collect();
     let told = feed(kubectl, &shown).await;
     assert!(told.status.success(), "{shown}{}", String::from_utf8_lossy(&told.stderr));
     assert!(rest.contains("kubectl get mcpservers --all-namespaces"), "{rest}");
 
-    // Who may edit Deployments may edit McpServers, and not their status.
-    let may = async |verb: &str, resource: &str| {
-        let user = format!("system:serviceaccount:{team}:default");
-        let review = json!({"spec": {"user": user, "resourceAttributes": {
-            "namespace": team, "verb": verb, "group": "mcpulse.io", "resource": "mcpservers",
-            "subresource": resource,
-        }}});
-        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        cluster.post(path, &review).await.expect("a review")["status"]["allowed"] == true
-    };
-    assert!(!may("create", "").await);
-    let binding = json!({
-        "metadata": {"name": "edit"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": team}],
-    });
-    let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{team}/rolebindings");
-    cluster.post(&bindings, &binding).await.expect("a binding");
-    let can = async || may("create", "").await.then_some(());
-    eventually("edit is for McpServers too", PATIENCE, can).await;
-    assert!(!may("patch", "status").await);
-    cluster.request("DELETE", &format!("{bindings}/edit"), &Value::Null).await.expect("it goes");
+    editors_edit_servers(&cluster, &team).await;
 
     // An upgrade leaves alone what is the operator's, and what it does not change.
     let configuration =

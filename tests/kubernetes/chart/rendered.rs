@@ -86,7 +86,7 @@ async fn both_versions_of_helm_render_the_same_and_find_nothing_to_mend() {
             let (new, old) =
                 (new.template(RELEASE, &words).await, old.template(RELEASE, &words).await);
             assert!(new.len() > 15);
-            assert_eq!(by_text(new), by_text(old), "{words:?}");
+            assert_eq!(by_text(&new), by_text(&old), "{words:?}");
         }
     }
     for major in MAJORS {
@@ -96,7 +96,7 @@ async fn both_versions_of_helm_render_the_same_and_find_nothing_to_mend() {
     }
 }
 
-fn by_text(objects: Vec<Value>) -> Vec<String> {
+fn by_text(objects: &[Value]) -> Vec<String> {
     let mut texts: Vec<_> = objects.iter().map(Value::to_string).collect();
     texts.sort();
     texts

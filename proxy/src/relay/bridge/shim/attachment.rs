@@ -61,10 +61,8 @@ impl<A: Audience> Attachment<A> {
             let _ = timeout(HAND_OVER, self.hand_over()).await;
             return;
         }
-        match self.flow.exit() {
-            Some(exit) => tracing::debug!(%session, ?exit, "a program has ended"),
-            None => tracing::debug!(%session, "a program is left to the shim to end"),
-        }
+        // Where there is none, the shim makes it end.
+        tracing::debug!(%session, exit = ?self.flow.exit(), "a session with the shim has ended");
         self.link.say(FromSidecar::Close);
         let _ = timeout(HAND_OVER, self.link.flush()).await;
     }
@@ -104,13 +102,13 @@ impl<A: Audience> Attachment<A> {
                         return;
                     }
                 }
-                line = self.lines.recv(), if self.flow.has_said_all() && !is_told => match line {
-                    Some(line) => self.flow.say(line),
-                    None => {
-                        is_told = true;
-                        self.link.say(FromSidecar::InputEnd);
+                line = self.lines.recv(), if self.flow.has_said_all() && !is_told => {
+                    is_told = line.is_none();
+                    match line {
+                        Some(line) => self.flow.say(line),
+                        None => self.link.say(FromSidecar::InputEnd),
                     }
-                },
+                }
                 step = ending.next() => match step {
                     Step::Terminate => self.link.say(FromSidecar::Signal(SIGTERM)),
                     Step::Kill => self.link.say(FromSidecar::Signal(SIGKILL)),

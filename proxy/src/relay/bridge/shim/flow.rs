@@ -174,7 +174,8 @@ impl<A: Audience> Flow<A> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
@@ -247,7 +248,9 @@ mod tests {
         /// passed on.
         async fn hears(&mut self, frames: &[FromShim<'_>]) -> Option<u64> {
             let mut bytes = Vec::new();
-            frames.iter().for_each(|frame| frame.write(&mut bytes));
+            for frame in frames {
+                frame.write(&mut bytes);
+            }
             self.shim.write_all(&bytes).await.unwrap();
             self.link.turn().await.unwrap();
             self.flow.hear(&mut self.link).unwrap();

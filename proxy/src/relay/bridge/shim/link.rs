@@ -39,7 +39,8 @@ impl Link {
     }
 
     /// A connection, and what the shim has of it.
-    #[cfg(all(test, unix))]
+    #[cfg(test)]
+    #[cfg(unix)]
     pub(super) fn pair() -> (Self, tokio::net::UnixStream) {
         let (stream, shim) = tokio::net::UnixStream::pair().unwrap();
         (Self { stream, inbox: BytesMut::new(), read: 0, outbox: Vec::new(), sent: 0 }, shim)
