@@ -62,8 +62,8 @@ soak:
 # Real servers in real pods, which takes root and Debian's packages.
 test-cluster:
 	tests/tools/install
-	tests/kube/install
-	tests/kube/build $(TARGET)/kube
+	@$(NODE)
+	tests/helm/build $(TARGET)/helm
 	tests/images/build
 	cargo test -p mcpulse-tests --locked --test cluster
 

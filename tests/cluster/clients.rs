@@ -54,6 +54,14 @@ fn every_client_calls_through_the_service_and_each_call_is_told_once() {
         for pod in &pods {
             let scrape = cluster.scrape(pod).await;
             assert_eq!(scrape.assert_balanced(), ["mcpulse"]);
+            let name = text(&pod["metadata"]["name"]);
+            let who = [
+                ("k8s_namespace_name", namespace.as_str()),
+                ("k8s_pod_name", name),
+                ("k8s_node_name", "node"),
+                ("k8s_deployment_name", "server"),
+            ];
+            assert_eq!(scrape.find("target_info", &who).count(), 1, "{scrape:#?}");
             let labels = [("mcpulse_server_id", server.as_str())];
             observed += scrape.sum("mcpulse_calls_total", &labels);
             delivered += scrape.sum("mcpulse_reports_total", &[("result", "delivered")]);

@@ -254,7 +254,11 @@ impl Cluster {
     pub(crate) async fn reported(&self, at: &str, server: &str, count: usize) -> Vec<Value> {
         let mut calls = Vec::new();
         let has_come = async || {
-            let log = self.told(at, &["logs", "--selector=app=receiver", "--tail=-1"]).await;
+            let mut logs = self.kubectl(at);
+            logs.args(["logs", "--selector=app=receiver", "--tail=-1"]);
+            // A receiver that only just starts has none.
+            let told = logs.output().await.ok().filter(|told| told.status.success())?;
+            let log = String::from_utf8(told.stdout).expect("text");
             let all = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             calls = all.filter(|call| call["server"] == server).collect();
             (calls.len() >= count).then_some(())

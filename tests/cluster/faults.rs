@@ -127,6 +127,8 @@ fn a_sidecar_that_is_killed_comes_again_and_the_server_stays() {
             .await;
         let container = |pod: &Value| status(pod, "containerStatuses", "server").clone();
         assert_eq!(container(&after)["containerID"], container(&before[0])["containerID"]);
+        cluster.ready(&namespace, "server", 1, 1).await;
+        let url = cluster.url(&namespace, "/mcp").await;
         assert_eq!(cluster.call(Client::Rmcp, &url, &hello()).await, "Hi you");
         cluster.reported(&namespace, &server, 2).await;
         cluster.scrape(&after).await.assert_balanced();

@@ -1,50 +1,16 @@
 //! What the cluster has before any test: the operator, and MCPulse.
 
-use mcpulse_operator::{crd, policy, rbac, release::Release};
-
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, helm};
 
 /// Where both are.
 pub(crate) const NAMESPACE: &str = "mcpulse-system";
 
-/// Installs the operator, in two replicas.
+/// Installs the operator, as its users do.
 pub(crate) async fn operator(cluster: &Cluster) {
     for image in ["mcpulse-operator", "mcpulse-proxy"] {
         cluster.node.load(image);
     }
-    let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}");
-    cluster.apply(NAMESPACE, &namespace).await;
-    cluster.apply(NAMESPACE, &crd::yaml().expect("the definition")).await;
-    let release = Release::default();
-    cluster.apply(NAMESPACE, &rbac::yaml(&release)).await;
-    cluster.apply(NAMESPACE, &policy::injection(&policy::FORMATS, &release)).await;
-    cluster.apply(NAMESPACE, &policy::guard(&release)).await;
-    cluster
-        .apply(
-            NAMESPACE,
-            "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: mcpulse-operator}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: mcpulse-operator}}
-  template:
-    metadata: {labels: {app: mcpulse-operator}}
-    spec:
-      serviceAccountName: mcpulse-operator
-      containers:
-      - name: operator
-        image: localhost/mcpulse-operator:test
-        args: [run, --proxy-image=localhost/mcpulse-proxy:test]
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1}
-",
-        )
-        .await;
-    cluster.ready(NAMESPACE, "mcpulse-operator", 2, 0).await;
+    helm::apply(cluster, 4, &[]).await;
 }
 
 /// Starts a MCPulse in a namespace, which tells in its log what it is told.

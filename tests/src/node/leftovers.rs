@@ -32,6 +32,8 @@ fn roots() -> Vec<PathBuf> {
 /// # Panics
 /// Where that is not permitted.
 pub fn make(name: &str) {
+    // An earlier process may have had our number.
+    let _ = remove(name);
     for root in roots() {
         let made = fs::create_dir(root.join(name));
         made.unwrap_or_else(|why| panic!("{}: {why}; this takes root", root.join(name).display()));
