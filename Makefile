@@ -27,17 +27,14 @@ run:
 
 # What the tests of the chart need.
 CHART = { tests/helm/build $(TARGET)/helm && tests/tools/prometheus $(TARGET)/prometheus; }
-# What those on a real node need.
-NODE = { tests/kube/install && tests/kube/build $(TARGET)/kube; }
 
-# The tools, Helm and Kubernetes are made while the tests compile, and of all these the images.
+# The tools, Helm and Kubernetes are made while the tests compile.
 test:
 	@tests/tools/install & tools=$$!; \
-	$(NODE) & node=$$!; \
+	tests/kube/build $(TARGET)/kube & kube=$$!; \
 	$(CHART) & chart=$$!; \
 	cargo test --workspace --locked --no-run; built=$$?; \
-	wait $$tools && wait $$node && wait $$chart && exit $$built
-	tests/images/build
+	wait $$tools && wait $$kube && wait $$chart && exit $$built
 	cargo test --workspace --locked
 
 # Writes what the official suite finds into the table of README.md, which the tests compare.
@@ -59,10 +56,11 @@ soak:
 	cargo build --workspace --locked --bins
 	$(TARGET)/debug/soak $(ARGS)
 
-# Real servers in real pods, which takes root and Debian's packages.
+# Real servers in real pods, which takes root and Debian's packages; not in `make test` yet.
 test-cluster:
 	tests/tools/install
-	@$(NODE)
+	tests/kube/install
+	tests/kube/build $(TARGET)/kube
 	tests/helm/build $(TARGET)/helm
 	tests/images/build
 	cargo test -p mcpulse-tests --locked --test cluster
