@@ -88,7 +88,7 @@ async fn a_program_that_cannot_be_used_is_not_ready() {
 async fn a_program_that_clients_give_up_on_is_looked_at() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let hangs = directory.path().join("hangs");
-    let script = format!("[ -e {} ] && exec cat >/dev/null; {ANSWER} cat", hangs.display());
+    let script = format!("[ -e {} ] && exec sleep 300; {ANSWER} cat", hangs.display());
     let bridge = Bridge::before(&["sh", "-c", &script], &[]).await;
     bridge.wait_until_ready(true).await;
     std::fs::write(&hangs, "").expect("a file");

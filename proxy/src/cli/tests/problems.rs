@@ -122,7 +122,7 @@ fn what_cannot_be_meant_is_a_usage_error_and_what_cannot_work_is_one_of_configur
         ("stdio --server-id x --server-id y", "--server-id is given more than once; keep one"),
         ("stdio --config x --config y", "--config is given more than once; keep one"),
         ("http --bearer-token x --auth-token y", "--bearer-token is given more than once"),
-        ("--server-id x stdio", "stdio, http, sse, run or check first, then the flags"),
+        ("--server-id x stdio", "stdio, http, sse, run, check or drain first, then the flags"),
         ("stdio python server.py", "write the server's program after --"),
         ("run", "--config is missing; write run --config FILE.yaml"),
         ("run --server x", "--server does not apply to run"),
@@ -332,6 +332,7 @@ fn a_server_that_the_shim_starts_has_no_command_here() {
     assert!(text.contains("--shim-socket does not apply to stdio"), "{text}");
     let list = "servers:\n- serverId: x\n  upstream: {stdio: {socket: /a, cwd: /}}\nlisten: {address: ':1'}\n";
     let files = Files::new(&[("list.yaml", list)]);
-    let (_, text) = refused(&format!("run --config {}", files.text("list.yaml")), &[]);
+    let (_, text) =
+        refused(&format!("mcpulse-proxy run --config {}", files.text("list.yaml")), &[]);
     assert!(text.contains("line 3) stands beside the socket of a shim"), "{text}");
 }
