@@ -152,8 +152,8 @@ async fn a_stream_that_breaks_fails_what_is_asked_and_is_begun_anew() {
     talk.proxy.scrape().await.assert_balanced();
 }
 
-#[tokio::test]
-async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
+/// A session with a server whose streams the test has.
+async fn begun() -> (Streams, Script, Talk) {
     let streams = Streams::default();
     let script = Script::start({
         let streams = streams.clone();
@@ -162,32 +162,31 @@ async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
     .await;
     let mut talk = talk(&script).await;
     talk.begin().await;
-    let begun = async |times: usize| {
+    (streams, script, talk)
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nothing_is_asked_is_opened_again() {
+    let (streams, script, mut talk) = begun().await;
+    let begins = async |times: usize| {
         eventually("the session begins", PATIENCE, async || {
             (count(&script.asked(), "notifications/initialized") == times).then_some(())
         })
         .await;
     };
-    begun(1).await;
+    begins(1).await;
     // It has also heard that the server took it.
     talk.call(1).await;
     talk.hear().await;
     streams.end();
-    begun(2).await;
+    begins(2).await;
     streams.say(&json!({ "jsonrpc": "2.0", "method": "n" }));
     assert_eq!(talk.hear().await["method"], "n", "the answer to initialize was not the client's");
 }
 
 #[tokio::test]
 async fn what_a_stream_asked_is_answered_on_no_other() {
-    let streams = Streams::default();
-    let script = Script::start({
-        let streams = streams.clone();
-        move |asked, _| std::future::ready(streams.usual(&asked))
-    })
-    .await;
-    let mut talk = talk(&script).await;
-    talk.begin().await;
+    let (streams, script, mut talk) = begun().await;
     // The server has taken that as well.
     talk.call(1).await;
     talk.hear().await;
